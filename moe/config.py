@@ -1,0 +1,107 @@
+"""The size of a Mixture-of-Experts layer, its presets and its cost in operations and bytes.
+
+Letters used everywhere: T tokens, d model width, f hidden width of an expert, E experts, k experts a token.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class MoEConfig:
+    """One layer's sizes and the seed of its weights and input.
+
+    Raises ValueError, naming the field, for a value that no layer can have.
+    """
+
+    tokens: int = 1024
+    d_model: int = 256
+    d_ff: int = 1024
+    num_experts: int = 4
+    top_k: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name in ("tokens", "seed") else 1
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{field.name} must be a whole number of at least {least}, got {value!r}")
+        if self.top_k > self.num_experts:
+            raise ValueError(f"top_k must be at most num_experts ({self.num_experts}), got {self.top_k}")
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one forward, a multiply-add counted as two."""
+        return self.tokens * (2 * self.d_model * self.num_experts + self.top_k * 4 * self.d_model * self.d_ff)
+
+    @property
+    def expected_active_experts(self) -> float:
+        """Experts that get at least one token, on average over uniform routing."""
+        return self.num_experts * (1 - (1 - self.top_k / self.num_experts) ** self.tokens)
+
+    @property
+    def expected_bytes(self) -> float:
+        """Bytes of one forward that uses `expected_active_experts`; `Problem.bytes_moved` has the real figure."""
+        return self.bytes_for(self.expected_active_experts)
+
+    def bytes_for(self, active_experts: float) -> float:
+        """Input, gate and output once, and both matrices of each active expert once, in bytes of float32."""
+        floats = 2 * self.tokens * self.d_model + self.d_model * self.num_experts
+        return FLOAT32_BYTES * (floats + active_experts * 2 * self.d_model * self.d_ff)
+
+    def with_tokens(self, tokens: int) -> MoEConfig:
+        """The same weights under another number of tokens."""
+        return dataclasses.replace(self, tokens=tokens)
+
+    @property
+    def label(self) -> str:
+        """Short text for tables: `T=1024 d=256 f=1024 E=4 k=2`."""
+        return f"T={self.tokens} d={self.d_model} f={self.d_ff} E={self.num_experts} k={self.top_k}"
+
+
+PRESETS = {
+    "smoke": MoEConfig(tokens=64, d_model=64, d_ff=128, num_experts=4, top_k=2),
+    "small": MoEConfig(tokens=64, d_model=64, d_ff=128, num_experts=64, top_k=8),
+    # The layer of the published comparison: batch 8 × sequence 128 tokens.
+    "seed": MoEConfig(tokens=1024, d_model=256, d_ff=1024, num_experts=4, top_k=2),
+    "medium": MoEConfig(tokens=512, d_model=1024, d_ff=2048, num_experts=8, top_k=2),
+    "large": MoEConfig(tokens=4096, d_model=1024, d_ff=4096, num_experts=8, top_k=2),
+}
+
+
+def unknown_name(kind: str, name: str, known: list[str]) -> str:
+    """The one wording of 'no such name': what was given, the nearest known name, and all of them."""
+    near = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"unknown {kind} {name!r}{hint} (known: {', '.join(known)})"
+
+
+def parse_config(text: str) -> MoEConfig:
+    """A config from a preset's name, from `key=value,…`, or from both (`seed,tokens=256`).
+
+    Raises ValueError naming what is unknown or malformed.
+    """
+    config = PRESETS["seed"]
+    fields = [field.name for field in dataclasses.fields(MoEConfig)]
+    for position, part in enumerate(text.split(",")):
+        key, equals, value = part.strip().partition("=")
+        if not equals:
+            if position > 0 or key not in PRESETS:
+                raise ValueError(unknown_name("preset", key, list(PRESETS)))
+            config = PRESETS[key]
+        elif key not in fields:
+            raise ValueError(unknown_name("size", key, fields))
+        else:
+            try:
+                config = dataclasses.replace(config, **{key: int(value)})
+            except ValueError as error:
+                # int() names no field; MoEConfig's own errors do.
+                reason = str(error) if key in str(error) or "top_k" in str(error) else f"{key} must be a whole number, got {value!r}"
+                raise ValueError(reason) from None
+    return config

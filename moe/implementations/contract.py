@@ -1,0 +1,35 @@
+"""What an implementation is, for the type checker and for whoever writes one."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from moe.problem import Weights
+
+
+class NotAvailableError(RuntimeError):
+    """An implementation or one of its options can't run on this machine; the message says why."""
+
+
+class Implementation(Protocol):
+    """One way to compute the layer.
+
+    It may also have `to_native(x)`, from a (T, d) float32 NumPy array to what `forward` takes, and
+    `to_numpy(y)`, from what `forward` gives to a (T, d) float32 NumPy array. Neither is timed.
+    """
+
+    name: str
+    description: str
+
+    @staticmethod
+    def available() -> tuple[bool, str]:
+        """Say whether it can run here; if not, why."""
+        ...
+
+    def __init__(self, weights: Weights, *, top_k: int, threads: int, **options: Any) -> None:
+        """Prepare, untimed: copy, pack, compile. Raises NotAvailableError for what can't run here."""
+        ...
+
+    def forward(self, x: Any) -> Any:
+        """The timed call: native in, native out, a new output each time, finished when it returns."""
+        ...

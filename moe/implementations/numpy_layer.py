@@ -1,0 +1,81 @@
+"""The layer in NumPy, batched by expert: the baseline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from moe.problem import Float32Array, Weights
+
+DTYPES = ("float32", "float64")
+
+
+class NumpyLayer:
+    """NumPy: tokens sorted by expert, two BLAS products an expert.
+
+    `dtype=float64` computes in double precision. BLAS threads belong to the process: the layer made last
+    sets them.
+    """
+
+    name = "numpy"
+    description = "NumPy, batched by expert"
+
+    @staticmethod
+    def available() -> tuple[bool, str]:
+        """NumPy is always installed."""
+        return True, ""
+
+    def __init__(self, weights: Weights, *, top_k: int, threads: int, dtype: str = "float32") -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        threadpool_limits(limits=threads, user_api="blas")
+        self.top_k = top_k
+        self.dtype = np.dtype(dtype)
+        self.gate = weights.gate.astype(self.dtype, copy=False)
+        self.w1 = weights.w1.astype(self.dtype, copy=False)
+        self.w2 = weights.w2.astype(self.dtype, copy=False)
+
+    def to_native(self, x: Float32Array) -> NDArray[Any]:
+        """A (T, d) array in this layer's precision."""
+        return x.astype(self.dtype, copy=False)
+
+    def to_numpy(self, y: NDArray[Any]) -> Float32Array:
+        """A (T, d) array in float32."""
+        return y.astype(np.float32, copy=False)
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """x (T, d) → y (T, d)."""
+        experts, weights = self._route(x)
+        flat = experts.ravel()  # (T·k,)
+        order = np.argsort(flat, kind="stable")
+        tokens = order // self.top_k
+        weights = weights.ravel()[order, None]  # (T·k, 1)
+        ends = np.cumsum(np.bincount(flat, minlength=len(self.w1)))
+        y = np.zeros_like(x)
+        start = 0
+        for expert, end in enumerate(ends.tolist()):
+            if start < end:
+                rows = tokens[start:end]  # (n,), each token at most once
+                hidden = x[rows] @ self.w1[expert]  # (n, f)
+                np.maximum(hidden, 0, out=hidden)
+                out = hidden @ self.w2[expert]  # (n, d)
+                out *= weights[start:end]
+                y[rows] += out
+            start = end
+        return y
+
+    def _route(self, x: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[Any]]:
+        """Experts (T, k) in order of falling probability, a tie to the lower number, and weights (T, k)."""
+        logits = x @ self.gate  # (T, E)
+        experts = np.argsort(-logits, axis=1, kind="stable")[:, : self.top_k]
+        # A softmax over the chosen logits alone: dividing by their sum cancels the others.
+        weights = np.take_along_axis(logits, experts, axis=1)
+        # A token with Inf has no finite difference here; NaN is what the layer defines for it.
+        with np.errstate(invalid="ignore"):
+            weights -= weights[:, :1].copy()
+        np.exp(weights, out=weights)
+        weights /= weights.sum(axis=1, keepdims=True)
+        return experts, weights

@@ -1,0 +1,175 @@
+"""Names of implementations: the ordered table, variants of them, and layers made from them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from moe.config import unknown_name
+from moe.problem import Float32Array, Weights, check_input, check_top_k
+
+ENTRY_POINTS = "moe.implementations"
+# "name", "name[key=value,…]", "path/to/file.py:ClassName" or the latter with options
+VARIANT = re.compile(r"^(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?$")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an implementation lives, and what keeps it from running at full size."""
+
+    target: str  # "module:Class"
+    affordable_tokens: int | None = None  # it gets the first so many tokens of a larger problem
+    most_threads: int | None = None
+
+
+REGISTRY = {
+    "python": Entry("moe.implementations.python_layer:PythonLayer", affordable_tokens=8, most_threads=1),
+    "numpy": Entry("moe.implementations.numpy_layer:NumpyLayer"),
+    "torch-naive": Entry("moe.implementations.torch_naive_layer:TorchNaiveLayer"),
+    "torch": Entry("moe.implementations.torch_layer:TorchLayer"),
+    "mojo": Entry("moe.implementations.mojo_layer:MojoLayer"),
+}
+BASELINE = "numpy"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An implementation with options, written `name[key=value,…]`."""
+
+    name: str
+    options: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        options = ",".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{self.name}[{options}]" if options else self.name
+
+    @property
+    def entry(self) -> Entry:
+        """Its row in the table; a third party's has no limits."""
+        return REGISTRY.get(self.name, Entry(self.name))
+
+    @property
+    def device(self) -> str:
+        """The device that its options name."""
+        return self.options.get("device", "cpu")
+
+
+def names() -> list[str]:
+    """The package's implementations in the order of the table, then installed third parties'."""
+    return [*REGISTRY, *sorted(set(_entry_points()) - set(REGISTRY))]
+
+
+def parse_variant(text: str) -> Variant:
+    """A variant from its name; raises ValueError for an unknown name, option or form."""
+    match = VARIANT.match(text.strip())
+    if match is None:
+        raise ValueError(f"implementation must look like name or name[key=value,…], got {text!r}")
+    options = {}
+    for part in filter(None, (match["options"] or "").split(",")):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (key and equals and value):
+            raise ValueError(f"option must look like key=value, got {part!r} in {text!r}")
+        options[key] = value
+    variant = Variant(match["name"], options)
+    known = option_names(load(variant.name))
+    for key in options:
+        if key not in known:
+            raise ValueError(unknown_name(f"option of {variant.name}", key, known))
+    return variant
+
+
+@cache
+def load(name: str) -> type[Any]:
+    """The class behind a name; raises ValueError where there is none."""
+    if name in REGISTRY:
+        module, _, class_name = REGISTRY[name].target.partition(":")
+        return _class_in(import_module(module), class_name)
+    if name in _entry_points():
+        loaded: type[Any] = _entry_points()[name].load()
+        return loaded
+    path, colon, class_name = name.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _class_from_file(Path(path), class_name)
+    raise ValueError(unknown_name("implementation", name, names()))
+
+
+def _class_in(module: Any, class_name: str) -> type[Any]:
+    found = getattr(module, class_name, None)
+    if not inspect.isclass(found):
+        raise ValueError(f"{module.__name__} has no class {class_name!r}")
+    return found
+
+
+def _class_from_file(path: Path, class_name: str) -> type[Any]:
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # true of every file that ends in .py
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return _class_in(module, class_name)
+
+
+def _entry_points() -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def option_names(implementation: type[Any]) -> list[str]:
+    """Options that a class takes beyond those that all take."""
+    parameters = inspect.signature(implementation).parameters
+    return [name for name in parameters if name not in ("weights", "top_k", "threads")]
+
+
+def availability(variant: Variant) -> tuple[bool, str]:
+    """Say whether a variant's implementation can run here; if not, why."""
+    available, reason = load(variant.name).available()
+    return bool(available), str(reason)
+
+
+class Layer:
+    """A prepared layer: `layer(x)` from NumPy to NumPy, or the same in three steps.
+
+    `forward` is the implementation's own bound method, so that a timed call has nothing around it.
+    """
+
+    def __init__(self, variant: Variant, implementation: Any, d_model: int) -> None:
+        self.variant = variant
+        self.implementation = implementation
+        self.forward = implementation.forward
+        self._d_model = d_model
+        self._to_native = getattr(implementation, "to_native", None)
+        self._to_numpy = getattr(implementation, "to_numpy", None)
+
+    def to_native(self, x: Float32Array) -> Any:
+        """The input (T, d) as `forward` takes it; raises TypeError or ValueError for any other array."""
+        x = check_input(x, self._d_model)
+        return self._to_native(x) if self._to_native else x
+
+    def to_numpy(self, y: Any) -> Float32Array:
+        """The output of `forward` as a NumPy array."""
+        array: Float32Array = self._to_numpy(y) if self._to_numpy else y
+        return array
+
+    def __call__(self, x: Float32Array) -> Float32Array:
+        return self.to_numpy(self.forward(self.to_native(x)))
+
+
+def create(name: str | Variant, weights: Weights, *, top_k: int, threads: int = 1, **options: str) -> Layer:
+    """Prepare a layer; options come in the name or as keywords.
+
+    Raises ValueError for a name, option or size that does not exist, NotAvailableError for what can't run here.
+    """
+    variant = name if isinstance(name, Variant) else parse_variant(name)
+    variant = parse_variant(str(Variant(variant.name, variant.options | options)))
+    check_top_k(top_k, weights.num_experts)
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads must be a whole number of at least 1, got {threads!r}")
+    implementation = load(variant.name)(weights, top_k=top_k, threads=threads, **variant.options)
+    return Layer(variant, implementation, weights.d_model)

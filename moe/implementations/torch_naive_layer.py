@@ -1,0 +1,50 @@
+"""The layer in PyTorch as it is first written down: one token at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moe.implementations.torch_layer import TorchWeights, torch_available
+from moe.problem import Float32Array, Weights
+
+
+class TorchNaiveLayer:
+    """PyTorch, a Python loop over tokens and over their experts, under inference_mode."""
+
+    name = "torch-naive"
+    description = "PyTorch, token by token"
+
+    @staticmethod
+    def available() -> tuple[bool, str]:
+        """Say whether PyTorch is installed."""
+        return torch_available()
+
+    def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
+        self.native = TorchWeights(weights, threads=threads, device="cpu")
+        self.top_k = top_k
+
+    def to_native(self, x: Float32Array) -> Any:
+        """A (T, d) tensor over the same memory."""
+        return self.native.tensor(x)
+
+    def to_numpy(self, y: Any) -> Float32Array:
+        """A (T, d) array over the same memory."""
+        array: Float32Array = y.numpy()
+        return array
+
+    def forward(self, x: Any) -> Any:
+        """x (T, d) → y (T, d)."""
+        import torch
+
+        w = self.native
+        with torch.inference_mode():
+            y = torch.zeros_like(x)
+            for t in range(len(x)):
+                probabilities = torch.softmax(x[t] @ w.gate, dim=0)  # (E,)
+                # Not topk, which promises no order among equals.
+                values, experts = torch.sort(probabilities, descending=True, stable=True)
+                weights = values[: self.top_k] / values[: self.top_k].sum()
+                for weight, expert in zip(weights, experts[: self.top_k], strict=True):
+                    hidden = torch.relu(x[t] @ w.w1[expert])  # (f,)
+                    y[t] += weight * (hidden @ w.w2[expert])
+            return y

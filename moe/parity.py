@@ -1,0 +1,120 @@
+"""The one comparison of an output with the reference.
+
+Routing is judged apart from arithmetic: a token whose choice of experts hangs on less than float32 can tell
+may go either way, and is then compared with the output of the choice that it took. The tolerance never moves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from math import comb, inf, isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moe.reference import Reference
+
+TOLERANCE = 1e-5  # of the largest reference value
+MOST_CHOICES = 5_000  # a token with more admissible sets of experts than this is not searched
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Outcome of one comparison.
+
+    max_rel_error is the largest |output − reference| over the largest |reference|, infinite where no such
+    number exists. tied_tokens could go either way in float32; rerouted_tokens of them went the other way.
+    """
+
+    passed: bool
+    max_rel_error: float
+    tolerance: float
+    tied_tokens: int
+    rerouted_tokens: int
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, which has no infinity: an error without a number is null."""
+        return asdict(self) | {"max_rel_error": self.max_rel_error if isfinite(self.max_rel_error) else None}
+
+
+def compare_output(output: object, ref: Reference, tolerance: float = TOLERANCE) -> Parity:
+    """Compare `output`, expected (T, d) float32, with the reference; anything but agreement fails."""
+
+    def verdict(error: float, tied: int, rerouted: int, reason: str) -> Parity:
+        passed = reason == "" and error <= tolerance
+        if not passed and not reason:
+            reason = f"error of {error:.2e} of the largest value, {tolerance:.0e} allowed"
+        return Parity(passed, error, tolerance, tied, rerouted, reason)
+
+    if not isinstance(output, np.ndarray):
+        return verdict(inf, 0, 0, f"output is a {type(output).__name__}, expected a NumPy array")
+    if output.shape != ref.y.shape:
+        return verdict(inf, 0, 0, f"output has shape {output.shape}, expected {ref.y.shape}")
+    if output.dtype != np.float32:
+        return verdict(inf, 0, 0, f"output is {output.dtype}, expected float32")
+
+    finite = np.isfinite(ref.y).all(axis=1)  # (T,)
+    if not np.isnan(output[~finite]).all():
+        return verdict(inf, 0, 0, "a token with NaN or Inf must give a row of NaN")
+    if not np.isfinite(output[finite]).all():
+        bad = int(np.flatnonzero(finite & ~np.isfinite(output).all(axis=1))[0])
+        return verdict(inf, 0, 0, f"output of token {bad} is not finite, the reference is")
+
+    y = output.astype(np.float64)
+    scale = float(np.abs(ref.y[finite]).max(initial=0.0))
+    row_error = np.zeros(len(y))
+    row_error[finite] = _relative(np.abs(y - ref.y)[finite], scale)
+    contested = _contested(ref)
+    tied = np.flatnonzero(contested.any(axis=1) & finite)
+    rerouted = 0
+    for token in tied:
+        if row_error[token] > tolerance:
+            other = _best_choice(ref, int(token), contested[token], y[token], scale)
+            if other <= tolerance:
+                row_error[token] = other
+                rerouted += 1
+    return verdict(float(row_error.max(initial=0.0)), len(tied), rerouted, "")
+
+
+def _relative(difference: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """Largest entry of each row over `scale`; where the reference is all zeros, only zeros are right."""
+    largest = difference.max(axis=1)
+    return largest / scale if scale > 0 else np.where(largest > 0, inf, 0.0)
+
+
+def _contested(ref: Reference) -> NDArray[np.bool_]:
+    """Mark (T, E) the experts that float32 may as well take as leave.
+
+    An expert is certain if fewer than k others can reach its logit, excluded if k others surely exceed it.
+    Beside a logit's own rounding, a few roundings of its softmax are allowed for. An exact tie (bound 0)
+    is not contested: it goes to the lower number.
+    """
+    k = ref.problem.top_k
+    spread = np.abs(ref.logits.max(axis=1, keepdims=True) - ref.logits)
+    margin = ref.logit_error + np.where(ref.logit_error > 0, 2.0**-22 * (1 + spread), 0.0)
+    low, high = ref.logits - margin, ref.logits + margin
+    # others_above[t, e]: how many experts can, and how many surely do, exceed expert e
+    can_exceed = (high[:, None, :] >= low[:, :, None]).sum(axis=2) - 1
+    surely_exceed = (low[:, None, :] > high[:, :, None]).sum(axis=2)
+    loose = (margin > 0) & (can_exceed >= k) & (surely_exceed < k)
+    return np.asarray(loose & (loose.sum(axis=1, keepdims=True) > 1))
+
+
+def _best_choice(
+    ref: Reference, token: int, contested: NDArray[np.bool_], y: NDArray[np.float64], scale: float
+) -> float:
+    """The smallest error of `y` (d,) over all admissible choices of experts for one token."""
+    taken = set(ref.experts[token].tolist())
+    certain = taken - set(np.flatnonzero(contested).tolist())
+    open_slots = ref.problem.top_k - len(certain)
+    candidates = np.flatnonzero(contested).tolist()
+    if comb(len(candidates), open_slots) > MOST_CHOICES:
+        return inf
+    errors = [
+        _relative(np.abs(y - ref.output_for(token, (*sorted(certain), *choice)))[None, :], scale)[0]
+        for choice in combinations(candidates, open_slots)
+    ]
+    return float(min(errors))
