@@ -1,0 +1,92 @@
+"""The layer as a compiled Mojo kernel, called through ctypes without copying input or output."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from moe import mojo_build
+from moe.implementations.contract import NotAvailableError
+from moe.problem import Float32Array, Weights
+
+
+class NativeInput(NamedTuple):
+    """An input and its address: asking NumPy for an address takes about 1 µs."""
+
+    array: Float32Array
+    address: int
+
+
+class MojoLayer:
+    """The kernel in `mojo_src/`, its sizes known at run time, on a pool of `threads` threads.
+
+    The kernel packs a copy of the weights in prepare; no other reference to them is kept.
+    """
+
+    name = "mojo"
+    description = "Mojo, compiled, batched by expert"
+
+    @staticmethod
+    def available() -> tuple[bool, str]:
+        """Say whether the Mojo toolchain is there; nothing is compiled."""
+        try:
+            mojo_build.find_toolchain()
+        except mojo_build.MojoBuildError as error:
+            return False, str(error)
+        return True, ""
+
+    def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
+        available, reason = self.available()
+        if not available:
+            raise NotAvailableError(reason)
+        self.library = mojo_build.build()
+        kernel = _load(self.library.path)
+        handle = kernel.moe_prepare(
+            weights.gate.ctypes.data,
+            weights.w1.ctypes.data,
+            weights.w2.ctypes.data,
+            weights.d_model,
+            weights.d_ff,
+            weights.num_experts,
+            top_k,
+            threads,
+        )
+        if not handle:
+            raise RuntimeError(f"the Mojo kernel could not start {threads} threads")
+        weakref.finalize(self, kernel.moe_release, handle)
+        self.threads: int = kernel.moe_threads(handle)
+        self.vector_width: int = kernel.moe_vector_width()
+        self._handle = handle
+        self._forward = kernel.moe_forward
+
+    def to_native(self, x: Float32Array) -> NativeInput:
+        """A (T, d) array with its address."""
+        return NativeInput(x, x.ctypes.data)
+
+    def forward(self, x: NativeInput) -> Float32Array:
+        """x (T, d) → y (T, d)."""
+        y = np.empty_like(x.array)
+        self._forward(self._handle, x.address, y.ctypes.data, len(y))
+        return y
+
+
+@cache
+def _load(path: Path) -> ctypes.CDLL:
+    """The library with its functions declared; every argument is an address or a size."""
+    kernel = ctypes.CDLL(str(path))
+    for name, arguments, result in (
+        ("moe_vector_width", 0, ctypes.c_ssize_t),
+        ("moe_prepare", 8, ctypes.c_ssize_t),
+        ("moe_forward", 4, None),
+        ("moe_threads", 1, ctypes.c_ssize_t),
+        ("moe_release", 1, None),
+    ):
+        function = getattr(kernel, name)
+        function.argtypes = [ctypes.c_ssize_t] * arguments
+        function.restype = result
+    return kernel

@@ -1,0 +1,151 @@
+"""Compiling `mojo_src/` into a shared library, once for each thing that could change the result."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import cpuinfo
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+SOURCE = Path(__file__).resolve().parent.parent / "mojo_src"
+KERNEL = "moe_kernel.mojo"
+HOW_TO_INSTALL = (
+    "install it into this environment with `make env`, or `pip install max==26.7.0`; there are wheels for Linux "
+    "(glibc 2.34 or newer, x86-64 and aarch64) and macOS on Apple silicon"
+)
+COMPILER_NOISE = "Failed to initialize Crashpad"
+
+
+class MojoBuildError(RuntimeError):
+    """The toolchain is missing, or the compiler failed; the message holds its own words."""
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A Mojo compiler and what identifies it."""
+
+    command: Path
+    environment: Mapping[str, str]
+    version: str
+
+
+@dataclass(frozen=True)
+class Library:
+    """A compiled kernel: the file, its SHA-256, the compiler's version, and seconds spent building it now."""
+
+    path: Path
+    sha256: str
+    compiler: str
+    build_s: float
+
+
+def find_toolchain() -> Toolchain:
+    """The Mojo compiler of this Python environment; raises MojoBuildError saying what to install."""
+    spec = find_spec("mojo")
+    command = Path(sys.executable).parent / "mojo"
+    if spec is None or not command.exists():
+        missing = "the package `mojo`" if spec is None else str(command)
+        raise MojoBuildError(f"Mojo is not installed ({missing} not found): {HOW_TO_INSTALL}")
+    version = _run([str(command), "--version"], os.environ, timeout=60).strip()
+    return Toolchain(command, dict(os.environ), version)
+
+
+@cache
+def target_cpu() -> str:
+    """What the compiler tunes for: this machine's processor and its instruction sets, as one line."""
+    info = cpuinfo.get_cpu_info()
+    flags = " ".join(sorted(info.get("flags", [])))
+    return f"{platform.machine()} {info.get('brand_raw', platform.processor())} {flags}"
+
+
+def sources() -> list[Path]:
+    """The kernel's source files; tests and benchmarks are programs of their own."""
+    if not (SOURCE / KERNEL).exists():
+        raise MojoBuildError(f"{SOURCE / KERNEL} not found: the package must be installed editable (`make env`)")
+    return sorted(p for p in SOURCE.glob("*.mojo") if not p.name.startswith(("test_", "bench_")))
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: `$MOE_CACHE`, or the user's cache folder."""
+    return Path(os.environ.get("MOE_CACHE") or user_cache_path("moe")) / "mojo"
+
+
+def build_key(toolchain: Toolchain, defines: Mapping[str, str]) -> str:
+    """Hash of all that shapes the library: source, compiler and its place, target CPU, build defines."""
+    digest = hashlib.sha256()
+    # The library holds the path of the toolchain's own libraries, so another place is another library.
+    parts = [toolchain.version, str(toolchain.command), target_cpu(), repr(sorted(defines.items()))]
+    for part in parts:
+        digest.update(part.encode() + b"\0")
+    for path in sources():
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:24]
+
+
+def build(defines: Mapping[str, str] | None = None, timeout: float = 300) -> Library:
+    """The compiled kernel, from the cache or built now.
+
+    Of processes that build at once, one compiles and the others wait for its library. Raises MojoBuildError
+    with the compiler's own message, or after `timeout` seconds.
+    """
+    defines = defines or {}
+    toolchain = find_toolchain()
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"moe_kernel-{build_key(toolchain, defines)}.so"
+    started = time.monotonic()
+    if not path.exists():
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                _compile(toolchain, defines, path, timeout)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Library(path, sha256, toolchain.version, time.monotonic() - started)
+
+
+def _compile(toolchain: Toolchain, defines: Mapping[str, str], path: Path, timeout: float) -> None:
+    """Compile into a file beside `path` and move it there whole."""
+    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.so")
+    options = [word for key, value in sorted(defines.items()) for word in ("-D", f"{key}={value}")]
+    command = [str(toolchain.command), "build", "--Werror", "--emit", "shared-lib", *options]
+    try:
+        _run([*command, str(SOURCE / KERNEL), "-o", str(partial)], toolchain.environment, timeout)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _run(command: list[str], environment: Mapping[str, str], timeout: float) -> str:
+    """Run the compiler and return its output; a hung one is stopped with everything that it started."""
+    process = subprocess.Popen(
+        command,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise MojoBuildError(f"the Mojo compiler was stopped after {timeout:g} s: {' '.join(command)}") from None
+        raise
+    output = "\n".join(line for line in output.splitlines() if COMPILER_NOISE not in line)
+    if process.returncode != 0:
+        raise MojoBuildError(f"the Mojo compiler failed with exit code {process.returncode}:\n{output}")
+    return output
