@@ -2,6 +2,18 @@
 
 from moe.config import PRESETS, MoEConfig
 from moe.implementations import create
+from moe.measure import compare
 from moe.problem import Problem, Weights, make_problem
+from moe.run import Run, load_run
 
-__all__ = ["PRESETS", "MoEConfig", "Problem", "Weights", "create", "make_problem"]
+__all__ = [
+    "PRESETS",
+    "MoEConfig",
+    "Problem",
+    "Run",
+    "Weights",
+    "compare",
+    "create",
+    "load_run",
+    "make_problem",
+]

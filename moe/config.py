@@ -102,6 +102,10 @@ def parse_config(text: str) -> MoEConfig:
                 config = dataclasses.replace(config, **{key: int(value)})
             except ValueError as error:
                 # int() names no field; MoEConfig's own errors do.
-                reason = str(error) if key in str(error) or "top_k" in str(error) else f"{key} must be a whole number, got {value!r}"
+                reason = (
+                    str(error)
+                    if key in str(error) or "top_k" in str(error)
+                    else f"{key} must be a whole number, got {value!r}"
+                )
                 raise ValueError(reason) from None
     return config

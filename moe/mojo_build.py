@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import cpuinfo
 from filelock import FileLock
 from platformdirs import user_cache_path
+
+from moe.processor import read_processor
 
 SOURCE = Path(__file__).resolve().parent.parent / "mojo_src"
 KERNEL = "moe_kernel.mojo"
@@ -62,14 +61,6 @@ def find_toolchain() -> Toolchain:
     return Toolchain(command, dict(os.environ), version)
 
 
-@cache
-def target_cpu() -> str:
-    """What the compiler tunes for: this machine's processor and its instruction sets, as one line."""
-    info = cpuinfo.get_cpu_info()
-    flags = " ".join(sorted(info.get("flags", [])))
-    return f"{platform.machine()} {info.get('brand_raw', platform.processor())} {flags}"
-
-
 def sources() -> list[Path]:
     """The kernel's source files; tests and benchmarks are programs of their own."""
     if not (SOURCE / KERNEL).exists():
@@ -86,7 +77,7 @@ def build_key(toolchain: Toolchain, defines: Mapping[str, str]) -> str:
     """Hash of all that shapes the library: source, compiler and its place, target CPU, build defines."""
     digest = hashlib.sha256()
     # The library holds the path of the toolchain's own libraries, so another place is another library.
-    parts = [toolchain.version, str(toolchain.command), target_cpu(), repr(sorted(defines.items()))]
+    parts = [toolchain.version, str(toolchain.command), repr(read_processor()), repr(sorted(defines.items()))]
     for part in parts:
         digest.update(part.encode() + b"\0")
     for path in sources():

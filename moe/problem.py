@@ -42,17 +42,17 @@ class Weights:
     @property
     def d_model(self) -> int:
         """Width of a token."""
-        return self.w1.shape[1]
+        return int(self.w1.shape[1])
 
     @property
     def d_ff(self) -> int:
         """Hidden width of an expert."""
-        return self.w1.shape[2]
+        return int(self.w1.shape[2])
 
     @property
     def num_experts(self) -> int:
         """Number of experts."""
-        return self.w1.shape[0]
+        return int(self.w1.shape[0])
 
 
 def check_input(x: Float32Array, d_model: int) -> Float32Array:

@@ -36,7 +36,8 @@ class Reference:
         chosen = np.array([experts])
         rows = np.array([token])
         x = self.problem.x[rows].astype(np.float64)
-        return _combine(self.problem, x, self.logits[rows], chosen)[0]
+        y: Float64Array = _combine(self.problem, x, self.logits[rows], chosen)[0]
+        return y
 
 
 def reference(problem: Problem) -> Reference:
@@ -46,12 +47,12 @@ def reference(problem: Problem) -> Reference:
     """
     x = problem.x.astype(np.float64)
     gate = problem.weights.gate.astype(np.float64)
-    finite = np.isfinite(x).all(axis=1)
-    safe = np.where(finite[:, None], x, 0.0)
-    logits = np.where(finite[:, None], safe @ gate, np.nan)
+    finite = np.isfinite(x).all(axis=1, keepdims=True)  # (T, 1)
+    safe = np.where(finite, x, 0.0)
+    logits = np.where(finite, safe @ gate, np.nan)
     # Stable sort: a tie goes to the lower expert number.
     experts = np.argsort(-logits, axis=1, kind="stable")[:, : problem.top_k]
-    y = np.where(finite[:, None], _combine(problem, safe, np.where(finite[:, None], logits, 0.0), experts), np.nan)
+    y = np.where(finite, _combine(problem, safe, np.where(finite, logits, 0.0), experts), np.nan)
     return Reference(problem, logits, _float32_logit_error(safe, gate), experts, y)
 
 
@@ -78,4 +79,5 @@ def _float32_logit_error(x: Float64Array, gate: Float64Array) -> Float64Array:
 
     |fl(x·g) − x·g| ≤ n·u·|x|·|g| with u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, §3.1).
     """
-    return x.shape[1] * 2.0**-24 * (np.abs(x) @ np.abs(gate))
+    bound: Float64Array = x.shape[1] * 2.0**-24 * (np.abs(x) @ np.abs(gate))
+    return bound

@@ -111,7 +111,8 @@ def _class_from_file(path: Path, class_name: str) -> type[Any]:
     if not path.is_file():
         raise ValueError(f"no such file: {path}")
     spec = spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None  # true of every file that ends in .py
+    assert spec is not None  # true of every file that ends in .py
+    assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return _class_in(module, class_name)
@@ -127,9 +128,9 @@ def option_names(implementation: type[Any]) -> list[str]:
     return [name for name in parameters if name not in ("weights", "top_k", "threads")]
 
 
-def availability(variant: Variant) -> tuple[bool, str]:
+def availability(name: str) -> tuple[bool, str]:
     """Say whether a variant's implementation can run here; if not, why."""
-    available, reason = load(variant.name).available()
+    available, reason = load(parse_variant(name).name).available()
     return bool(available), str(reason)
 
 
@@ -158,6 +159,7 @@ class Layer:
         return array
 
     def __call__(self, x: Float32Array) -> Float32Array:
+        """NumPy in, NumPy out, any T."""
         return self.to_numpy(self.forward(self.to_native(x)))
 
 

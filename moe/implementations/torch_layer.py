@@ -106,9 +106,7 @@ class TorchLayer:
         counts = torch.bincount(flat, minlength=len(self.w1)).tolist()
         rows = x.index_select(0, tokens)  # (T·k, d), in the order of experts
         out = torch.empty_like(rows)
-        for part, result, w1, w2 in zip(
-            rows.split(counts), out.split(counts), self.w1, self.w2, strict=True
-        ):
+        for part, result, w1, w2 in zip(rows.split(counts), out.split(counts), self.w1, self.w2, strict=True):
             if len(part):
                 torch.mm(torch.mm(part, w1).relu_(), w2, out=result)  # (n, d) → (n, f) → (n, d)
         out.mul_(weights.index_select(0, order).unsqueeze(1))

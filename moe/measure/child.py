@@ -1,0 +1,105 @@
+"""The parent's end of a worker: starting it, asking it, and saying in words how it died."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from typing import Any
+
+# Every library that might be inside reads one of these once, when it is loaded.
+THREAD_LIMITS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+LAST_LINES = 5
+
+
+class WorkerFailedError(RuntimeError):
+    """A worker raised, died or hung; the message says which, with its last words."""
+
+
+class Child:
+    """A worker process on `threads` threads, answering one request at a time."""
+
+    def __init__(self, threads: int) -> None:
+        limits = dict.fromkeys(THREAD_LIMITS, str(threads))
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "moe.measure.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, **limits},
+            # Ctrl-C is the parent's to handle: it ends its workers after it has saved.
+            start_new_session=True,
+        )
+        self._unread = b""
+
+    def ask(self, operation: str, *, timeout: float, **arguments: Any) -> dict[str, Any]:
+        """The worker's reply; raises WorkerFailedError when it raises, dies or takes longer than `timeout` s."""
+        self.send(operation, **arguments)
+        return self.receive(timeout)
+
+    def send(self, operation: str, **arguments: Any) -> None:
+        """Send a request without waiting; a worker that is gone is found out by `receive`."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps({"op": operation, **arguments}).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def receive(self, timeout: float) -> dict[str, Any]:
+        """The reply to the last request; raises WorkerFailedError as `ask` does."""
+        line = self._read_line(time.monotonic() + timeout)
+        if line is None:
+            self.kill()
+            raise WorkerFailedError(f"stopped after {timeout:g} s without an answer")
+        if not line:
+            raise WorkerFailedError(self._last_words())
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise WorkerFailedError(reply["error"])
+        return reply
+
+    def _read_line(self, deadline: float) -> bytes | None:
+        """One line, b"" at the end of the pipe, or None at the deadline."""
+        assert self._process.stdout is not None
+        pipe = self._process.stdout.fileno()
+        while b"\n" not in self._unread:
+            ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                return None
+            data = os.read(pipe, 1 << 16)
+            if not data:
+                return b""
+            self._unread += data
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
+
+    def _last_words(self) -> str:
+        """How a dead worker ended: its signal or exit code, and the end of its standard error."""
+        code = self._process.wait()
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()[-LAST_LINES:]
+        return f"{how}: {' / '.join(lines)}" if lines else how
+
+    def kill(self) -> None:
+        """End the worker and whatever it started, however it is; a dead one stays dead."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()

@@ -1,0 +1,164 @@
+"""The child process that runs forwards: one implementation on one number of threads.
+
+Started with its thread limits in the environment, so nothing numeric may be imported before it is told to.
+It answers one JSON line on standard output for each JSON line on standard input; what an implementation
+prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, TextIO
+
+CHECKED_INPUTS = 2
+
+
+class Worker:
+    """State between requests: the prepared layers and their inputs, by the number of their measurement."""
+
+    def __init__(self) -> None:
+        self.prepared: dict[int, tuple[Any, Any]] = {}
+
+    def load(self, variant: str, threads: int) -> dict[str, Any]:
+        """Import or compile what a variant needs, by running it once on a tiny problem."""
+        from moe.config import MoEConfig
+        from moe.implementations import NotAvailableError, create
+        from moe.problem import make_problem
+
+        started = perf_counter()
+        tiny = make_problem(MoEConfig(tokens=1, d_model=1, d_ff=1, num_experts=1, top_k=1))
+        try:
+            create(variant, tiny.weights, top_k=tiny.top_k, threads=threads)(tiny.x)
+        except NotAvailableError as error:
+            return {"not_run": str(error)}
+        return {"load_s": perf_counter() - started}
+
+    def prepare(self, number: int, variant: str, config: dict[str, int], threads: int, inputs: int) -> dict[str, Any]:
+        """Make the layer and its native inputs; time prepare and the first call."""
+        from moe.config import MoEConfig
+        from moe.implementations import create
+        from moe.problem import make_inputs, make_weights
+
+        size = MoEConfig(**config)
+        weights = make_weights(size)
+        started = perf_counter()
+        layer = create(variant, weights, top_k=size.top_k, threads=threads)
+        prepared = perf_counter()
+        del weights  # what a layer keeps of them is its own affair, and part of its memory
+        native = [layer.to_native(x) for x in make_inputs(size, max(inputs, CHECKED_INPUTS))]
+        started_first = perf_counter()
+        layer.forward(native[0])
+        first_call_s = perf_counter() - started_first
+        self.prepared[number] = (layer, itertools.cycle(native))
+        return {
+            "prepare_s": prepared - started,
+            "first_call_s": first_call_s,
+            "pools": thread_pools(layer.implementation),
+            "library": library_of(layer.implementation),
+        }
+
+    def outputs(self, number: int, path: str) -> dict[str, Any]:
+        """Save the outputs for the first inputs, which the parent compares with the reference.
+
+        All are computed before the first is saved: an output that a later call overwrites is caught.
+        """
+        import numpy as np
+
+        layer, inputs = self.prepared[number]
+        native = [layer.forward(next(inputs)) for _ in range(CHECKED_INPUTS)]
+        np.savez(path, *[np.asarray(layer.to_numpy(y)) for y in native])
+        return {}
+
+    def turn(self, number: int, seconds: float, least: int, warm_up: float) -> dict[str, Any]:
+        """Time single forwards for at least `seconds` and `least` of them, after untimed ones for `warm_up`."""
+        layer, inputs = self.prepared[number]
+        forward = layer.forward
+        warm_until = perf_counter() + warm_up
+        while True:
+            forward(next(inputs))
+            if perf_counter() >= warm_until:
+                break
+        samples: list[float] = []
+        total = 0.0
+        while total < seconds or len(samples) < least:
+            x = next(inputs)
+            started = perf_counter()
+            y = forward(x)
+            stopped = perf_counter()
+            del y
+            samples.append(stopped - started)
+            total += samples[-1]
+        return {"samples": samples, "peak_rss_bytes": peak_rss_bytes()}
+
+
+def thread_pools(implementation: Any) -> list[dict[str, Any]]:
+    """The thread pools that are in this process, with the number of threads that each says it uses."""
+    from threadpoolctl import threadpool_info
+
+    pools = [
+        {
+            "name": " ".join(str(p[key]) for key in ("internal_api", "version", "architecture") if p.get(key)),
+            "threads": p["num_threads"],
+        }
+        for p in threadpool_info()
+    ]
+    if "torch" in sys.modules:
+        torch = sys.modules["torch"]
+        pools.append({"name": f"torch {torch.__version__}", "threads": torch.get_num_threads()})
+    if hasattr(implementation, "threads"):
+        pools.append({"name": f"{implementation.name} kernel", "threads": implementation.threads})
+    return pools
+
+
+def library_of(implementation: Any) -> dict[str, Any] | None:
+    """The compiled library behind an implementation that has one."""
+    library = getattr(implementation, "library", None)
+    if library is None:
+        return None
+    return {
+        "sha256": library.sha256,
+        "compiler": library.compiler,
+        "vector_width": implementation.vector_width,
+    }
+
+
+def peak_rss_bytes() -> int:
+    """The most memory that this process has held, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def serve(requests: TextIO, replies: TextIO) -> None:
+    """Answer requests until there are no more; an error is an answer too."""
+    worker = Worker()
+    operations: dict[str, Callable[..., dict[str, Any]]] = {
+        "load": worker.load,
+        "prepare": worker.prepare,
+        "outputs": worker.outputs,
+        "turn": worker.turn,
+    }
+    for line in requests:
+        request = json.loads(line)
+        try:
+            reply = operations[request.pop("op")](**request)
+        except Exception as error:
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def main() -> None:
+    """Serve standard input, keeping standard output for the replies alone."""
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    serve(sys.stdin, replies)
+
+
+if __name__ == "__main__":
+    main()

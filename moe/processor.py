@@ -1,0 +1,62 @@
+"""Which processor this is: what the kernel is compiled for and what a report names."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Processor:
+    """Architecture, model as the system calls it, and instruction sets in alphabetical order."""
+
+    architecture: str
+    model: str
+    features: tuple[str, ...]
+
+
+@cache
+def read_processor() -> Processor:
+    """This machine's processor, from /proc/cpuinfo or from sysctl."""
+    if platform.system() == "Darwin":
+        model = _sysctl("machdep.cpu.brand_string")
+        features = _sysctl("machdep.cpu.features").lower().split()
+    else:
+        fields = _first_processor(Path("/proc/cpuinfo"))
+        model = fields.get("model name") or " ".join(
+            fields.get(key, "") for key in ("CPU implementer", "CPU part", "CPU revision")
+        )
+        features = (fields.get("flags") or fields.get("Features") or "").split()
+    return Processor(platform.machine(), model.strip() or "unknown", tuple(sorted(features)))
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which a container can make fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cache_sizes() -> dict[str, int]:
+    """Bytes of each cache of the first core, by level and type (`L1 Data`, `L2 Unified`); empty where unknown."""
+    sizes = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        sizes[f"L{level} {kind}"] = int(size.rstrip("K")) * 1024
+    return sizes
+
+
+def _first_processor(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    lines = (line.partition(":") for line in path.read_text().split("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in lines}
+
+
+def _sysctl(name: str) -> str:
+    answer = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
