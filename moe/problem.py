@@ -62,7 +62,8 @@ def check_input(x: Float32Array, d_model: int) -> Float32Array:
         raise TypeError(f"x must be a float32 NumPy array, got {found}")
     if x.ndim != 2 or x.shape[1] != d_model:
         raise ValueError(f"x must have shape (tokens, {d_model}), got {x.shape}")
-    return np.ascontiguousarray(x)
+    # NumPy calls an array of at most one row contiguous whatever its stride; PyTorch refuses a negative one.
+    return np.ascontiguousarray(x) if min(x.strides) >= 0 else x.copy()
 
 
 def check_top_k(top_k: int, num_experts: int) -> int:

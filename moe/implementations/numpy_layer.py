@@ -48,6 +48,11 @@ class NumpyLayer:
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
         """x (T, d) → y (T, d)."""
+        # A token with NaN or Inf gives NaN, as the layer defines; that is nothing to warn about.
+        with np.errstate(invalid="ignore"):
+            return self._layer(x)
+
+    def _layer(self, x: NDArray[Any]) -> NDArray[Any]:
         experts, weights = self._route(x)
         flat = experts.ravel()  # (T·k,)
         order = np.argsort(flat, kind="stable")
@@ -73,9 +78,7 @@ class NumpyLayer:
         experts = np.argsort(-logits, axis=1, kind="stable")[:, : self.top_k]
         # A softmax over the chosen logits alone: dividing by their sum cancels the others.
         weights = np.take_along_axis(logits, experts, axis=1)
-        # A token with Inf has no finite difference here; NaN is what the layer defines for it.
-        with np.errstate(invalid="ignore"):
-            weights -= weights[:, :1].copy()
+        weights -= weights[:, :1].copy()
         np.exp(weights, out=weights)
         weights /= weights.sum(axis=1, keepdims=True)
         return experts, weights

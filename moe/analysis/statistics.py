@@ -1,0 +1,81 @@
+"""Intervals and ratios from rounds.
+
+A round's value is the median of its samples. Rounds share a process, and samples that follow each other are
+not independent, so the bootstrap resamples processes first and then the rounds of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+SEED = 20
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def scaled(self, factor: float) -> Interval:
+        """The same in another unit."""
+        return Interval(self.value * factor, self.low * factor, self.high * factor)
+
+    def inverse(self, numerator: float = 1.0) -> Interval:
+        """`numerator` divided by it."""
+        return Interval(numerator / self.value, numerator / self.high, numerator / self.low)
+
+    @property
+    def half_width(self) -> float:
+        """The farther end's distance from the value, as a share of the value."""
+        return max(self.high - self.value, self.value - self.low) / self.value
+
+    def excludes(self, value: float) -> bool:
+        """Whether `value` lies outside the interval."""
+        return not self.low <= value <= self.high
+
+
+def median_interval(rounds: Sequence[float], processes: Sequence[int]) -> Interval:
+    """Median of rounds, with the interval of resampled processes and rounds."""
+    values = np.asarray(rounds, dtype=np.float64)
+    return _interval(values, tuple(processes))
+
+
+def ratio_interval(above: Sequence[float], below: Sequence[float], processes: Sequence[int]) -> Interval:
+    """Median of above/below over paired rounds: what slows the machine in one round falls on both."""
+    logs = _interval(np.log(np.asarray(above)) - np.log(np.asarray(below)), tuple(processes))
+    return Interval(float(np.exp(logs.value)), float(np.exp(logs.low)), float(np.exp(logs.high)))
+
+
+def _interval(values: NDArray[np.float64], processes: tuple[int, ...]) -> Interval:
+    if len(values) == 0 or len(values) != len(processes):
+        raise ValueError(f"{len(values)} rounds of {len(processes)} processes have no interval")
+    resampled = np.array([np.median(values[index]) for index in _resamples(processes)])
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(resampled, [tail, 100 - tail])
+    return Interval(float(np.median(values)), float(low), float(high))
+
+
+@cache
+def _resamples(processes: tuple[int, ...]) -> list[NDArray[np.intp]]:
+    """Indices of RESAMPLES resampled runs: processes with replacement, then rounds of each."""
+    random = np.random.default_rng(SEED)
+    of_process = [np.flatnonzero(np.asarray(processes) == p) for p in sorted(set(processes))]
+    return [
+        np.concatenate(
+            [
+                random.choice(of_process[p], len(of_process[p]))
+                for p in random.integers(len(of_process), size=len(of_process))
+            ]
+        )
+        for _ in range(RESAMPLES)
+    ]

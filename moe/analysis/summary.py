@@ -1,0 +1,120 @@
+"""From a run to what it says: latency, throughput and speedup of each measurement, and what it can resolve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from moe.analysis.statistics import Interval, median_interval, ratio_interval
+from moe.implementations.registry import BASELINE
+from moe.run import Measurement, Run
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement's results; the intervals are None where nothing was measured.
+
+    latency in seconds a forward, throughput in tokens a second, speedup in tokens a second over the baseline's
+    on as many threads of the same device.
+    """
+
+    measurement: Measurement
+    latency: Interval | None = None
+    throughput: Interval | None = None
+    speedup: Interval | None = None
+
+    @property
+    def label(self) -> str:
+        """The variant's name."""
+        return self.measurement.label
+
+    @property
+    def threads(self) -> int:
+        """Threads that it ran on."""
+        return self.measurement.threads
+
+    @property
+    def flops_per_s(self) -> float | None:
+        """Floating-point operations a second, counted from the layer's definition."""
+        return self.measurement.config.flops / self.latency.value if self.latency else None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run's rows, controls apart, in the order in which they were asked for."""
+
+    run: Run
+    rows: tuple[Row, ...]
+    controls: tuple[Interval, ...]
+    baseline: str = BASELINE
+
+    @cached_property
+    def measured(self) -> tuple[Row, ...]:
+        """Rows with numbers, on the CPU."""
+        return tuple(r for r in self.rows if r.latency and r.measurement.device == "cpu")
+
+    @cached_property
+    def missing(self) -> tuple[Row, ...]:
+        """Rows without numbers: failed, or not run."""
+        return tuple(r for r in self.rows if r.latency is None)
+
+    @cached_property
+    def thread_counts(self) -> tuple[int, ...]:
+        """Numbers of threads that something was measured on, in rising order."""
+        return tuple(sorted({r.threads for r in self.measured}))
+
+    def row(self, label: str, threads: int) -> Row | None:
+        """The measured row of a variant, or None."""
+        return next((r for r in self.measured if r.label == label and r.threads == threads), None)
+
+    @cached_property
+    def resolution(self) -> float | None:
+        """The smallest difference that this run can tell from none, as a share; None without a control.
+
+        The far end of the interval of the ratio between two measurements of the same implementation, and never
+        less than the widest half-interval shown.
+        """
+        if not self.controls:
+            return None
+        far = max(max(c.high, 1 / c.low) - 1 for c in self.controls)
+        shown = [i.half_width for r in self.measured for i in (r.latency, r.speedup) if i]
+        return max(far, *shown)
+
+
+def summarise(run: Run, baseline: str = BASELINE) -> Summary:
+    """Compute every row of a run against `baseline`."""
+    rows = tuple(_row(m, run, baseline) for m in run.measurements if not m.control)
+    controls = []
+    for m in run.measurements:
+        first = _find(run, m.variant, m.threads, m.device)
+        if m.control and m.status == "ok" and first is not None and _paired(m, first):
+            controls.append(ratio_interval(m.rounds_s, first.rounds_s, m.processes))
+    return Summary(run, rows, tuple(controls), baseline)
+
+
+def _row(m: Measurement, run: Run, baseline: str) -> Row:
+    if m.status != "ok" or not m.samples_s:
+        return Row(m)
+    latency = median_interval(m.rounds_s, m.processes)
+    # A forward of no tokens has a latency and neither a throughput nor a speedup.
+    throughput = latency.inverse(m.config.tokens) if m.config.tokens else None
+    base = _find(run, baseline, m.threads, m.device)
+    speedup = None
+    if throughput and base is not None and base is not m and _paired(m, base):
+        per_round = ratio_interval(base.rounds_s, m.rounds_s, m.processes)
+        speedup = per_round.scaled(m.config.tokens / base.config.tokens)
+    return Row(m, latency, throughput, speedup)
+
+
+def _find(run: Run, variant: str, threads: int, device: str) -> Measurement | None:
+    found = (
+        m
+        for m in run.measurements
+        if not m.control and m.status == "ok" and (m.variant, m.threads, m.device) == (variant, threads, device)
+    )
+    return next(found, None)
+
+
+def _paired(a: Measurement, b: Measurement) -> bool:
+    """Whether two measurements had the same rounds."""
+    return bool(a.samples_s) and a.processes == b.processes

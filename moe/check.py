@@ -1,0 +1,93 @@
+"""Checking implementations against the reference on every edge and preset, without timing them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from moe.config import PRESETS
+from moe.edges import edge_problems
+from moe.implementations import Layer, availability, create, parse_variant
+from moe.parity import Parity, compare_output
+from moe.problem import Problem, make_problem
+from moe.processor import usable_cores
+from moe.reference import reference
+
+LONGEST_FORWARD_S = 10.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One implementation on one problem: whether it passed, and what there is to say about it.
+
+    What was not run has not failed, and its note says that it was not run.
+    """
+
+    implementation: str
+    problem: str
+    threads: int
+    passed: bool
+    note: str
+
+
+def check_layer(layer: Layer, problem: Problem) -> Parity:
+    """Compare a layer's output on the problem, and on its tokens in reverse, with the reference.
+
+    Both are computed before the first is looked at, so that an output which a later call overwrites fails.
+    """
+    reverse = Problem(problem.weights, problem.x[::-1], problem.top_k)
+    outputs = [layer(problem.x), layer(reverse.x)]
+    verdicts = [compare_output(y, reference(p)) for y, p in zip(outputs, (problem, reverse), strict=True)]
+    return max(verdicts, key=lambda v: (not v.passed, v.max_rel_error))
+
+
+def check(names: Sequence[str], threads: Sequence[int] | None = None) -> Iterator[Check]:
+    """Check each implementation on every edge and preset, on one thread and on all (or on `threads`).
+
+    The preset `large` is left out where a forward would take longer than LONGEST_FORWARD_S.
+    """
+    threads = threads or sorted({1, usable_cores()})
+    for name in names:
+        available, reason = availability(name)
+        if not available:
+            yield Check(name, "everything", 1, True, f"not run: {reason}")
+            continue
+        most = parse_variant(name).entry.most_threads
+        for count in [t for t in threads if most is None or t <= most]:
+            for title, problem in edge_problems().items():
+                yield _checked(name, title, count, problem)[0]
+            yield from _check_presets(name, count)
+
+
+def _check_presets(name: str, threads: int) -> Iterator[Check]:
+    """The presets from small to large; each forward's time foretells the next one's."""
+    affordable = parse_variant(name).entry.affordable_tokens
+    s_per_flop = 0.0
+    for title, config in sorted(PRESETS.items(), key=lambda item: item[1].flops):
+        note = ""
+        if affordable is not None and affordable < config.tokens:
+            config = config.with_tokens(affordable)
+            note = f", on the first {affordable} tokens"
+        expected_s = config.flops * s_per_flop
+        if expected_s > LONGEST_FORWARD_S:
+            yield Check(name, title, threads, True, f"not run: a forward would take about {expected_s:.0f} s")
+            continue
+        result, forward_s = _checked(name, title, threads, make_problem(config), note)
+        s_per_flop = forward_s / config.flops
+        yield result
+
+
+def _checked(name: str, title: str, threads: int, problem: Problem, note: str = "") -> tuple[Check, float]:
+    """One check with the seconds of a forward; an implementation that raises has failed it."""
+    try:
+        layer = create(name, problem.weights, top_k=problem.top_k, threads=threads)
+        parity = check_layer(layer, problem)
+        native = layer.to_native(problem.x)
+        started = time.perf_counter()
+        layer.forward(native)
+        forward_s = time.perf_counter() - started
+    except Exception as error:
+        return Check(name, title, threads, False, f"{type(error).__name__}: {error}{note}"), 0.0
+    outcome = f"error {parity.max_rel_error:.1e}" if parity.passed else parity.reason
+    return Check(name, title, threads, parity.passed, outcome + note), forward_s

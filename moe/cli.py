@@ -1,0 +1,159 @@
+"""The command line: list, doctor, build, check, bench, report.
+
+Exit codes: 0 all went well; 1 an implementation or a notebook failed, after everything else was done and
+saved; 2 wrong arguments, in one line; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from moe import mojo_build
+from moe.config import parse_config
+from moe.implementations import availability, names, parse_variant
+from moe.implementations.registry import load
+from moe.run import RunFileError
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what was expected in one line, and leaves with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message without the usage text."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        code: int = parsed.command(parsed)
+    except (ValueError, RunFileError) as error:
+        print(f"moe: {error}", file=sys.stderr)
+        return 2
+    except mojo_build.MojoBuildError as error:
+        print(f"moe: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("moe: interrupted", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="moe", description="One Mixture-of-Experts layer, measured side by side.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=OneLineParser)
+
+    def add(name: str, function: object, help_text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help_text, description=help_text)
+        command.set_defaults(command=function)
+        return command
+
+    add("list", _list, "the implementations, and which can run here")
+    add("doctor", _doctor, "what this machine can run, and what to do about the rest")
+    add("build", _build, "compile the Mojo kernel")
+    check = add("check", _check, "compare implementations with the float64 reference on every edge and preset")
+    check.add_argument("names", nargs="*", metavar="NAME", help="implementations (all that can run)")
+    check.add_argument("--threads", type=_threads, help="numbers of threads (1 and all)")
+
+    bench = add("bench", _bench, "measure implementations on one problem")
+    bench.add_argument("names", nargs="*", metavar="NAME", help="implementations (all)")
+    bench.add_argument("--config", default="seed", help="a preset, KEY=VALUE,…, or both (%(default)s)")
+    bench.add_argument("--threads", type=_threads, default=[1], help="numbers of threads, 1,2 (1)")
+    bench.add_argument("--budget", type=float, default=60.0, help="seconds of measuring (%(default)g)")
+    bench.add_argument("--timeout", type=float, default=120.0, help="seconds for one step (%(default)g)")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="where to save the run")
+    again = bench.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with the run in FILE")
+    again.add_argument("--force", action="store_true", help="replace FILE")
+
+    report = add("report", _report, "measure, execute the notebooks and render them")
+    report.add_argument("--profile", default="quick", help="smoke, quick or full (%(default)s)")
+    report.add_argument("-p", action="append", default=[], dest="parameters", metavar="KEY=VALUE",
+                        help="a notebook's parameter")  # fmt: skip
+    report.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="render a report's folder again")
+    return parser
+
+
+def _threads(text: str) -> list[int]:
+    """`1,2` as numbers; argparse turns a ValueError into a message of its own, so this raises argparse's."""
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = [0]
+    if min(counts) < 1:
+        raise argparse.ArgumentTypeError(f"expected whole numbers of at least 1 like 1,2, got {text!r}")
+    return counts
+
+
+def _list(_: argparse.Namespace) -> int:
+    for name in names():
+        available, reason = availability(name)
+        state = load(name).description if available else f"{load(name).description} — not run: {reason}"
+        print(f"{name:12} {state}")
+    return 0
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from moe.doctor import diagnose
+
+    lines, healthy = diagnose()
+    print("\n".join(lines))
+    return 0 if healthy else 1
+
+
+def _build(_: argparse.Namespace) -> int:
+    print("compiling the Mojo kernel", file=sys.stderr)
+    library = mojo_build.build()
+    print(f"{library.path}\n{library.compiler}, SHA-256 {library.sha256}, {library.build_s:.1f} s")
+    return 0
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    from moe.check import check
+    from moe.report.text import threads_text
+
+    chosen = [str(parse_variant(name)) for name in parsed.names or names()]
+    failed = 0
+    for result in check(chosen, parsed.threads):
+        failed += not result.passed
+        verdict = "ok    " if result.passed else "FAILED"
+        where = f"{result.implementation:12} {threads_text(result.threads):10} {result.problem:18}"
+        print(f"{where} {verdict} {result.note}", flush=True)
+    print(f"{failed} failed" if failed else "all agree with the reference")
+    return 1 if failed else 0
+
+
+def _bench(parsed: argparse.Namespace) -> int:
+    from moe.analysis import summarise
+    from moe.measure import compare
+    from moe.report.text import table_lines
+
+    if (parsed.resume or parsed.force) and parsed.json is None:
+        raise ValueError("--resume and --force need --json FILE")
+    run = compare(
+        parsed.names or names(),
+        parse_config(parsed.config),
+        parsed.threads,
+        path=parsed.json,
+        resume=parsed.resume,
+        force=parsed.force,
+        budget_s=parsed.budget,
+        timeout_s=parsed.timeout,
+    )
+    print("\n".join(table_lines(summarise(run))))
+    return 1 if any(m.status == "failed" for m in run.measurements) else 0
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    from moe.report import make_report, render_again
+
+    if parsed.source is not None:
+        if parsed.parameters:
+            raise ValueError("-p can't be given with --from: a finished run has its parameters")
+        return render_again(parsed.source)
+    return make_report(parsed.profile, parsed.parameters)

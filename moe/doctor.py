@@ -1,0 +1,64 @@
+"""What this machine can run, and what to do about the rest."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.util import find_spec
+
+from moe import mojo_build
+from moe.config import MoEConfig
+from moe.implementations import NotAvailableError, availability, create, names
+from moe.measure.machine import describe_machine
+from moe.problem import Problem, make_problem
+
+
+def diagnose() -> tuple[list[str], bool]:
+    """Lines for a person, and whether every implementation of the package works."""
+    machine = describe_machine()
+    vectors = ", ".join(machine["vector_features"]) or "no wide vectors known"
+    lines = [
+        f"machine   {machine['processor']} ({machine['architecture']}; {vectors}), "
+        f"{machine['usable_cores']} usable cores, {machine['memory_bytes'] / 2**30:.0f} GiB",
+        f"python    {platform.python_version()} at {sys.executable}",
+        f"mojo      {_mojo()}",
+        f"cuda      {_cuda()}",
+    ]
+    tiny = make_problem(MoEConfig(tokens=2, d_model=8, d_ff=8, num_experts=2, top_k=1))
+    healthy = True
+    for name in names():
+        problem = _try(name, tiny)
+        healthy = healthy and not problem
+        lines.append(f"{name:12}  {problem or 'works'}")
+    return lines, healthy
+
+
+def _mojo() -> str:
+    try:
+        library = mojo_build.build()
+    except mojo_build.MojoBuildError as error:
+        return str(error)
+    return f"{library.compiler}, kernel compiled ({library.sha256[:12]})"
+
+
+def _cuda() -> str:
+    if find_spec("torch") is None:
+        return "PyTorch is not installed"
+    import torch
+
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    why = "this PyTorch is a CPU build" if torch.version.cuda is None else "PyTorch finds no CUDA device"
+    return f"not available: {why}; torch[device=cuda] is left out of reports"
+
+
+def _try(name: str, problem: Problem) -> str:
+    """What keeps an implementation from running, or nothing."""
+    available, reason = availability(name)
+    if not available:
+        return f"not run: {reason}"
+    try:
+        create(name, problem.weights, top_k=problem.top_k)(problem.x)
+    except (NotAvailableError, RuntimeError, OSError) as error:
+        return f"fails: {error}"
+    return ""

@@ -1,0 +1,78 @@
+"""Numbers as text: units, significant digits, intervals; the same in terminal, table and sentence."""
+
+from __future__ import annotations
+
+import math
+
+from moe.analysis import Interval, Row, Summary
+
+SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with `digits` significant digits, no exponent, and commas between thousands."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{round(value, digits - 1 - math.floor(math.log10(abs(value)))):,.{decimals}f}"
+
+
+def seconds(value: float) -> str:
+    """A duration in the unit that leaves the fewest zeros."""
+    factor, unit = next((f, u) for f, u in (*SECONDS, (0.0, "ns")) if value >= f)
+    return f"{significant(value / (factor or 1e-9))} {unit}"
+
+
+def span(interval: Interval, factor: float = 1.0) -> str:
+    """An estimate with its interval: `20.3 [19.9–20.8]`."""
+    i = interval.scaled(factor)
+    return f"{significant(i.value)} [{significant(i.low)}–{significant(i.high)}]"
+
+
+def times(interval: Interval) -> str:
+    """A ratio with its interval: `1.31 × [1.27–1.35]`."""
+    return f"{significant(interval.value)} × [{significant(interval.low)}–{significant(interval.high)}]"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage of two significant digits."""
+    return f"{significant(100 * share, 2)} %"
+
+
+def threads_text(count: int) -> str:
+    """`1 thread`, `2 threads`."""
+    return f"{count} thread" if count == 1 else f"{count} threads"
+
+
+def label_text(row: Row, tokens: int) -> str:
+    """A variant's name, with its tokens where it got fewer than the others."""
+    own = row.measurement.config.tokens
+    return row.label if own == tokens else f"{row.label} ({own} of {tokens:,} tokens)"
+
+
+def speedup_text(row: Row, summary: Summary) -> str:
+    """A row's speedup over the baseline, or why there is none; says where no difference was resolved."""
+    if row.speedup is None:
+        return "baseline" if row.label == summary.baseline else "–"
+    resolved = "" if row.speedup.excludes(1.0) else " (no difference resolved)"
+    return times(row.speedup) + resolved
+
+
+def table_lines(summary: Summary) -> list[str]:
+    """The comparison as lines for a terminal."""
+    tokens = max((r.measurement.config.tokens for r in summary.rows), default=0)
+    lines = []
+    for row in summary.rows:
+        head = f"{label_text(row, tokens):34} {threads_text(row.threads):10}"
+        if row.latency is None:
+            status = row.measurement.status.replace("_", " ")
+            lines.append(f"{head} {status}: {row.measurement.reason}")
+            continue
+        speed = f"{significant(row.throughput.value):>12} tokens/s" if row.throughput else ""
+        lines.append(f"{head} {span(row.latency, 1e3):>26} ms {speed}   {speedup_text(row, summary)}")
+    if summary.resolution is not None:
+        lines.append(
+            f"Medians with 95 % intervals; × is tokens/s over {summary.baseline} on as many threads. "
+            f"This run resolves differences of {percent(summary.resolution)}."
+        )
+    return lines
