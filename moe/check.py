@@ -19,15 +19,12 @@ LONGEST_FORWARD_S = 10.0
 
 @dataclass(frozen=True)
 class Check:
-    """One implementation on one problem: whether it passed, and what there is to say about it.
-
-    What was not run has not failed, and its note says that it was not run.
-    """
+    """One implementation on one problem: `ok`, `failed` or `not_run`, and what there is to say about it."""
 
     implementation: str
     problem: str
     threads: int
-    passed: bool
+    status: str
     note: str
 
 
@@ -51,7 +48,7 @@ def check(names: Sequence[str], threads: Sequence[int] | None = None) -> Iterato
     for name in names:
         available, reason = availability(name)
         if not available:
-            yield Check(name, "everything", 1, True, f"not run: {reason}")
+            yield Check(name, "everything", 1, "not_run", reason)
             continue
         most = parse_variant(name).entry.most_threads
         for count in [t for t in threads if most is None or t <= most]:
@@ -71,7 +68,7 @@ def _check_presets(name: str, threads: int) -> Iterator[Check]:
             note = f", on the first {affordable} tokens"
         expected_s = config.flops * s_per_flop
         if expected_s > LONGEST_FORWARD_S:
-            yield Check(name, title, threads, True, f"not run: a forward would take about {expected_s:.0f} s")
+            yield Check(name, title, threads, "not_run", f"a forward would take about {expected_s:.0f} s")
             continue
         result, forward_s = _checked(name, title, threads, make_problem(config), note)
         s_per_flop = forward_s / config.flops
@@ -88,6 +85,6 @@ def _checked(name: str, title: str, threads: int, problem: Problem, note: str = 
         layer.forward(native)
         forward_s = time.perf_counter() - started
     except Exception as error:
-        return Check(name, title, threads, False, f"{type(error).__name__}: {error}{note}"), 0.0
+        return Check(name, title, threads, "failed", f"{type(error).__name__}: {error}{note}"), 0.0
     outcome = f"error {parity.max_rel_error:.1e}" if parity.passed else parity.reason
-    return Check(name, title, threads, parity.passed, outcome + note), forward_s
+    return Check(name, title, threads, "ok" if parity.passed else "failed", outcome + note), forward_s

@@ -120,10 +120,9 @@ def _check(parsed: argparse.Namespace) -> int:
     chosen = [str(parse_variant(name)) for name in parsed.names or names()]
     failed = 0
     for result in check(chosen, parsed.threads):
-        failed += not result.passed
-        verdict = "ok    " if result.passed else "FAILED"
+        failed += result.status == "failed"
         where = f"{result.implementation:12} {threads_text(result.threads):10} {result.problem:18}"
-        print(f"{where} {verdict} {result.note}", flush=True)
+        print(f"{where} {result.status.replace('_', ' '):8} {result.note}", flush=True)
     print(f"{failed} failed" if failed else "all agree with the reference")
     return 1 if failed else 0
 

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 LINE_EVERY_S = 10.0
 

@@ -110,9 +110,15 @@ struct Layer(Movable):
         self.w2 = new_floats(experts * self.f_padded * self.d_padded)
         pack_columns[W](gate, d, experts, depth, self.gate)
         for e in range(experts):
-            pack_columns[PANEL](w1.unsafe_offset(e * d * f), d, f, depth, self.w1.unsafe_offset(e * depth * self.f_padded))
             pack_columns[PANEL](
-                w2.unsafe_offset(e * f * d), f, d, self.f_padded, self.w2.unsafe_offset(e * self.f_padded * self.d_padded)
+                w1.unsafe_offset(e * d * f), d, f, depth, self.w1.unsafe_offset(e * depth * self.f_padded)
+            )
+            pack_columns[PANEL](
+                w2.unsafe_offset(e * f * d),
+                f,
+                d,
+                self.f_padded,
+                self.w2.unsafe_offset(e * self.f_padded * self.d_padded),
             )
 
         self.packed_tokens = new_floats(threads * self.block_rows * depth)
@@ -257,22 +263,22 @@ struct Layer(Movable):
         var count = 0
         for expert in range(self.experts):
             var first = Int(self.starts[unsafe_offset=expert])
-            var rows = Int(self.starts[unsafe_offset = expert + 1]) - first
+            var rows = Int(self.starts[unsafe_offset=expert + 1]) - first
             var blocks = (rows + self.block_rows - 1) // self.block_rows
             for block in range(blocks):
                 var begin = rows * block // blocks
-                self.blocks[unsafe_offset = 3 * count] = Int32(expert)
-                self.blocks[unsafe_offset = 3 * count + 1] = Int32(first + begin)
-                self.blocks[unsafe_offset = 3 * count + 2] = Int32(rows * (block + 1) // blocks - begin)
+                self.blocks[unsafe_offset=3 * count] = Int32(expert)
+                self.blocks[unsafe_offset=3 * count + 1] = Int32(first + begin)
+                self.blocks[unsafe_offset=3 * count + 2] = Int32(rows * (block + 1) // blocks - begin)
                 count += 1
         self.block_count = count
 
     # Step 3: for each block, relu(tokens · w1[e]) · w2[e], times the entry's weight.
 
     def _expert_block(self, block: Int, thread: Int):
-        var expert = Int(self.blocks[unsafe_offset = 3 * block])
-        var entries = self.sorted.unsafe_offset(Int(self.blocks[unsafe_offset = 3 * block + 1]))
-        var rows = Int(self.blocks[unsafe_offset = 3 * block + 2])
+        var expert = Int(self.blocks[unsafe_offset=3 * block])
+        var entries = self.sorted.unsafe_offset(Int(self.blocks[unsafe_offset=3 * block + 1]))
+        var rows = Int(self.blocks[unsafe_offset=3 * block + 2])
         var depth = self.d_blocks * W
         var packed = self.packed_tokens.unsafe_offset(thread * self.block_rows * depth)
         var hidden = self.hidden.unsafe_offset(thread * self.block_rows * self.f_padded)

@@ -86,9 +86,7 @@ def moe_forward(handle: Int, x: Int, y: Int, tokens: Int) abi("C"):
         y: Address of the output (T, d) float32, written.
         tokens: T.
     """
-    forward(
-        _layer(handle), _pool(handle)[], Floats(unsafe_from_address=x), Floats(unsafe_from_address=y), tokens
-    )
+    forward(_layer(handle), _pool(handle)[], Floats(unsafe_from_address=x), Floats(unsafe_from_address=y), tokens)
 
 
 @export

@@ -125,7 +125,9 @@ struct Pool[work: Work](Movable):
             own[unsafe_offset=OWN_SHARED] = Int64(Int(self._shared))
             own[unsafe_offset=OWN_STATE] = Int64(Int(state))
             own[unsafe_offset=OWN_INDEX] = Int64(index)
-            var error = external_call["pthread_create", Int32](_word(own, OWN_THREAD), Int(0), _worker[Self.work], own)
+            var error = external_call["pthread_create", Int32](
+                _word(own, OWN_THREAD), Int(0), _worker[Self.work], own
+            )
             if error != 0:
                 self.threads = index
                 self.stop()
@@ -167,7 +169,7 @@ struct Pool[work: Work](Movable):
         Atomic.store(_word(self._shared, STOPPED), Int64(1))
         self._next_epoch()
         for index in range(1, self.threads):
-            var thread = self._own[unsafe_offset = OWN_WORDS * index + OWN_THREAD]
+            var thread = self._own[unsafe_offset=OWN_WORDS * index + OWN_THREAD]
             _ = external_call["pthread_join", Int32](thread, Int(0))
         self._shared.unsafe_free()
         self._own.unsafe_free()

@@ -26,10 +26,10 @@ def choose_experts(logits: Floats, num_experts: Int, top_k: Int, experts: Ints, 
             if not _taken(experts, slot, expert):
                 best = expert
         experts[unsafe_offset=slot] = Int32(best)
-    var largest = logits[unsafe_offset = Int(experts[unsafe_offset=0])]
+    var largest = logits[unsafe_offset=Int(experts[unsafe_offset=0])]
     var total = Float32(0)
     for slot in range(top_k):
-        var below = logits[unsafe_offset = Int(experts[unsafe_offset=slot])] - largest
+        var below = logits[unsafe_offset=Int(experts[unsafe_offset=slot])] - largest
         # Mojo's exp clamps its argument, and a NaN with it; a NaN product brings that back.
         var weight = exp(below) if below == below else below
         weights[unsafe_offset=slot] = weight
@@ -59,14 +59,14 @@ def sort_by_expert(experts: Ints, entries: Int, num_experts: Int, starts: Ints, 
     for expert in range(num_experts + 1):
         starts[unsafe_offset=expert] = 0
     for entry in range(entries):
-        starts[unsafe_offset = Int(experts[unsafe_offset=entry]) + 1] += 1
+        starts[unsafe_offset=Int(experts[unsafe_offset=entry]) + 1] += 1
     for expert in range(num_experts):
-        starts[unsafe_offset = expert + 1] += starts[unsafe_offset=expert]
+        starts[unsafe_offset=expert + 1] += starts[unsafe_offset=expert]
     # Each start moves through its list, and so ends up as the next one's.
     for entry in range(entries):
         var expert = Int(experts[unsafe_offset=entry])
-        sorted[unsafe_offset = Int(starts[unsafe_offset=expert])] = Int32(entry)
+        sorted[unsafe_offset=Int(starts[unsafe_offset=expert])] = Int32(entry)
         starts[unsafe_offset=expert] += 1
     for expert in range(num_experts, 0, -1):
-        starts[unsafe_offset=expert] = starts[unsafe_offset = expert - 1]
+        starts[unsafe_offset=expert] = starts[unsafe_offset=expert - 1]
     starts[unsafe_offset=0] = 0

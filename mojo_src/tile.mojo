@@ -53,7 +53,7 @@ def tile[rows: Int, vectors: Int](tokens: Floats, panel: Floats, blocks: Int) ->
             comptime for v in range(vectors):
                 columns[v] = b.unsafe_load[width=W]((step * vectors + v) * W)
             comptime for row in range(rows):
-                var factor = Vector(a[unsafe_offset = row * W + step])
+                var factor = Vector(a[unsafe_offset=row * W + step])
                 comptime for v in range(vectors):
                     sums[row * vectors + v] = factor.fma(columns[v], sums[row * vectors + v])
         a = a.unsafe_offset(rows * W)

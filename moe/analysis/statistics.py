@@ -9,22 +9,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import inf, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
+FEWEST_ROUNDS = 5  # with fewer, resampling says next to nothing
 CONFIDENCE = 0.95
 SEED = 20
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with the ends of its 95 % interval."""
+    """A positive estimate with the ends of its 95 % interval, 0 and infinity where too few rounds bound it."""
 
     value: float
     low: float
     high: float
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there were enough rounds for an interval."""
+        return isfinite(self.high)
 
     def scaled(self, factor: float) -> Interval:
         """The same in another unit."""
@@ -32,7 +39,8 @@ class Interval:
 
     def inverse(self, numerator: float = 1.0) -> Interval:
         """`numerator` divided by it."""
-        return Interval(numerator / self.value, numerator / self.high, numerator / self.low)
+        high = numerator / self.low if self.bounded else inf
+        return Interval(numerator / self.value, numerator / self.high, high)
 
     @property
     def half_width(self) -> float:
@@ -46,23 +54,21 @@ class Interval:
 
 def median_interval(rounds: Sequence[float], processes: Sequence[int]) -> Interval:
     """Median of rounds, with the interval of resampled processes and rounds."""
-    values = np.asarray(rounds, dtype=np.float64)
-    return _interval(values, tuple(processes))
+    return ratio_interval(rounds, [1.0] * len(rounds), processes)
 
 
 def ratio_interval(above: Sequence[float], below: Sequence[float], processes: Sequence[int]) -> Interval:
     """Median of above/below over paired rounds: what slows the machine in one round falls on both."""
-    logs = _interval(np.log(np.asarray(above)) - np.log(np.asarray(below)), tuple(processes))
-    return Interval(float(np.exp(logs.value)), float(np.exp(logs.low)), float(np.exp(logs.high)))
-
-
-def _interval(values: NDArray[np.float64], processes: tuple[int, ...]) -> Interval:
-    if len(values) == 0 or len(values) != len(processes):
-        raise ValueError(f"{len(values)} rounds of {len(processes)} processes have no interval")
-    resampled = np.array([np.median(values[index]) for index in _resamples(processes)])
+    logs = np.log(np.asarray(above)) - np.log(np.asarray(below))
+    if len(logs) == 0 or len(logs) != len(processes):
+        raise ValueError(f"{len(logs)} rounds of {len(processes)} processes have no interval")
+    value = float(np.exp(np.median(logs)))
+    if len(logs) < FEWEST_ROUNDS:
+        return Interval(value, 0.0, inf)
+    resampled = [np.median(logs[index]) for index in _resamples(tuple(processes))]
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(resampled, [tail, 100 - tail])
-    return Interval(float(np.median(values)), float(low), float(high))
+    low, high = np.exp(np.percentile(resampled, [tail, 100 - tail]))
+    return Interval(value, float(low), float(high))
 
 
 @cache

@@ -67,14 +67,25 @@ class Summary:
         """The measured row of a variant, or None."""
         return next((r for r in self.measured if r.label == label and r.threads == threads), None)
 
+    @property
+    def config_label(self) -> str:
+        """The sizes of the largest problem measured."""
+        configs = [row.measurement.config for row in self.rows]
+        return max(configs, key=lambda c: c.tokens).label if configs else "nothing"
+
+    @property
+    def controls_label(self) -> str:
+        """What the controls measured again."""
+        return ", ".join(sorted({m.variant for m in self.run.measurements if m.control}))
+
     @cached_property
     def resolution(self) -> float | None:
-        """The smallest difference that this run can tell from none, as a share; None without a control.
+        """The smallest difference that this run can tell from none, as a share; None without a bounded control.
 
         The far end of the interval of the ratio between two measurements of the same implementation, and never
         less than the widest half-interval shown.
         """
-        if not self.controls:
+        if not self.controls or not all(c.bounded for c in self.controls):
             return None
         far = max(max(c.high, 1 / c.low) - 1 for c in self.controls)
         shown = [i.half_width for r in self.measured for i in (r.latency, r.speedup) if i]
@@ -99,11 +110,15 @@ def _row(m: Measurement, run: Run, baseline: str) -> Row:
     # A forward of no tokens has a latency and neither a throughput nor a speedup.
     throughput = latency.inverse(m.config.tokens) if m.config.tokens else None
     base = _find(run, baseline, m.threads, m.device)
-    speedup = None
-    if throughput and base is not None and base is not m and _paired(m, base):
-        per_round = ratio_interval(base.rounds_s, m.rounds_s, m.processes)
-        speedup = per_round.scaled(m.config.tokens / base.config.tokens)
-    return Row(m, latency, throughput, speedup)
+    return Row(m, latency, throughput, tokens_ratio(m, base) if base is not None and base is not m else None)
+
+
+def tokens_ratio(above: Measurement, below: Measurement) -> Interval | None:
+    """Tokens a second of one measurement over another's, from paired rounds; None where there is none."""
+    if not _paired(above, below) or not (above.config.tokens and below.config.tokens):
+        return None
+    seconds = ratio_interval(below.rounds_s, above.rounds_s, above.processes)
+    return seconds.scaled(above.config.tokens / below.config.tokens)
 
 
 def _find(run: Run, variant: str, threads: int, device: str) -> Measurement | None:

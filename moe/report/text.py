@@ -24,14 +24,24 @@ def seconds(value: float) -> str:
 
 
 def span(interval: Interval, factor: float = 1.0) -> str:
-    """An estimate with its interval: `20.3 [19.9–20.8]`."""
+    """An estimate with its interval: `20.3 [19.9–20.8]`, or `20.3 [?]` where too few rounds bound it."""
     i = interval.scaled(factor)
-    return f"{significant(i.value)} [{significant(i.low)}–{significant(i.high)}]"
+    return f"{significant(i.value)} {_ends(i)}"
 
 
 def times(interval: Interval) -> str:
     """A ratio with its interval: `1.31 × [1.27–1.35]`."""
-    return f"{significant(interval.value)} × [{significant(interval.low)}–{significant(interval.high)}]"
+    return f"{significant(interval.value)} × {_ends(interval)}"
+
+
+def _ends(interval: Interval) -> str:
+    return f"[{significant(interval.low)}–{significant(interval.high)}]" if interval.bounded else "[?]"
+
+
+def power_of_ten(value: float) -> str:
+    """A small number in scientific notation, without the padding of its exponent: `3.9e-7`."""
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}" if value else "0"
 
 
 def percent(share: float) -> str:

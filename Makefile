@@ -1,0 +1,61 @@
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Two benchmarks at once would measure each other.
+.NOTPARALLEL:
+.PHONY: help env report test lab bench lint format clean
+
+PROFILE ?= quick
+PARAMS ?=
+BENCH ?= --config seed --threads 1,2
+
+# An activated conda environment made from environment.yml serves as it is; otherwise there is a .venv.
+ifeq ($(CONDA_DEFAULT_ENV),moe)
+BIN := $(CONDA_PREFIX)/bin
+READY :=
+else
+BIN := .venv/bin
+READY := .venv/.ready
+endif
+
+help: ## What there is to make
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(READY) ## Set up .venv and compile the Mojo kernel
+	$(BIN)/moe build || $(BIN)/moe doctor
+
+.venv/.ready: pyproject.toml constraints.txt
+	@echo "setting up .venv: a few minutes, about 2.5 GB"
+	$${PYTHON:-python3} -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+report: $(READY) ## Measure and render: PROFILE=smoke|quick|full, PARAMS="tokens=256 top_k=1"
+	$(BIN)/moe report --profile $(PROFILE) $(foreach p,$(PARAMS),-p '$(p)')
+
+test: lint ## Lint, then all tests
+	$(BIN)/python -m pytest
+
+lab: $(READY) ## Open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+bench: $(READY) ## Measure and print: BENCH="numpy mojo --config seed,tokens=16"
+	$(BIN)/moe bench $(BENCH)
+
+lint: $(READY) ## Check style, types, notebooks and Mojo's formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+	$(BIN)/mblack --quiet --check --line-length 118 mojo_src
+
+format: $(READY) ## Format Python, notebooks and Mojo
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
+	$(BIN)/mblack --quiet --line-length 118 mojo_src
+
+clean: ## Remove .venv, caches and rendered reports
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find reports -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

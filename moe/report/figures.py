@@ -1,0 +1,136 @@
+"""A summary's figures: one function a question, from a summary to a matplotlib figure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from moe.analysis import Interval, Row, Summary
+from moe.report.text import label_text, significant, threads_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+
+# One colour an implementation in every figure: at least 3.4 : 1 on white, told apart under the common forms of
+# colour blindness, and never alone: each row is labelled, each number of threads has a marker.
+COLOURS = {"python": "#767676", "numpy": "#000000", "torch-naive": "#009E73", "torch": "#0072B2", "mojo": "#D55E00"}
+OTHER = "#8A3FFC"
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+STYLE: dict[str, Any] = {"axes.grid": True, "axes.grid.axis": "x", "font.size": 10, "svg.hashsalt": "moe"}
+
+
+def latency(summary: Summary) -> Figure:
+    """Seconds of one forward, on a log scale."""
+    return _dots(summary, lambda row: row.latency, 1e3, "latency of one forward, ms (log scale; less is better)")
+
+
+def throughput(summary: Summary) -> Figure:
+    """Tokens a second, on a log scale."""
+    return _dots(summary, lambda row: row.throughput, 1.0, "tokens a second (log scale; more is better)")
+
+
+def speedup(summary: Summary) -> Figure:
+    """Tokens a second over the baseline's on as many threads, on a log scale."""
+    label = f"tokens a second over {summary.baseline} on as many threads (log scale; more is better)"
+    return _dots(summary, lambda row: row.speedup, 1.0, label, line_at=1.0)
+
+
+def _dots(
+    summary: Summary,
+    value: Callable[[Row], Interval | None],
+    factor: float,
+    label: str,
+    line_at: float | None = None,
+) -> Figure:
+    """One row an implementation, one marker a number of threads, each with its interval and its value."""
+    tokens = max((row.measurement.config.tokens for row in summary.rows), default=0)
+    shown = [row for row in summary.measured if value(row)]
+    names = list(dict.fromkeys(row.label for row in shown))
+    counts = summary.thread_counts
+    with sns.axes_style("whitegrid", rc=STYLE):
+        figure = Figure(figsize=(7.2, 0.9 + 0.34 * max(1, len(names) * len(counts))), layout="constrained")
+        axes = figure.add_subplot()
+    axes.set_xscale("log")
+    for row in shown:
+        interval = value(row)
+        assert interval is not None
+        place = names.index(row.label) + 0.8 * ((counts.index(row.threads) + 0.5) / len(counts) - 0.5)
+        _dot(axes, interval.scaled(factor), place, row, counts.index(row.threads))
+    if line_at is not None:
+        axes.axvline(line_at, color="#444444", linewidth=1)
+    titles = {row.label: label_text(row, tokens) for row in shown}
+    axes.set_yticks(range(len(names)), [titles[name] for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(label)
+    axes.margins(x=0.22)
+    return figure
+
+
+def _dot(axes: Axes, interval: Interval, place: float, row: Row, marker: int) -> None:
+    colour = COLOURS.get(row.measurement.implementation, OTHER)
+    axes.errorbar(
+        interval.value,
+        place,
+        xerr=_whiskers([interval]),
+        fmt=MARKERS[marker % len(MARKERS)],
+        color=colour,
+        markersize=6,
+        capsize=3,
+    )
+    text = f"{significant(interval.value)}  ({threads_text(row.threads)})"
+    axes.annotate(
+        text,
+        (interval.high if interval.bounded else interval.value, place),
+        (7, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8.5,
+    )
+
+
+def _whiskers(values: list[Interval]) -> list[list[float]]:
+    """Distances down and up to each interval's ends, none where there is no interval."""
+    return [
+        [v.value - v.low if v.bounded else 0.0 for v in values],
+        [v.high - v.value if v.bounded else 0.0 for v in values],
+    ]
+
+
+def scaling(summary: Summary, label: str = "mojo") -> Figure:
+    """Throughput of one implementation against its number of threads, beside perfect scaling."""
+    rows = [row for row in summary.measured if row.label == label and row.throughput]
+    with sns.axes_style("whitegrid", rc=STYLE | {"axes.grid.axis": "both"}):
+        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+        axes = figure.add_subplot()
+    axes.set_xlabel("threads")
+    axes.set_ylabel("tokens a second")
+    if not rows:
+        axes.text(0.5, 0.5, f"{label} was not measured", ha="center", va="center", transform=axes.transAxes)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return figure
+    threads = [row.threads for row in rows]
+    values = [row.throughput for row in rows if row.throughput]
+    perfect = [values[0].value * count / threads[0] for count in threads]
+    axes.plot(threads, perfect, "--", color="#767676", label=f"perfect scaling from {threads_text(threads[0])}")
+    axes.errorbar(
+        threads,
+        [v.value for v in values],
+        yerr=_whiskers(values),
+        fmt="o-",
+        color=COLOURS.get(label, OTHER),
+        capsize=3,
+        label=label,
+    )
+    axes.set_xticks(threads)
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    return figure

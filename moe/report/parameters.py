@@ -1,0 +1,108 @@
+"""A notebook's parameters: read from its parameters cell, set by a profile and the command line, checked.
+
+Papermill itself runs on with a misspelt name and injects a wrong type; here both stop everything first.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from moe.config import unknown_name
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent.parent / "notebooks"
+TYPES: Mapping[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+RUN = "run"  # set by the pipeline, not by a user
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of the parameters cell: `name: type = default  # help`."""
+
+    name: str
+    type: type
+    default: Any
+
+    def parse(self, text: str) -> Any:
+        """A value from the command line; raises ValueError naming the parameter and its type."""
+        try:
+            if self.type is bool:
+                return {"true": True, "false": False}[text.lower()]
+            return self.type(text)
+        except (KeyError, ValueError):
+            raise ValueError(f"parameter {self.name} must be of type {self.type.__name__}, got {text!r}") from None
+
+    def check(self, value: Any) -> Any:
+        """A value from a profile; raises ValueError as `parse` does."""
+        if self.type is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if type(value) is not self.type:
+            raise ValueError(f"parameter {self.name} must be of type {self.type.__name__}, got {value!r}")
+        return value
+
+
+def notebooks() -> list[Path]:
+    """The notebooks of a report, in the order of their names."""
+    return sorted(NOTEBOOKS.glob("*.ipynb"))
+
+
+def read_parameters(notebook: Path) -> dict[str, Parameter]:
+    """The parameters of a notebook; raises ValueError unless one cell is tagged and each line annotated."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{notebook.name} must have one cell tagged `parameters`, it has {len(tagged)}")
+    found = {}
+    for line in ast.parse(tagged[0].source).body:
+        if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value):
+            raise ValueError(f"{notebook.name}: each parameter must look like `name: type = default`")
+        kind = TYPES[ast.unparse(line.annotation)]
+        found[line.target.id] = Parameter(line.target.id, kind, ast.literal_eval(line.value))
+    return found
+
+
+def load_profile(name: str) -> dict[str, dict[str, Any]]:
+    """A profile's parameters by notebook; raises ValueError for an unknown profile or a wrong parameter."""
+    known = sorted(path.stem for path in (NOTEBOOKS / "profiles").glob("*.yaml"))
+    if name not in known:
+        raise ValueError(unknown_name("profile", name, known))
+    profile: dict[str, dict[str, Any]] = yaml.safe_load((NOTEBOOKS / "profiles" / f"{name}.yaml").read_text())
+    for notebook, values in profile.items():
+        parameters = read_parameters(NOTEBOOKS / f"{notebook}.ipynb")
+        for key, value in values.items():
+            if key not in parameters:
+                raise ValueError(f"profile {name}: " + unknown_name("parameter", key, list(parameters)))
+            values[key] = parameters[key].check(value)
+    return profile
+
+
+def resolve(profile: str, assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Every notebook's parameters: its defaults, the profile's, then `KEY=VALUE` from the command line.
+
+    An assignment goes to every notebook that has the parameter. Raises ValueError for one that none has.
+    """
+    chosen = load_profile(profile)
+    known = {path.stem: read_parameters(path) for path in notebooks()}
+    for parameters in known.values():
+        parameters.pop(RUN, None)
+    values = {
+        name: {key: p.default for key, p in parameters.items()} | chosen.get(name, {})
+        for name, parameters in known.items()
+    }
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise ValueError(f"parameter must look like KEY=VALUE, got {assignment!r}")
+        takers = [name for name, parameters in known.items() if key in parameters]
+        if not takers:
+            every = sorted({k for parameters in known.values() for k in parameters})
+            raise ValueError(unknown_name("parameter", key, every))
+        for name in takers:
+            values[name][key] = known[name][key].parse(text)
+    return values

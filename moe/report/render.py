@@ -1,0 +1,81 @@
+"""Executing a notebook with papermill and rendering it with nbconvert."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbconvert import HTMLExporter
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from moe.report.comparison import RUNNER
+
+CELL_TIMEOUT_S = 600
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+HIDDEN_TAGS = ("parameters", "injected-parameters", "remove-cell")
+
+
+class NotebookFailedError(RuntimeError):
+    """A notebook did not run to its end; the message says which cell, why, and where it lies."""
+
+
+def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Path:
+    """Run a notebook in this Python with `parameters` and save it as `target`, which is returned.
+
+    Raises NotebookFailedError unless every code cell ran without an error.
+    """
+    # The kernel is told which Python it must be; a kernel of that name may be another's.
+    os.environ[RUNNER] = sys.executable
+    try:
+        papermill.execute_notebook(
+            source,
+            target,
+            parameters=dict(parameters),
+            kernel_name="python3",
+            cwd=str(target.parent),
+            progress_bar=False,
+            execution_timeout=CELL_TIMEOUT_S,
+            autosave_cell_every=0,
+            # Else ipykernel warns at each start that it talks over TCP.
+            extra_arguments=["--IPKernelApp.log_level=40"],
+        )
+    except PapermillExecutionError as error:
+        # It counts code cells from 1 in the notebook with the injected cell, as the saved one shows them.
+        why = f"{error.ename}: {error.evalue}"
+        raise NotebookFailedError(
+            f"{source.name} failed in cell [{error.exec_count}]: {why} (executed as far as that in {target})"
+        ) from None
+    except Exception as error:
+        raise NotebookFailedError(f"{source.name} failed: {type(error).__name__}: {error} (see {target})") from error
+    _require_whole(source, target)
+    return target
+
+
+def _require_whole(source: Path, target: Path) -> None:
+    """Raise unless every code cell ran: a cell that calls exit(0) ends a notebook without an error."""
+    cells = [cell for cell in nbformat.read(target, as_version=4).cells if cell.cell_type == "code" and cell.source]
+    for number, cell in enumerate(cells, 1):
+        if cell.execution_count is None or any(output.output_type == "error" for output in cell.outputs):
+            raise NotebookFailedError(f"{source.name} stopped at code cell {number} of {len(cells)} (see {target})")
+
+
+def render(notebook: Path) -> str:
+    """The page of an executed notebook: one file that opens without a network."""
+    config = Config()
+    config.TagRemovePreprocessor.remove_cell_tags = HIDDEN_TAGS
+    config.TagRemovePreprocessor.enabled = True
+    exporter = HTMLExporter(
+        config=config,
+        template_name="report",
+        extra_template_basedirs=[str(TEMPLATES)],
+        embed_images=True,
+        exclude_anchor_links=True,
+    )
+    html, _ = exporter.from_filename(str(notebook))
+    return str(html)

@@ -1,0 +1,177 @@
+"""What a run says, in sentences whose every number and verdict is computed from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from moe.analysis import Row, Summary, tokens_ratio
+from moe.report.text import percent, power_of_ten, seconds, significant, threads_text, times
+
+
+def headline(summary: Summary) -> list[str]:
+    """The findings of a comparison, the most important first."""
+    lines = [_fastest(summary, threads) for threads in summary.thread_counts]
+    lines += [line for threads in summary.thread_counts if (line := _compiled_against_best(summary, threads))]
+    lines += [_missing(row) for row in summary.missing if row.measurement.status == "failed"]
+    lines.append(resolution(summary))
+    if not summary.run.complete:
+        lines.append("The run was cut short: some measurements have fewer rounds than planned, or none.")
+    return lines
+
+
+def resolution(summary: Summary) -> str:
+    """What difference the run can tell from none."""
+    if summary.resolution is None:
+        return "This run has too few rounds, or no control, to say what difference it resolves: take nothing from it."
+    return (
+        f"This run resolves differences of {percent(summary.resolution)}: {summary.controls_label} was measured "
+        "twice under two labels, and smaller differences than that are not findings."
+    )
+
+
+def _fastest(summary: Summary, threads: int) -> str:
+    rows = [row for row in summary.measured if row.threads == threads and row.speedup]
+    baseline = summary.row(summary.baseline, threads)
+    if baseline is None or not rows:
+        return f"On {threads_text(threads)} there is nothing to compare with {summary.baseline}."
+    parts = [f"{row.label} {_verdict(row)}" for row in sorted(rows, key=_speed, reverse=True)]
+    return f"On {threads_text(threads)}, against {summary.baseline}'s tokens a second: {'; '.join(parts)}."
+
+
+def _speed(row: Row) -> float:
+    return row.speedup.value if row.speedup else 0.0
+
+
+def _verdict(row: Row) -> str:
+    assert row.speedup is not None
+    if not row.speedup.excludes(1.0):
+        return f"no difference resolved ({times(row.speedup)})"
+    return times(row.speedup)
+
+
+def _compiled_against_best(summary: Summary, threads: int) -> str:
+    """Mojo against the fastest of the others, which is the fairer question than Mojo against the baseline."""
+    mojo = summary.row("mojo", threads)
+    others = [r for r in summary.measured if r.threads == threads and r.label != "mojo" and r.throughput]
+    if mojo is None or mojo.throughput is None or not others:
+        return ""
+    best = max(others, key=lambda r: r.throughput.value if r.throughput else 0.0)
+    ratio = tokens_ratio(mojo.measurement, best.measurement)
+    if ratio is None or not ratio.excludes(1.0):
+        return f"Between mojo and {best.label} on {threads_text(threads)} no difference was resolved."
+    if ratio.value > 1:
+        return f"mojo is {times(ratio)} as fast as the next, {best.label}, on {threads_text(threads)}."
+    return f"The fastest on {threads_text(threads)} is {best.label}; mojo runs at {times(ratio)} its speed."
+
+
+def _missing(row: Row) -> str:
+    status = row.measurement.status.replace("_", " ")
+    return f"{row.label} on {threads_text(row.threads)}: {status}, {row.measurement.reason}"
+
+
+def not_measured(summary: Summary) -> list[str]:
+    """Every row without numbers, and why."""
+    return [_missing(row) for row in summary.missing] or ["Everything that was asked for was measured."]
+
+
+def what_is_measured(summary: Summary) -> list[str]:
+    """What the numbers are and are not, for this run."""
+    protocol = summary.run.protocol
+    tokens = max((row.measurement.config.tokens for row in summary.rows), default=0)
+    fewer = {
+        row.label: row.measurement.config.tokens for row in summary.rows if row.measurement.config.tokens != tokens
+    }
+    generations = sorted({p for row in summary.measured for p in row.measurement.processes})
+    rounds = [len(row.measurement.samples_s) for row in summary.measured]
+    lines = [
+        "Measured: one forward of the layer, from input in the implementation's own form to a new output, in float32 "
+        f"({summary.config_label}), on weights and inputs that are the same numbers for everyone.",
+        "Not measured: preparing (copying, packing, compiling) and the first call, which stand in a table of their "
+        "own, and converting between NumPy and an implementation's own form.",
+        f"Each turn times single forwards for at least {significant(1e3 * protocol['turn_s'])} ms and "
+        f"{protocol['turn_forwards']} of them, after untimed ones; a round gives every variant one turn in shuffled "
+        f"order. Here: {min(rounds, default=0)} to {max(rounds, default=0)} rounds in {len(generations)} processes "
+        f"a variant, caches warm, cycling through {protocol['inputs']} inputs.",
+        "A row's value is the median of its rounds; brackets hold the 95 % interval of a bootstrap over processes "
+        "and rounds, or a question mark where there are too few; ratios are paired round by round.",
+    ]
+    lines += [
+        f"{label} gets the first {count} of the {tokens:,} tokens, since all would take too long: compare its tokens "
+        "a second, not its latency."
+        for label, count in fewer.items()
+    ]
+    if any(row.label == "python" for row in summary.rows):
+        lines.append("Python's own floats have 64 bits: python computes in double precision and rounds at the end.")
+    return lines
+
+
+def agreement(summary: Summary) -> str:
+    """What the comparison with the reference found."""
+    checked = [row.measurement for row in summary.rows if row.measurement.parity]
+    wrong = [m.label for m in checked if m.parity and not m.parity["passed"]]
+    if wrong:
+        return f"Not timed, because they disagree with the float64 reference: {', '.join(sorted(set(wrong)))}."
+    if not checked:
+        return "Nothing could be compared with the reference."
+    worst = max(m.parity["max_rel_error"] for m in checked if m.parity)
+    tolerance = checked[0].parity["tolerance"] if checked[0].parity else 0.0
+    return (
+        f"Every output was compared with the float64 reference before it was timed, in each process: "
+        f"all {len(checked)} measurements agree within {power_of_ten(worst)} of the largest value ({power_of_ten(tolerance)} allowed)."
+    )
+
+
+def scaling(summary: Summary, label: str = "mojo") -> str:
+    """How an implementation's throughput grows with threads."""
+    rows = [row for row in summary.measured if row.label == label]
+    if not rows:
+        return f"{label} was not measured."
+    first, last = rows[0], rows[-1]
+    if first is last:
+        return f"{label} was measured on {threads_text(first.threads)} only."
+    ratio = tokens_ratio(last.measurement, first.measurement)
+    if ratio is None:
+        return f"{label}'s rounds on different numbers of threads are not paired."
+    share = percent(ratio.value / (last.threads / first.threads))
+    return (
+        f"On {threads_text(last.threads)} {label} is {times(ratio)} as fast as on {threads_text(first.threads)}: "
+        f"{share} of what perfect scaling would give."
+    )
+
+
+def latency(summary: Summary) -> str:
+    """The shortest and the longest latency of those that ran the whole problem."""
+    tokens = max((row.measurement.config.tokens for row in summary.rows), default=0)
+    rows = [row for row in summary.measured if row.measurement.config.tokens == tokens]
+    return _extremes(rows, lambda row: seconds(row.latency.value) if row.latency else "", "takes")
+
+
+def throughput(summary: Summary) -> str:
+    """The highest and the lowest throughput."""
+
+    def rate(row: Row) -> str:
+        return f"{significant(row.throughput.value)} tokens a second" if row.throughput else ""
+
+    return _extremes([row for row in summary.measured if row.throughput], rate, "computes")
+
+
+def _extremes(rows: list[Row], text: Callable[[Row], str], verb: str) -> str:
+    if not rows:
+        return "Nothing was measured."
+
+    def tokens_per_s(row: Row) -> float:
+        return row.measurement.config.tokens / row.latency.value if row.latency else 0.0
+
+    ordered = sorted(rows, key=tokens_per_s, reverse=True)
+    first, last = ordered[0], ordered[-1]
+    line = f"{first.label} on {threads_text(first.threads)} {verb} {text(first)}"
+    if first is last:
+        return f"{line}."
+    return f"{line}, {last.label} on {threads_text(last.threads)} {text(last)}."
+
+
+def speedup(summary: Summary) -> str:
+    """The highest speedup on the most threads, and who shows none."""
+    if not summary.thread_counts:
+        return "Nothing was measured."
+    return _fastest(summary, summary.thread_counts[-1])

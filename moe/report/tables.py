@@ -1,0 +1,103 @@
+"""A summary's tables, as HTML: units in the headings, names escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from moe.analysis import Row, Summary
+from moe.report.text import label_text, power_of_ten, seconds, significant, span, speedup_text
+
+
+def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbers: Sequence[str] = ()) -> str:
+    """Rows as a table; the columns named in `numbers` are aligned to the right. `name` is the table's own."""
+    frame = pd.DataFrame(rows).fillna("–")
+    style = frame.style.hide(axis="index").format(escape="html").set_caption(caption)
+    style = style.set_properties(
+        subset=[c for c in numbers if c in frame], **{"text-align": "right", "white-space": "nowrap"}
+    )
+    # A fixed identifier instead of a random one: two renders of one run are the same bytes.
+    html = style.set_uuid(name).to_html(table_attributes='class="results"')
+    return html.replace("<th ", '<th scope="col" ')
+
+
+def results(summary: Summary) -> str:
+    """Latency, throughput and speedup of every measurement, and why a missing one is missing."""
+    tokens = max((row.measurement.config.tokens for row in summary.rows), default=0)
+    best = {
+        threads: max((r.speedup.value for r in summary.measured if r.threads == threads and r.speedup), default=None)
+        for threads in summary.thread_counts
+    }
+    rows = []
+    for row in summary.rows:
+        fastest = row.speedup is not None and row.speedup.value == best.get(row.threads)
+        rows.append(
+            {
+                "implementation": label_text(row, tokens) + (" ★" if fastest else ""),
+                "threads": row.threads,
+                "latency, ms": span(row.latency, 1e3) if row.latency else row.measurement.status.replace("_", " "),
+                "tokens/s": significant(row.throughput.value) if row.throughput else None,
+                "GFLOP/s": significant(row.flops_per_s / 1e9) if row.flops_per_s else None,
+                f"× {summary.baseline}": speedup_text(row, summary) if row.latency else None,
+                "error": _error(row),
+            }
+            | ({"note": row.measurement.reason} if summary.missing else {})
+        )
+    caption = (
+        f"{summary.config_label}, float32. Medians with 95 % intervals. × compares tokens a second with "
+        f"{summary.baseline} on as many threads; ★ marks the largest. Error: largest difference from the float64 "
+        "reference over its largest value."
+    )
+    return html_table(
+        rows, caption, ["threads", "latency, ms", "tokens/s", "GFLOP/s", f"× {summary.baseline}", "error"]
+    )
+
+
+def _error(row: Row) -> str | None:
+    parity = row.measurement.parity
+    return power_of_ten(parity["max_rel_error"]) if parity and parity["max_rel_error"] is not None else None
+
+
+def beside_the_time(summary: Summary) -> str:
+    """Loading, prepare, first call and memory: what the latencies leave out."""
+    rows = []
+    for row in summary.measured:
+        m = row.measurement
+        library = m.details.get("library")
+        rows.append(
+            {
+                "implementation": row.label,
+                "threads": m.threads,
+                "import or compile": seconds(m.details["load_s"]) if "load_s" in m.details else None,
+                "prepare": seconds(m.prepare_s) if m.prepare_s is not None else None,
+                "first call": seconds(m.first_call_s) if m.first_call_s is not None else None,
+                "peak memory, MiB": significant(m.peak_rss_bytes / 2**20) if m.peak_rss_bytes else None,
+                "thread pools found": "; ".join(f"{p['name']}: {p['threads']}" for p in m.details.get("pools", [])),
+                "compiled library": f"{library['compiler']}, SHA-256 {library['sha256'][:12]}" if library else None,
+            }
+        )
+    caption = "What happens before the timed forwards, and the libraries that each worker found inside itself."
+    return html_table(
+        "beside", rows, caption, ["threads", "import or compile", "prepare", "first call", "peak memory, MiB"]
+    )
+
+
+def machine(summary: Summary) -> str:
+    """The machine and the versions, as a table of names and values."""
+    facts = summary.run.machine
+    caches = ", ".join(f"{name} {size // 1024} KiB" for name, size in facts["caches_bytes"].items())
+    hypervisor = ", under a hypervisor" if facts["hypervisor"] else ""
+    values = {
+        "processor": f"{facts['processor']} ({facts['architecture']}{hypervisor})",
+        "vector units": ", ".join(facts["vector_features"]) or "none known",
+        "usable cores": facts["usable_cores"],
+        "caches": caches or "unknown",
+        "memory": f"{facts['memory_bytes'] / 2**30:.1f} GiB",
+        "system": facts["system"],
+        "load average at the start": f"{facts['load_average']:.2f}",
+    }
+    versions = {name: value or "not installed" for name, value in summary.run.versions.items()}
+    rows = [{"what": key, "value": str(value)} for key, value in (values | versions).items()]
+    return html_table("machine", rows, "Where and with what this run was measured.")
