@@ -87,25 +87,22 @@ def parse_config(text: str) -> MoEConfig:
 
     Raises ValueError naming what is unknown or malformed.
     """
-    config = PRESETS["seed"]
+    preset, sizes = PRESETS["seed"], {}
     fields = [field.name for field in dataclasses.fields(MoEConfig)]
     for position, part in enumerate(text.split(",")):
-        key, equals, value = part.strip().partition("=")
-        if not equals:
-            if position > 0 or key not in PRESETS:
-                raise ValueError(unknown_name("preset", key, list(PRESETS)))
-            config = PRESETS[key]
-        elif key not in fields:
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals and key in PRESETS and position > 0:
+            raise ValueError(f"a preset comes first: {key},… not {text}")
+        if not equals and key not in PRESETS:
+            raise ValueError(unknown_name("preset", key, list(PRESETS)))
+        if equals and key not in fields:
             raise ValueError(unknown_name("size", key, fields))
-        else:
-            try:
-                config = dataclasses.replace(config, **{key: int(value)})
-            except ValueError as error:
-                # int() names no field; MoEConfig's own errors do.
-                reason = (
-                    str(error)
-                    if key in str(error) or "top_k" in str(error)
-                    else f"{key} must be a whole number, got {value!r}"
-                )
-                raise ValueError(reason) from None
-    return config
+        if not equals:
+            preset = PRESETS[key]
+            continue
+        try:
+            sizes[key] = int(value)
+        except ValueError:
+            raise ValueError(f"{key} must be a whole number, got {value!r}") from None
+    # Together, since some sizes bound others.
+    return dataclasses.replace(preset, **sizes)

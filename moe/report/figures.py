@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
 import matplotlib
 
@@ -10,6 +11,7 @@ matplotlib.use("agg")
 
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from moe.analysis import Interval, Row, Summary
 from moe.report.text import label_text, significant, threads_text
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 COLOURS = {"python": "#767676", "numpy": "#000000", "torch-naive": "#009E73", "torch": "#0072B2", "mojo": "#D55E00"}
 OTHER = "#8A3FFC"
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-STYLE: dict[str, Any] = {"axes.grid": True, "axes.grid.axis": "x", "font.size": 10, "svg.hashsalt": "moe"}
+STYLE = "whitegrid"
 
 
 def latency(summary: Summary) -> Figure:
@@ -55,13 +57,13 @@ def _dots(
     shown = [row for row in summary.measured if value(row)]
     names = list(dict.fromkeys(row.label for row in shown))
     counts = summary.thread_counts
-    with sns.axes_style("whitegrid", rc=STYLE):
+    with sns.axes_style(STYLE):
         figure = Figure(figsize=(7.2, 0.9 + 0.34 * max(1, len(names) * len(counts))), layout="constrained")
         axes = figure.add_subplot()
     axes.set_xscale("log")
-    for row in shown:
-        interval = value(row)
-        assert interval is not None
+    axes.grid(visible=False, axis="y")
+    intervals = [i for row in shown if (i := value(row)) is not None]
+    for row, interval in zip(shown, intervals, strict=True):
         place = names.index(row.label) + 0.8 * ((counts.index(row.threads) + 0.5) / len(counts) - 0.5)
         _dot(axes, interval.scaled(factor), place, row, counts.index(row.threads))
     if line_at is not None:
@@ -70,8 +72,19 @@ def _dots(
     axes.set_yticks(range(len(names)), [titles[name] for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(label)
-    axes.margins(x=0.22)
+    if intervals:
+        _leave_room(axes, [i.value * factor for i in intervals])
     return figure
+
+
+def _leave_room(axes: Axes, values: list[float]) -> None:
+    """Limits that leave the right third of a log axis to the labels, with plain numbers on the ticks."""
+    decades = math.log10(max(values) / min(values))
+    left, right = min(values) / 10 ** (0.1 + 0.05 * decades), max(values) * 10 ** (0.45 + 0.35 * decades)
+    axes.set_xlim(left, right)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 1.5 else (1.0,)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.6g}"))
 
 
 def _dot(axes: Axes, interval: Interval, place: float, row: Row, marker: int) -> None:
@@ -86,14 +99,8 @@ def _dot(axes: Axes, interval: Interval, place: float, row: Row, marker: int) ->
         capsize=3,
     )
     text = f"{significant(interval.value)}  ({threads_text(row.threads)})"
-    axes.annotate(
-        text,
-        (interval.high if interval.bounded else interval.value, place),
-        (7, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8.5,
-    )
+    end = interval.high if interval.bounded else interval.value
+    axes.annotate(text, (end, place), (7, 0), textcoords="offset points", va="center", fontsize=8.5)
 
 
 def _whiskers(values: list[Interval]) -> list[list[float]]:
@@ -107,7 +114,7 @@ def _whiskers(values: list[Interval]) -> list[list[float]]:
 def scaling(summary: Summary, label: str = "mojo") -> Figure:
     """Throughput of one implementation against its number of threads, beside perfect scaling."""
     rows = [row for row in summary.measured if row.label == label and row.throughput]
-    with sns.axes_style("whitegrid", rc=STYLE | {"axes.grid.axis": "both"}):
+    with sns.axes_style(STYLE):
         figure = Figure(figsize=(7.2, 3.4), layout="constrained")
         axes = figure.add_subplot()
     axes.set_xlabel("threads")
@@ -132,5 +139,6 @@ def scaling(summary: Summary, label: str = "mojo") -> Figure:
     )
     axes.set_xticks(threads)
     axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.6g}"))
     axes.legend()
     return figure

@@ -90,8 +90,9 @@ def what_is_measured(summary: Summary) -> list[str]:
         "own, and converting between NumPy and an implementation's own form.",
         f"Each turn times single forwards for at least {significant(1e3 * protocol['turn_s'])} ms and "
         f"{protocol['turn_forwards']} of them, after untimed ones; a round gives every variant one turn in shuffled "
-        f"order. Here: {min(rounds, default=0)} to {max(rounds, default=0)} rounds in {len(generations)} processes "
-        f"a variant, caches warm, cycling through {protocol['inputs']} inputs.",
+        f"order. Here: {_count_text(rounds)} rounds in {len(generations)} "
+        f"{'process' if len(generations) == 1 else 'processes'} a variant, caches warm, cycling through "
+        f"{protocol['inputs']} inputs.",
         "A row's value is the median of its rounds; brackets hold the 95 % interval of a bootstrap over processes "
         "and rounds, or a question mark where there are too few; ratios are paired round by round.",
     ]
@@ -103,6 +104,11 @@ def what_is_measured(summary: Summary) -> list[str]:
     if any(row.label == "python" for row in summary.rows):
         lines.append("Python's own floats have 64 bits: python computes in double precision and rounds at the end.")
     return lines
+
+
+def _count_text(counts: list[int]) -> str:
+    least, most = min(counts, default=0), max(counts, default=0)
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def agreement(summary: Summary) -> str:
@@ -117,7 +123,8 @@ def agreement(summary: Summary) -> str:
     tolerance = checked[0].parity["tolerance"] if checked[0].parity else 0.0
     return (
         f"Every output was compared with the float64 reference before it was timed, in each process: "
-        f"all {len(checked)} measurements agree within {power_of_ten(worst)} of the largest value ({power_of_ten(tolerance)} allowed)."
+        f"all {len(checked)} measurements agree within {power_of_ten(worst)} of the largest value "
+        f"({power_of_ten(tolerance)} allowed)."
     )
 
 

@@ -35,7 +35,7 @@ def results(summary: Summary) -> str:
         fastest = row.speedup is not None and row.speedup.value == best.get(row.threads)
         rows.append(
             {
-                "implementation": label_text(row, tokens) + (" ★" if fastest else ""),
+                "implementation": _name(row, tokens, fastest),
                 "threads": row.threads,
                 "latency, ms": span(row.latency, 1e3) if row.latency else row.measurement.status.replace("_", " "),
                 "tokens/s": significant(row.throughput.value) if row.throughput else None,
@@ -43,16 +43,20 @@ def results(summary: Summary) -> str:
                 f"× {summary.baseline}": speedup_text(row, summary) if row.latency else None,
                 "error": _error(row),
             }
-            | ({"note": row.measurement.reason} if summary.missing else {})
         )
     caption = (
         f"{summary.config_label}, float32. Medians with 95 % intervals. × compares tokens a second with "
         f"{summary.baseline} on as many threads; ★ marks the largest. Error: largest difference from the float64 "
         "reference over its largest value."
     )
-    return html_table(
-        rows, caption, ["threads", "latency, ms", "tokens/s", "GFLOP/s", f"× {summary.baseline}", "error"]
-    )
+    numbers = ["threads", "latency, ms", "tokens/s", "GFLOP/s", f"× {summary.baseline}", "error"]
+    return html_table("results", rows, caption, numbers)
+
+
+def _name(row: Row, tokens: int, fastest: bool) -> str:
+    """The variant, marked if it is the fastest on its threads, and why it has no numbers if it has none."""
+    name = label_text(row, tokens) + (" ★" if fastest else "")
+    return name if row.latency else f"{name} — {row.measurement.reason}"
 
 
 def _error(row: Row) -> str | None:

@@ -1,0 +1,78 @@
+"""Tests of the whole layer in Mojo alone, against a scalar computation."""
+
+from std.testing import TestSuite, assert_almost_equal, assert_equal
+
+from layer import Layer, Model, forward, work_on_layer
+from pool import Pool, Words
+from routing import choose_experts
+from vectors import Floats, Ints, new_floats, new_ints
+from std.memory.alloc import unsafe_alloc
+
+
+def noise(count: Int, seed: Int) -> Floats:
+    """Fills memory with numbers between -0.5 and 0.5 from a linear congruential generator."""
+    var values = new_floats(count)
+    var state = UInt32(seed)
+    for i in range(count):
+        state = state * 1664525 + 1013904223
+        values[unsafe_offset=i] = Float32(state >> 8) / Float32(1 << 24) - 0.5
+    return values
+
+
+def check_layer(tokens: Int, d: Int, f: Int, experts: Int, k: Int, threads: Int) raises:
+    """Compares `forward` with one token at a time in float64."""
+    var x = noise(tokens * d, 1)
+    var gate = noise(d * experts, 2)
+    var w1 = noise(experts * d * f, 3)
+    var w2 = noise(experts * f * d, 4)
+    var model = unsafe_alloc[Layer](1)
+    model.unsafe_write(Layer(gate, w1, w2, d, f, experts, k, threads))
+    var pool = Pool[work_on_layer](threads, Words(unsafe_from_address=Int(model)))
+    var y = new_floats(tokens * d + 1)
+    y[unsafe_offset=tokens * d] = 1234.5
+    forward(model, pool, x, y, tokens)
+    pool.stop()
+    assert_equal(y[unsafe_offset=tokens * d], 1234.5, "wrote past the output")
+
+    var logits = new_floats(experts)
+    var chosen = new_ints(k)
+    var weights = new_floats(k)
+    for t in range(tokens):
+        for e in range(experts):
+            var logit = Float64(0)
+            for i in range(d):
+                logit += Float64(x[unsafe_offset=t * d + i]) * Float64(gate[unsafe_offset=i * experts + e])
+            logits[unsafe_offset=e] = Float32(logit)
+        choose_experts(logits, experts, k, chosen, weights)
+        for i in range(d):
+            var expected = Float64(0)
+            for slot in range(k):
+                var e = Int(chosen[unsafe_offset=slot])
+                var out = Float64(0)
+                for j in range(f):
+                    var hidden = Float64(0)
+                    for m in range(d):
+                        hidden += Float64(x[unsafe_offset=t * d + m]) * Float64(w1[unsafe_offset=(e * d + m) * f + j])
+                    out += max(hidden, 0.0) * Float64(w2[unsafe_offset=(e * f + j) * d + i])
+                expected += Float64(weights[unsafe_offset=slot]) * out
+            assert_almost_equal(Float64(y[unsafe_offset=t * d + i]), expected, atol=1e-4)
+    model[].free()
+    model.unsafe_free()
+
+
+def test_sizes() raises:
+    """Sizes that fill vectors and sizes that do not, on one thread and several."""
+    for threads in range(1, 4):
+        check_layer(1, 1, 1, 1, 1, threads)
+        check_layer(7, 16, 32, 4, 2, threads)
+        check_layer(30, 19, 37, 5, 3, threads)
+        check_layer(3, 8, 8, 20, 20, threads)
+
+
+def test_no_tokens() raises:
+    """Nothing in, nothing out."""
+    check_layer(0, 8, 8, 2, 1, 2)
+
+
+def main() raises:
+    TestSuite.discover_tests[__functions_in_module()]().run()

@@ -1,0 +1,58 @@
+"""Tests of the pool: every thread runs each piece of work once, awake or asleep."""
+
+from std.atomic import Atomic
+from std.memory.alloc import unsafe_alloc
+from std.testing import TestSuite, assert_equal
+from std.time import sleep
+
+from pool import Pool, Words
+
+
+def count_call(state: Words, thread: Int):
+    """Counts a call of one thread."""
+    _ = Atomic.fetch_add(state.unsafe_offset(8 * thread), Int64(1))
+
+
+def calls(threads: Int, runs: Int, pause: Float64) raises -> List[Int]:
+    """Runs a pool and returns how often each thread was called."""
+    var state = unsafe_alloc[Int64](8 * threads, alignment=64)
+    for i in range(8 * threads):
+        state[unsafe_offset=i] = 0
+    var pool = Pool[count_call](threads, state)
+    for run in range(runs):
+        if run % 2 == 0:
+            pool.hold()
+        pool.run()
+        pool.release()
+        if pause > 0:
+            sleep(pause)
+    pool.stop()
+    var counts = List[Int]()
+    for thread in range(threads):
+        counts.append(Int(state[unsafe_offset=8 * thread]))
+    return counts^
+
+
+def test_one_thread_is_the_callers() raises:
+    """A pool of one thread works in the caller."""
+    assert_equal(calls(1, 5, 0), [5])
+
+
+def test_every_thread_once_a_run() raises:
+    """Runs that follow each other closely."""
+    assert_equal(calls(2, 20000, 0), [20000, 20000])
+    assert_equal(calls(5, 300, 0), [300, 300, 300, 300, 300])
+
+
+def test_sleeping_threads_wake_up() raises:
+    """Runs far enough apart for the workers to fall asleep in between."""
+    assert_equal(calls(3, 20, 0.003), [20, 20, 20])
+
+
+def test_a_pool_that_never_ran_stops() raises:
+    """Starting and stopping is all."""
+    assert_equal(calls(4, 0, 0), [0, 0, 0, 0])
+
+
+def main() raises:
+    TestSuite.discover_tests[__functions_in_module()]().run()

@@ -1,0 +1,92 @@
+"""Tests of routing: which experts, with what weights, in what order."""
+
+from std.testing import TestSuite, assert_almost_equal, assert_equal, assert_true
+
+from routing import choose_experts, sort_by_expert
+from vectors import Floats, Ints, new_floats, new_ints
+
+
+def floats(values: List[Float32]) -> Floats:
+    """Copies a list into plain memory."""
+    var copy = new_floats(len(values))
+    for i in range(len(values)):
+        copy[unsafe_offset=i] = values[i]
+    return copy
+
+
+def chosen(logits: List[Float32], top_k: Int, weights: Floats) -> List[Int]:
+    """Routes one token and returns its experts."""
+    var experts = new_ints(top_k)
+    choose_experts(floats(logits), len(logits), top_k, experts, weights)
+    var found = List[Int]()
+    for slot in range(top_k):
+        found.append(Int(experts[unsafe_offset=slot]))
+    return found^
+
+
+def test_largest_first() raises:
+    """The k largest, in falling order, with weights that are a softmax over them."""
+    var weights = new_floats(2)
+    assert_equal(chosen([0.5, 2.0, -1.0, 1.0], 2, weights), [1, 3])
+    assert_almost_equal(weights[unsafe_offset=0], 0.7310586, atol=1e-6)
+    assert_almost_equal(weights[unsafe_offset=1], 0.26894143, atol=1e-6)
+
+
+def test_a_tie_goes_to_the_lower_number() raises:
+    """Equal logits are taken in the order of their numbers."""
+    var weights = new_floats(3)
+    assert_equal(chosen([1.0, 1.0, 1.0, 1.0], 3, weights), [0, 1, 2])
+    assert_equal(chosen([0.0, 5.0, 0.0, 5.0], 3, weights), [1, 3, 0])
+
+
+def test_every_expert() raises:
+    """With k = E all are taken and the weights sum to 1."""
+    var weights = new_floats(3)
+    assert_equal(chosen([-3.0, 0.0, -1.0], 3, weights), [1, 2, 0])
+    var total = weights[unsafe_offset=0] + weights[unsafe_offset=1] + weights[unsafe_offset=2]
+    assert_almost_equal(total, 1.0, atol=1e-6)
+
+
+def test_huge_logits() raises:
+    """Logits of 1e4 neither overflow nor give NaN."""
+    var weights = new_floats(2)
+    assert_equal(chosen([1e4, -1e4, 9.9e3], 2, weights), [0, 2])
+    assert_equal(weights[unsafe_offset=0], 1.0)
+    assert_almost_equal(weights[unsafe_offset=1], 0.0, atol=1e-30)
+
+
+def test_bad_logits_give_nan_and_different_experts() raises:
+    """NaN and infinite logits give NaN weights, and still k different experts in range."""
+    var nan = Float32(0) / Float32(0)
+    var inf = Float32(1) / Float32(0)
+    var bad: List[List[Float32]] = [[nan, nan, nan], [inf, nan, -inf], [-inf, -inf, -inf], [nan, inf, inf]]
+    for logits in bad:
+        var weights = new_floats(2)
+        var experts = chosen(logits.copy(), 2, weights)
+        assert_true(experts[0] != experts[1])
+        for slot in range(2):
+            assert_true(0 <= experts[slot] < 3)
+            assert_true(weights[unsafe_offset=slot] != weights[unsafe_offset=slot])
+
+
+def test_sort_keeps_the_order_of_tokens() raises:
+    """Each expert's list holds its entries in rising order, and an idle expert's is empty."""
+    var experts = new_ints(6)
+    var given: List[Int] = [2, 0, 2, 3, 0, 2]
+    for i in range(6):
+        experts[unsafe_offset=i] = Int32(given[i])
+    var starts = new_ints(5)
+    var sorted = new_ints(6)
+    sort_by_expert(experts, 6, 4, starts, sorted)
+    var found_starts = List[Int]()
+    for i in range(5):
+        found_starts.append(Int(starts[unsafe_offset=i]))
+    var found = List[Int]()
+    for i in range(6):
+        found.append(Int(sorted[unsafe_offset=i]))
+    assert_equal(found_starts, [0, 2, 2, 5, 6])
+    assert_equal(found, [1, 4, 0, 2, 5, 3])
+
+
+def main() raises:
+    TestSuite.discover_tests[__functions_in_module()]().run()

@@ -1,0 +1,130 @@
+"""What every implementation has to do, over every edge and preset that is quick enough."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import moe
+from moe.check import check_layer
+from moe.edges import edge_problems
+from moe.implementations import parse_variant
+from moe.implementations.registry import load
+
+from .conftest import require
+
+THREADS = (1, 2)
+
+
+def layer_for(name: str, problem: moe.Problem, threads: int = 1) -> moe.implementations.Layer:
+    return moe.create(name, problem.weights, top_k=problem.top_k, threads=threads)
+
+
+def affordable(name: str, config: moe.MoEConfig) -> moe.MoEConfig:
+    most = parse_variant(name).entry.affordable_tokens
+    return config.with_tokens(min(config.tokens, most)) if most else config
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("edge", edge_problems())
+def test_edges(name: str, edge: str, threads: int) -> None:
+    problem = edge_problems()[edge]
+    parity = check_layer(layer_for(name, problem, threads), problem)
+    assert parity.passed, parity.reason
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("preset", ["smoke", "small", "seed"])
+def test_presets(name: str, preset: str, threads: int) -> None:
+    problem = moe.make_problem(affordable(name, moe.PRESETS[preset]))
+    parity = check_layer(layer_for(name, problem, threads), problem)
+    assert parity.passed, parity.reason
+
+
+@pytest.mark.parametrize("variant", ["numpy[dtype=float64]"])
+def test_variants(variant: str) -> None:
+    for edge, problem in edge_problems().items():
+        parity = check_layer(layer_for(variant, problem), problem)
+        assert parity.passed, (edge, parity.reason)
+
+
+@given(
+    name=st.sampled_from(["python", "numpy", "torch-naive", "torch", "mojo"]),
+    tokens=st.integers(0, 40),
+    d_model=st.integers(1, 80),
+    d_ff=st.integers(1, 140),
+    num_experts=st.integers(1, 12),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 2**32),
+    threads=st.sampled_from(THREADS),
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+def test_random_shapes(
+    name: str, tokens: int, d_model: int, d_ff: int, num_experts: int, share: float, seed: int, threads: int
+) -> None:
+    top_k = max(1, math.ceil(share * num_experts))
+    problem = moe.make_problem(moe.MoEConfig(tokens, d_model, d_ff, num_experts, top_k, seed))
+    parity = check_layer(layer_for(require(name), problem, threads), problem)
+    assert parity.passed, parity.reason
+
+
+def test_steps_give_what_the_call_gives(name: str) -> None:
+    problem = moe.make_problem(moe.MoEConfig(8, 16, 32, 4, 2))
+    layer = layer_for(name, problem)
+    by_steps = layer.to_numpy(layer.forward(layer.to_native(problem.x)))
+    assert by_steps.dtype == np.float32
+    np.testing.assert_array_equal(by_steps, layer(problem.x))
+
+
+def test_input_and_weights_are_left_alone(name: str) -> None:
+    problem = moe.make_problem(moe.MoEConfig(8, 16, 32, 4, 2))
+    arrays = (problem.x, problem.weights.gate, problem.weights.w1, problem.weights.w2)
+    before = [a.copy() for a in arrays]
+    layer_for(name, problem)(problem.x)
+    for array, copy in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_an_output_is_not_overwritten_by_the_next(name: str) -> None:
+    problem = moe.make_problem(moe.MoEConfig(8, 16, 32, 4, 2))
+    layer = layer_for(name, problem)
+    first = layer(problem.x)
+    kept = first.copy()
+    layer(-problem.x)
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_any_number_of_tokens_on_one_layer(name: str) -> None:
+    problem = moe.make_problem(moe.MoEConfig(20, 16, 32, 4, 2))
+    layer = layer_for(name, problem)
+    whole = layer(problem.x)
+    for tokens in (1, 7, 20, 0, 13):
+        part = layer(problem.x[:tokens])
+        assert part.shape == (tokens, 16)
+        np.testing.assert_allclose(part, whole[:tokens], rtol=1e-4, atol=1e-5)
+
+
+def test_one_expert_is_a_dense_network(name: str) -> None:
+    problem = moe.make_problem(moe.MoEConfig(8, 16, 32, 1, 1))
+    dense = np.maximum(problem.x @ problem.weights.w1[0], 0) @ problem.weights.w2[0]
+    np.testing.assert_allclose(layer_for(name, problem)(problem.x), dense, rtol=1e-4, atol=1e-5)
+
+
+def test_wrong_input_is_refused(name: str) -> None:
+    problem = moe.make_problem(moe.MoEConfig(8, 16, 32, 4, 2))
+    layer = layer_for(name, problem)
+    with pytest.raises(TypeError, match="float32"):
+        layer(problem.x.astype(np.float64))
+    with pytest.raises(ValueError, match=r"\(tokens, 16\)"):
+        layer(problem.x[:, :-1])
+
+
+def test_class_is_documented(name: str) -> None:
+    implementation = load(name)
+    assert implementation.name == name
+    assert implementation.description
+    assert implementation.__doc__

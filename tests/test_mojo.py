@@ -1,0 +1,106 @@
+"""The kernel beyond the contract: its own tests, its bits, its threads and its memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import moe
+from moe import mojo_build
+from moe.check import check_layer
+
+NATIVE_TESTS = sorted(mojo_build.SOURCE.glob("test_*.mojo"))
+
+
+def test_there_are_native_tests() -> None:
+    assert len(NATIVE_TESTS) >= 4
+
+
+@pytest.mark.parametrize("path", NATIVE_TESTS, ids=lambda path: path.stem)
+def test_native(mojo: str, path: Path) -> None:
+    toolchain = mojo_build.find_toolchain()
+    command = [str(toolchain.command), "run", "--Werror", "-I", str(mojo_build.SOURCE), str(path)]
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=toolchain.environment, check=False
+    )
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, output
+    assert " 0 failed" in output, output
+    assert " 0 passed" not in output, output
+
+
+@pytest.mark.parametrize("config", ["smoke", "small", "seed", "tokens=5,d_model=37,d_ff=53,num_experts=5,top_k=3"])
+def test_same_bits_on_any_number_of_threads(mojo: str, config: str) -> None:
+    problem = moe.make_problem(moe.config.parse_config(config))
+    layers = [moe.create(mojo, problem.weights, top_k=problem.top_k, threads=t) for t in (1, 2, 3)]
+    outputs = [layer(problem.x) for layer in layers for _ in range(3)]
+    for other in outputs[1:]:
+        np.testing.assert_array_equal(outputs[0], other)
+
+
+def test_more_tokens_than_a_chunk_holds(mojo: str) -> None:
+    # A row of outputs is padded to a panel, so narrow layers reach the bound on waiting outputs soonest.
+    problem = moe.make_problem(moe.MoEConfig(tokens=120_000, d_model=3, d_ff=4, num_experts=3, top_k=2))
+    parity = check_layer(moe.create(mojo, problem.weights, top_k=2, threads=2), problem)
+    assert parity.passed, parity.reason
+
+
+def test_one_expert_taking_all_is_cut_into_blocks(mojo: str) -> None:
+    problem = moe.make_problem(moe.MoEConfig(tokens=500, d_model=40, d_ff=70, num_experts=3, top_k=1))
+    gate = np.zeros_like(problem.weights.gate)
+    skewed = moe.Problem(moe.Weights(gate, problem.weights.w1, problem.weights.w2), problem.x, 1)
+    parity = check_layer(moe.create(mojo, skewed.weights, top_k=1, threads=2), skewed)
+    assert parity.passed, parity.reason
+
+
+def threads_of_this_process() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads through /proc")
+def test_threads_are_started_in_prepare_and_ended_with_the_layer(mojo: str) -> None:
+    problem = moe.make_problem(moe.PRESETS["smoke"])
+    before = threads_of_this_process()
+    one = moe.create(mojo, problem.weights, top_k=2, threads=1)
+    one(problem.x)
+    assert threads_of_this_process() == before
+    three = moe.create(mojo, problem.weights, top_k=2, threads=3)
+    assert three.implementation.threads == 3
+    assert threads_of_this_process() == before + 2
+    three(problem.x)
+    assert threads_of_this_process() == before + 2
+    del three
+    assert threads_of_this_process() == before
+
+
+def test_an_idle_layer_uses_no_cpu(mojo: str) -> None:
+    program = (
+        "import time, moe\n"
+        "problem = moe.make_problem(moe.PRESETS['smoke'])\n"
+        "layer = moe.create('mojo', problem.weights, top_k=2, threads=4)\n"
+        "layer(problem.x)\n"
+        "time.sleep(0.1)\n"
+        "used = time.process_time()\n"
+        "time.sleep(0.5)\n"
+        "print(time.process_time() - used)\n"
+    )
+    used = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    # Three spinning threads would use up to 1.5 s, one of them 0.5 s.
+    assert float(used) < 0.25
+
+
+def test_a_mojo_worker_imports_neither_torch_nor_pandas(mojo: str) -> None:
+    program = (
+        "import sys, moe\n"
+        "problem = moe.make_problem(moe.PRESETS['smoke'])\n"
+        "moe.create('mojo', problem.weights, top_k=2)(problem.x)\n"
+        "moe.create('numpy', problem.weights, top_k=2)(problem.x)\n"
+        "print({'torch', 'pandas', 'matplotlib', 'seaborn', 'IPython'} & set(sys.modules))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "set()"

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from moe import mojo_build
+from moe.mojo_build import MojoBuildError
+
+
+@pytest.fixture
+def own_source(mojo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the kernel's source and an empty cache."""
+    source = tmp_path / "mojo_src"
+    shutil.copytree(mojo_build.SOURCE, source)
+    monkeypatch.setattr(mojo_build, "SOURCE", source)
+    monkeypatch.setenv("MOE_CACHE", str(tmp_path / "cache"))
+    return source
+
+
+def test_a_compile_error_comes_in_the_compilers_words(own_source: Path) -> None:
+    (own_source / mojo_build.KERNEL).write_text("def broken(:\n    pass\n")
+    with pytest.raises(MojoBuildError, match=r"(?s)exit code 1.*moe_kernel\.mojo:1:.*error") as caught:
+        mojo_build.build()
+    assert "Crashpad" not in str(caught.value)
+    assert not list(mojo_build.cache_folder().glob("*.so"))
+
+
+def test_a_warning_is_an_error(own_source: Path) -> None:
+    kernel = own_source / mojo_build.KERNEL
+    kernel.write_text(kernel.read_text() + "\n\ndef careless():\n    var unused = 3\n")
+    with pytest.raises(MojoBuildError, match="unused"):
+        mojo_build.build()
+
+
+def test_a_hung_compiler_is_stopped(own_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid_file = tmp_path / "pid"
+    fake = tmp_path / "mojo"
+    fake.write_text(f"#!/bin/sh\nsleep 600 &\necho $! > {pid_file}\nwait\n")
+    fake.chmod(0o755)
+    toolchain = mojo_build.Toolchain(fake, {"PATH": "/usr/bin:/bin"}, "hung")
+    monkeypatch.setattr(mojo_build, "find_toolchain", lambda: toolchain)
+    with pytest.raises(MojoBuildError, match="stopped after 1 s"):
+        mojo_build.build(timeout=1)
+    child = int(pid_file.read_text())
+    for _ in range(50):
+        state = Path(f"/proc/{child}/stat")
+        if not state.exists() or state.read_text().split()[2] == "Z":
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("what the compiler started still runs")
+
+
+def test_a_missing_toolchain_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(MojoBuildError, match=r"Mojo is not installed .*max==26\.7\.0"):
+        mojo_build.find_toolchain()
+
+
+def test_the_key_covers_what_shapes_the_library(own_source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = mojo_build.find_toolchain()
+    elsewhere = mojo_build.Toolchain(Path("/another/mojo"), here.environment, here.version)
+    newer = mojo_build.Toolchain(here.command, here.environment, "Mojo 9")
+    keys = [mojo_build.build_key(t, {}) for t in (here, elsewhere, newer)]
+    keys.append(mojo_build.build_key(here, {"SIMD": "0"}))
+    monkeypatch.setattr(mojo_build, "read_processor", lambda: "another processor")
+    keys.append(mojo_build.build_key(here, {}))
+    monkeypatch.undo()
+    monkeypatch.setattr(mojo_build, "SOURCE", own_source)
+    (own_source / "tile.mojo").write_text((own_source / "tile.mojo").read_text() + "\n")
+    keys.append(mojo_build.build_key(here, {}))
+    assert len(set(keys)) == len(keys)
+
+
+def test_two_processes_end_with_one_whole_library(mojo: str, tmp_path: Path) -> None:
+    program = "from moe import mojo_build; library = mojo_build.build(); print(library.path, library.sha256)"
+    environment = mojo_build.find_toolchain().environment | {"MOE_CACHE": str(tmp_path)}
+    both = [
+        subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    answers = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert answers[0] == answers[1]
+    assert [p.suffix for p in (tmp_path / "mojo").iterdir() if p.suffix != ".lock"] == [".so"]
+
+
+def test_a_build_is_found_again(mojo: str) -> None:
+    first, again = mojo_build.build(), mojo_build.build()
+    assert (first.path, first.sha256) == (again.path, again.sha256)
+    assert first.compiler.startswith("Mojo 1.2")

@@ -1,0 +1,54 @@
+"""The oracle itself, against scalar arithmetic with exact sums."""
+
+from __future__ import annotations
+
+from math import exp, fsum
+
+import numpy as np
+import pytest
+
+import moe
+from moe.edges import edge_problems
+from moe.reference import reference
+
+
+def by_hand(problem: moe.Problem, token: int) -> list[float]:
+    """One token's output, by the definition: softmax over all experts, the k largest, divided by their sum."""
+    x = problem.x[token].astype(float).tolist()
+    w = problem.weights
+    experts, d, f = w.w1.shape
+    logits = [fsum(x[i] * float(w.gate[i, e]) for i in range(d)) for e in range(experts)]
+    total = fsum(exp(z - max(logits)) for z in logits)
+    probabilities = [exp(z - max(logits)) / total for z in logits]
+    chosen = sorted(range(experts), key=lambda e: (-logits[e], e))[: problem.top_k]
+    kept = fsum(probabilities[e] for e in chosen)
+    y = [0.0] * d
+    for e in chosen:
+        hidden = [max(0.0, fsum(x[i] * float(w.w1[e, i, j]) for i in range(d))) for j in range(f)]
+        for i in range(d):
+            y[i] += probabilities[e] / kept * fsum(hidden[j] * float(w.w2[e, j, i]) for j in range(f))
+    return y
+
+
+@pytest.mark.parametrize("edge", edge_problems())
+def test_reference_is_the_definition(edge: str) -> None:
+    problem = edge_problems()[edge]
+    y = reference(problem).y
+    assert y.shape == problem.x.shape
+    for token in range(len(problem.x)):
+        if np.isfinite(problem.x[token]).all():
+            np.testing.assert_allclose(y[token], by_hand(problem, token), rtol=1e-12, atol=1e-12)
+        else:
+            assert np.isnan(y[token]).all()
+
+
+def test_a_tie_goes_to_the_lower_number() -> None:
+    assert reference(edge_problems()["equal logits"]).experts.tolist() == [[0, 1]] * 9
+    assert reference(edge_problems()["two equal logits"]).experts.tolist() == [[1, 0]] * 9
+
+
+def test_a_bad_token_changes_no_other() -> None:
+    bad = edge_problems()["NaN in a token"]
+    good = moe.Problem(bad.weights, np.nan_to_num(bad.x), bad.top_k)
+    others = [1, 2, 3, 5, 6, 7]
+    np.testing.assert_array_equal(reference(bad).y[others], reference(good).y[others])
