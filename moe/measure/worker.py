@@ -16,8 +16,6 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, TextIO
 
-CHECKED_INPUTS = 2
-
 
 class Worker:
     """State between requests: the prepared layers and their inputs, by the number of their measurement."""
@@ -51,7 +49,7 @@ class Worker:
         layer = create(variant, weights, top_k=size.top_k, threads=threads)
         prepared = perf_counter()
         del weights  # what a layer keeps of them is its own affair, and part of its memory
-        native = [layer.to_native(x) for x in make_inputs(size, max(inputs, CHECKED_INPUTS))]
+        native = [layer.to_native(x) for x in make_inputs(size, inputs)]
         started_first = perf_counter()
         layer.forward(native[0])
         first_call_s = perf_counter() - started_first
@@ -63,15 +61,15 @@ class Worker:
             "library": library_of(layer.implementation),
         }
 
-    def outputs(self, number: int, path: str) -> dict[str, Any]:
-        """Save the outputs for the first inputs, which the parent compares with the reference.
+    def outputs(self, number: int, count: int, path: str) -> dict[str, Any]:
+        """Save the outputs for the first `count` inputs, which the parent compares with the reference.
 
         All are computed before the first is saved: an output that a later call overwrites is caught.
         """
         import numpy as np
 
         layer, inputs = self.prepared[number]
-        native = [layer.forward(next(inputs)) for _ in range(CHECKED_INPUTS)]
+        native = [layer.forward(next(inputs)) for _ in range(count)]
         np.savez(path, *[np.asarray(layer.to_numpy(y)) for y in native])
         return {}
 

@@ -13,8 +13,10 @@ def significant(value: float, digits: int = 3) -> str:
     """A number with `digits` significant digits, no exponent, and commas between thousands."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{round(value, digits - 1 - math.floor(math.log10(abs(value)))):,.{decimals}f}"
+    # Rounded first: 9.996 has one digit before the point, 10.0 two.
+    rounded = float(f"{value:.{digits - 1}e}")
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{decimals}f}"
 
 
 def seconds(value: float) -> str:

@@ -1,0 +1,118 @@
+"""Implementations that go wrong, each in its own way, for real worker processes to run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from moe.implementations.numpy_layer import NumpyLayer
+
+
+class Wrong(NumpyLayer):
+    """Right until it is not; the subclasses say how."""
+
+    name = "wrong"
+    calls = 0
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        return self.go_wrong(super().forward(x))
+
+    def go_wrong(self, y: Any) -> Any:
+        return y
+
+
+class Raises(Wrong):
+    def go_wrong(self, y: Any) -> Any:
+        raise ArithmeticError("no luck today")
+
+
+class RaisesLater(Wrong):
+    def go_wrong(self, y: Any) -> Any:
+        if self.calls > 8 and len(y) > 1:
+            raise ArithmeticError("tired")
+        return y
+
+
+class Exits(Wrong):
+    def go_wrong(self, y: Any) -> Any:
+        print("last words", file=sys.stderr, flush=True)
+        os._exit(3)
+
+
+class Killed(Wrong):
+    def go_wrong(self, y: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Segfaults(Wrong):
+    def go_wrong(self, y: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class Hangs(Wrong):
+    def go_wrong(self, y: Any) -> Any:
+        while len(y) > 1:
+            time.sleep(1)
+        return y
+
+
+class WrongShape(Wrong):
+    def go_wrong(self, y: Any) -> Any:
+        return y[:-1]
+
+
+class GivesNaN(Wrong):
+    def go_wrong(self, y: Any) -> Any:
+        return y * np.float32("nan")
+
+
+class Reuses(Wrong):
+    """Its output is one buffer: the next call overwrites the last result."""
+
+    buffer: Any = None
+
+    def go_wrong(self, y: Any) -> Any:
+        if self.buffer is None or len(self.buffer) != len(y):
+            self.buffer = y
+        self.buffer[:] = y
+        return self.buffer
+
+
+class Stale(Wrong):
+    """Computes once and repeats that."""
+
+    kept: Any = None
+
+    def go_wrong(self, y: Any) -> Any:
+        if self.kept is None or len(self.kept) != len(y):
+            self.kept = y
+        return self.kept
+
+
+class TooManyThreads(Wrong):
+    """Says that it uses more threads than it was given."""
+
+    threads = 7
+
+
+class Prints(Wrong):
+    """Writes to standard output, which is the worker's reply channel."""
+
+    def go_wrong(self, y: Any) -> Any:
+        print("chatter")
+        os.write(1, b"more chatter\n")
+        return y
+
+
+class Absent(Wrong):
+    """Not available anywhere."""
+
+    @staticmethod
+    def available() -> tuple[bool, str]:
+        return False, "it is not there"

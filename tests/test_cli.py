@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from moe.cli import main
+from moe.config import PRESETS
+from moe.run import load_run
+
+
+def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:5]] == ["python", "numpy", "torch-naive", "torch", "mojo"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "COMMAND"),
+        (["bensh"], "bench"),
+        (["bench", "nunpy"], "did you mean numpy"),
+        (["bench", "--config", "sead"], "did you mean seed"),
+        (["bench", "--config", "top_k=9"], "top_k must be at most num_experts"),
+        (["bench", "--threads", "none"], "1,2"),
+        (["bench", "--budget", "-3"], "budget_s must be greater than 0"),
+        (["bench", "--resume"], "--json"),
+        (["bench", "--resume", "--force"], "not allowed with"),
+        (["check", "numpy[x=1]"], "unknown option of numpy"),
+        (["report", "--profile", "quik"], "did you mean quick"),
+        (["report", "-p", "tokns=256"], "tokens"),
+        (["report", "-p", "tokens"], "KEY=VALUE"),
+        (["report", "-p", "tokens=many"], "tokens must be of type int, got 'many'"),
+        (["report", "-p", "run=x"], "unknown parameter 'run'"),
+        (["report", "--from", "nowhere"], "is no report"),
+        (["report", "--from", "x", "-p", "tokens=1"], "--from"),
+    ],
+)
+def test_wrong_arguments_leave_with_2_and_one_line(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code: object = main(arguments)
+    except SystemExit as leaving:
+        code = leaving.code
+    printed = capsys.readouterr()
+    assert code == 2
+    assert expected in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+    assert printed.out == ""
+
+
+@pytest.fixture
+def quick_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the presets that take seconds each."""
+    monkeypatch.setattr("moe.check.PRESETS", {name: PRESETS[name] for name in ("smoke", "small", "seed")})
+
+
+@pytest.mark.usefixtures("quick_presets")
+def test_check_one_implementation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "python", "--threads", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "seed               ok       error" in out
+    assert "on the first 8 tokens" in out
+    assert "all agree with the reference" in out
+
+
+@pytest.mark.usefixtures("quick_presets")
+def test_check_fails_where_something_disagrees(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = f"{Path(__file__).with_name('misbehaving.py')}:Reuses"
+    assert main(["check", wrong, "--threads", "1"]) == 1
+    out = capsys.readouterr().out
+    assert "failed" in out
+    assert "all agree" not in out
+
+
+@pytest.mark.usefixtures("quick_presets")
+def test_check_leaves_out_what_would_take_too_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("moe.check.LONGEST_FORWARD_S", 1e-9)
+    assert main(["check", "numpy", "--threads", "1"]) == 0
+    assert "seed               not run  a forward would take about" in capsys.readouterr().out
+
+
+def test_bench_prints_and_saves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run.json"
+    arguments = ["bench", "numpy", "--config", "smoke,tokens=4", "--budget", "1", "--json", str(path)]
+    assert main(arguments) == 0
+    assert "numpy" in capsys.readouterr().out
+    assert load_run(path).measurements[0].config.tokens == 4
+    assert main(arguments) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_bench_leaves_with_1_after_everything_else_was_saved(tmp_path: Path) -> None:
+    wrong = f"{Path(__file__).with_name('misbehaving.py')}:Exits"
+    path = tmp_path / "run.json"
+    assert main(["bench", "numpy", wrong, "--config", "smoke", "--budget", "1", "--json", str(path)]) == 1
+    assert [m.status for m in load_run(path).measurements] == ["ok", "failed", "ok"]
+
+
+def test_module_runs() -> None:
+    answer = subprocess.run([sys.executable, "-m", "moe", "list"], capture_output=True, text=True, check=True)
+    assert "numpy" in answer.stdout
+
+
+def test_doctor(mojo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "Mojo 1.2" in out
+    assert "mojo          works" in out

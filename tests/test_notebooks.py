@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from moe.report.parameters import NOTEBOOKS, load_profile, notebooks, read_parameters
+from moe.report.pipeline import EXPERIMENTS
+
+MOST_LINES = 8
+
+
+def test_every_notebook_is_in_the_report() -> None:
+    assert {path.stem for path in notebooks()} == set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_cells_are_thin_and_define_nothing(path) -> None:
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type != "code" or "parameters" in cell.metadata.get("tags", []):
+            continue
+        assert len([line for line in cell.source.splitlines() if line.strip()]) <= MOST_LINES
+        for node in ast.walk(ast.parse(cell.source)):
+            assert not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.For | ast.While)
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_notebooks_are_committed_without_outputs(path) -> None:
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_a_notebook_opened_by_itself_is_at_profile_smoke(path) -> None:
+    parameters = read_parameters(path)
+    assert parameters.pop("run").default is None
+    defaults = {name: p.default for name, p in parameters.items()}
+    assert defaults | load_profile("smoke")[path.stem] == defaults
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
+def test_profiles_name_every_notebook(profile: str) -> None:
+    assert set(load_profile(profile)) == {path.stem for path in notebooks()}
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_a_notebook_measures_for_itself_from_its_own_folder(path) -> None:
+    """As JupyterLab opens it: in the notebook's folder, with no run given."""
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    program = "\n".join(c.source for c in cells).replace("budget_s: float = 5.0", "budget_s: float = 1.0")
+    answer = subprocess.run(
+        [sys.executable, "-c", program], cwd=NOTEBOOKS, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert answer.returncode == 0, answer.stderr

@@ -1,0 +1,205 @@
+"""Reports read back from their HTML, and everything that must stop one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup, Tag
+
+from moe import mojo_build
+from moe.report import parameters, pipeline
+from moe.report.render import NotebookFailedError, execute
+from moe.run import load_run
+
+FIGURES = ["latency", "throughput", "speedup", "scaling"]
+
+
+@pytest.fixture
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(pipeline, "REPORTS", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One report at profile `smoke` with a changed number of tokens, read by every test that only reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("reports")
+        patch.setattr(pipeline, "REPORTS", folder)
+        assert pipeline.make_report("smoke", ["tokens=48", "threads=1"]) == 0
+        return folder / "latest"
+
+
+@pytest.fixture(scope="module")
+def page(smoke: Path) -> BeautifulSoup:
+    return BeautifulSoup((smoke / "comparison.html").read_text(), "html.parser")
+
+
+def table_rows(page: BeautifulSoup, name: str) -> list[dict[str, str]]:
+    table = page.find(id=f"T_{name}")
+    assert isinstance(table, Tag)
+    heads = [th.get_text(strip=True) for th in table.select("thead th")]
+    return [
+        dict(zip(heads, [td.get_text(strip=True) for td in tr.select("td")], strict=True))
+        for tr in table.select("tbody tr")
+    ]
+
+
+def test_all_rows_have_measured_numbers(mojo: str, page: BeautifulSoup) -> None:
+    rows = {row["implementation"].removesuffix(" ★"): row for row in table_rows(page, "results")}
+    for name in ("python (8 of 48 tokens)", "numpy", "torch-naive", "torch", "mojo"):
+        assert float(rows[name]["latency, ms"].split()[0].replace(",", "")) > 0
+        assert float(rows[name]["error"]) < 1e-5
+    assert rows["numpy"]["× numpy"] == "baseline"
+
+
+def test_numbers_are_the_runs(smoke: Path, page: BeautifulSoup) -> None:
+    run = load_run(smoke / "comparison.json")
+    rows = {row["implementation"].removesuffix(" ★"): row for row in table_rows(page, "results")}
+    for m in run.to_frame().to_dict("records"):
+        if m["label"] in ("numpy", "torch", "mojo") and m["status"] == "ok":
+            shown = float(rows[m["label"]]["latency, ms"].split()[0].replace(",", ""))
+            assert shown == pytest.approx(m["median_s"] * 1e3, rel=0.01)
+
+
+def test_a_parameter_changes_the_shape(smoke: Path, page: BeautifulSoup) -> None:
+    assert "T=48 d=64 f=128 E=4 k=2" in page.get_text()
+    assert {m.config.tokens for m in load_run(smoke / "comparison.json").measurements} == {8, 48}
+
+
+def test_figures_stand_in_the_page_and_beside_it(smoke: Path, page: BeautifulSoup) -> None:
+    images = page.find_all("img")
+    assert len(images) == len(FIGURES)
+    alternatives = [str(image["alt"]) for image in images]
+    assert len(set(alternatives)) == len(FIGURES)
+    assert min(len(text) for text in alternatives) >= 20
+    for name in FIGURES:
+        assert (smoke / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_loads_nothing(page: BeautifulSoup) -> None:
+    assert page.find_all("script") == []
+    assert page.find_all("link") == []
+    for image in page.find_all("img"):
+        assert str(image["src"]).startswith("data:")
+    policy = page.find("meta", attrs={"http-equiv": "Content-Security-Policy"})
+    assert isinstance(policy, Tag)
+    assert str(policy["content"]).startswith("default-src 'none'")
+    assert "url(" not in "".join(style.get_text() for style in page.find_all("style"))
+
+
+def test_the_page_is_well_made(page: BeautifulSoup) -> None:
+    assert len(page.find_all("h1")) == 1
+    assert page.title is not None
+    assert page.h1 is not None
+    assert page.title.get_text() == page.h1.get_text()
+    ids = [tag["id"] for tag in page.find_all(id=True)]
+    assert len(ids) == len(set(ids))
+    assert page.select("table th") == page.select('table th[scope="col"]')
+    for code in page.select(".highlight"):
+        assert code.find_parent("details") is not None
+    assert "Traceback" not in page.get_text()
+    assert "Warning" not in page.get_text()
+
+
+def test_the_machine_stands_before_the_results(page: BeautifulSoup) -> None:
+    text = page.get_text()
+    assert text.index("What is measured") < text.index("Machine and versions") < text.index("Results")
+    for what in ("processor", "numpy", "torch", "max", "moe"):
+        assert any(row["what"] == what and row["value"] for row in table_rows(page, "machine"))
+
+
+def test_the_compiled_library_is_named(mojo: str, smoke: Path, page: BeautifulSoup) -> None:
+    run = load_run(smoke / "comparison.json")
+    library = next(m for m in run.measurements if m.label == "mojo").details["library"]
+    row = next(row for row in table_rows(page, "beside") if row["implementation"] == "mojo")
+    assert library["sha256"][:12] in row["compiled library"]
+    assert "Mojo 1.2" in row["compiled library"]
+
+
+def test_no_path_of_this_machine_in_the_page(smoke: Path) -> None:
+    html = (smoke / "comparison.html").read_text()
+    assert str(Path.home()) not in html.replace("/root", "") or str(Path.home()) == "/root"
+    assert str(mojo_build.SOURCE.parent) not in html
+
+
+def test_rendering_again_gives_the_same_bytes(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "REPORTS", smoke.parent)
+    before = (smoke / "comparison.html").read_bytes()
+    assert pipeline.render_again(smoke) == 0
+    assert (smoke / "comparison.html").read_bytes() == before
+
+
+def test_without_mojo_the_report_says_so(reports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> mojo_build.Toolchain:
+        raise mojo_build.MojoBuildError(f"Mojo is not installed: {mojo_build.HOW_TO_INSTALL}")
+
+    monkeypatch.setattr(mojo_build, "find_toolchain", missing)
+    chosen = ["implementations=numpy,mojo", "cuda=false", "threads=1", "budget_s=1"]
+    assert pipeline.make_report("smoke", chosen) == 0
+    page = BeautifulSoup((reports / "latest" / "comparison.html").read_text(), "html.parser")
+    mojo = table_rows(page, "results")[1]
+    assert mojo["latency, ms"] == "not run"
+    assert "max==26.7.0" in mojo["implementation"]
+
+
+def test_an_implementation_that_fails_is_in_the_report_and_in_the_exit_code(reports: Path) -> None:
+    wrong = f"{Path(__file__).with_name('misbehaving.py')}:Exits"
+    chosen = [f"implementations=numpy,{wrong}", "cuda=false", "threads=1", "budget_s=1"]
+    assert pipeline.make_report("smoke", chosen) == 1
+    page = BeautifulSoup((reports / "latest" / "comparison.html").read_text(), "html.parser")
+    failed = table_rows(page, "results")[1]
+    assert failed["latency, ms"] == "failed"
+    assert "exited with code 3: last words" in failed["implementation"]
+
+
+def notebook(folder: Path, *cells: str) -> Path:
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    path = folder / "made.ipynb"
+    nbformat.write(made, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["x = 1", "1 / 0", "x"], r"made.ipynb failed in cell \[2\]: ZeroDivisionError: division by zero"),
+        (["x = 1", "import sys; sys.exit(0)", "x"], r"made.ipynb stopped at code cell 2 of 3"),
+        (["import os; os._exit(0)"], r"made.ipynb failed"),
+    ],
+)
+def test_a_notebook_that_does_not_reach_its_end_fails(tmp_path: Path, cells: list[str], message: str) -> None:
+    with pytest.raises(NotebookFailedError, match=message):
+        execute(notebook(tmp_path, *cells), tmp_path / "executed.ipynb", {})
+
+
+def test_a_failed_notebook_leaves_no_page_and_the_old_latest(
+    reports: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebooks = tmp_path / "notebooks"
+    shutil.copytree(parameters.NOTEBOOKS, notebooks)
+    monkeypatch.setattr(parameters, "NOTEBOOKS", notebooks)
+    broken = nbformat.read(notebooks / "comparison.ipynb", as_version=4)
+    broken.cells.append(nbformat.v4.new_code_cell("raise KeyError('gone')"))
+    nbformat.write(broken, notebooks / "comparison.ipynb")
+    chosen = ["implementations=numpy", "cuda=false", "threads=1", "budget_s=1"]
+    assert pipeline.make_report("smoke", chosen) == 1
+    assert "KeyError: 'gone'" in capsys.readouterr().err
+    assert not (reports / "latest").exists()
+    assert list(reports.glob("*/comparison.json"))
+    assert not list(reports.glob("*/comparison.html"))
+
+
+def test_a_wrong_profile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebooks = tmp_path / "notebooks"
+    shutil.copytree(parameters.NOTEBOOKS, notebooks)
+    monkeypatch.setattr(parameters, "NOTEBOOKS", notebooks)
+    (notebooks / "profiles" / "odd.yaml").write_text("comparison:\n  tokns: 3\n")
+    with pytest.raises(ValueError, match="unknown parameter 'tokns'; did you mean tokens"):
+        parameters.resolve("odd", [])
+    (notebooks / "profiles" / "odd.yaml").write_text("comparison:\n  tokens: many\n")
+    with pytest.raises(ValueError, match="tokens must be of type int, got 'many'"):
+        parameters.resolve("odd", [])

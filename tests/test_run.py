@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import moe
+from moe.run import Measurement, Run, RunFileError, load_run, write_atomically
+
+
+def example() -> Run:
+    measured = Measurement("numpy", "numpy", {}, moe.PRESETS["smoke"], 1, status="ok")
+    measured.samples_s, measured.processes = [[3e-3, 1e-3, 2e-3], [4e-3]], [0, 1]
+    missing = Measurement("mojo[x=1]", "mojo", {"x": "1"}, moe.PRESETS["smoke"], 2, reason="no compiler")
+    return Run({"processor": "p"}, {"numpy": "2"}, {"budget_s": 1.0}, [measured, missing], complete=True)
+
+
+def test_a_run_reads_as_it_was_saved(tmp_path: Path) -> None:
+    example().save(tmp_path / "run.json")
+    assert load_run(tmp_path / "run.json") == example()
+
+
+def test_the_file_has_the_fields_that_others_rely_on(tmp_path: Path) -> None:
+    example().save(tmp_path / "run.json")
+    data = json.loads((tmp_path / "run.json").read_text())
+    assert data["schema"] == 1
+    assert {"machine", "versions", "protocol", "measurements", "complete"} <= set(data)
+    assert {
+        *("implementation", "options", "config", "threads", "device", "status", "reason", "parity"),
+        *("prepare_s", "samples_s", "cache", "label", "peak_rss_bytes"),
+    } <= set(data["measurements"][0])
+
+
+def test_an_existing_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text("mine")
+    with pytest.raises(RunFileError, match="exists: --resume continues it, --force replaces it"):
+        example().save(path)
+    assert path.read_text() == "mine"
+    example().save(path, force=True)
+    assert load_run(path) == example()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "can't be read"),
+        ("{", "can't be read"),
+        ("[]", "schema None, expected 1"),
+        ('{"schema": 2}', "schema 2, expected 1"),
+        ('{"schema": 1}', "is not a run's file"),
+        ('{"schema": 1, "measurements": [{}]}', "measurement is malformed"),
+        ('{"schema": 1, "measurements": [{"size": 3}]}', "unknown fields: size"),
+    ],
+)
+def test_another_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunFileError, match=message):
+        load_run(tmp_path / "run.json")
+
+
+def test_an_unknown_status_is_refused(tmp_path: Path) -> None:
+    example().save(tmp_path / "run.json")
+    text = (tmp_path / "run.json").read_text().replace('"not_run"', '"simulated"')
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunFileError, match="status must be one of ok, failed, not_run, got 'simulated'"):
+        load_run(tmp_path / "run.json")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.json"
+    path.write_text("old")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_rounds_value_is_the_median_of_its_samples() -> None:
+    assert example().measurements[0].rounds_s == [2e-3, 4e-3]
+
+
+def test_to_frame() -> None:
+    frame = example().to_frame()
+    assert frame["label"].tolist() == ["numpy", "mojo[x=1]"]
+    assert frame["median_s"].tolist()[0] == pytest.approx(3e-3)
+    assert frame["samples"].tolist() == [4, 0]
+    assert frame["median_s"].isna().tolist() == [False, True]
