@@ -81,12 +81,16 @@ class Measurement:
 
 @dataclass
 class Run:
-    """Measurements with the machine, versions and protocol behind them; `complete` once nothing was cut short."""
+    """Measurements with the machine, versions and protocol behind them; `complete` once nothing was cut short.
+
+    limits holds what the machine itself can do, once a number of threads and generation of processes.
+    """
 
     machine: dict[str, Any]
     versions: dict[str, Any]
     protocol: dict[str, Any]
     measurements: list[Measurement] = field(default_factory=list)
+    limits: list[dict[str, Any]] = field(default_factory=list)
     complete: bool = False
     schema: int = SCHEMA
 

@@ -7,10 +7,42 @@ vectors, tile, packing, routing, layer; pool beside them.
 from std.memory.alloc import unsafe_alloc
 
 from layer import Layer, Model, forward, work_on_layer
-from pool import Pool, Words
+from pool import Pool, Words, Work
+from probes import Probe, ProbePointer, work_on_probe
 from vectors import Floats, W
 
-comptime Threads = Pointer[Pool[work_on_layer], MutUntrackedOrigin]
+# A handle is the address of two words: a state's address and that of the pool that works on it.
+
+
+def _open[work: Work](state: Int, threads: Int) -> Int:
+    """Starts a pool for a state; returns a handle, or 0 when the system refused a thread."""
+    var pool = unsafe_alloc[Pool[work]](1)
+    try:
+        pool.unsafe_write(Pool[work](threads, Words(unsafe_from_address=state)))
+    except:
+        pool.unsafe_free()
+        return 0
+    var handle = unsafe_alloc[Int64](2)
+    handle[unsafe_offset=0] = Int64(state)
+    handle[unsafe_offset=1] = Int64(Int(pool))
+    return Int(handle)
+
+
+@always_inline
+def _state(handle: Int) -> Int:
+    return Int(Words(unsafe_from_address=handle)[unsafe_offset=0])
+
+
+@always_inline
+def _pool[work: Work](handle: Int) -> Pointer[Pool[work], MutUntrackedOrigin]:
+    return {unsafe_from_address = Int(Words(unsafe_from_address=handle)[unsafe_offset=1])}
+
+
+def _close[work: Work](handle: Int):
+    """Ends the threads and frees the handle, not the state."""
+    _pool[work](handle)[].stop()
+    _pool[work](handle).unsafe_free()
+    Words(unsafe_from_address=handle).unsafe_free()
 
 
 @export
@@ -38,10 +70,8 @@ def moe_prepare(
     Returns:
         A handle for the functions below, or 0 when the system refused the threads.
     """
-    var handle = unsafe_alloc[Int64](2)
-    var layer = unsafe_alloc[Layer](1)
-    var pool = unsafe_alloc[Pool[work_on_layer]](1)
-    layer.unsafe_write(
+    var model = unsafe_alloc[Layer](1)
+    model.unsafe_write(
         Layer(
             Floats(unsafe_from_address=gate),
             Floats(unsafe_from_address=w1),
@@ -53,27 +83,15 @@ def moe_prepare(
             threads,
         )
     )
-    try:
-        pool.unsafe_write(Pool[work_on_layer](threads, Words(unsafe_from_address=Int(layer))))
-    except:
-        layer[].free()
-        layer.unsafe_free()
-        pool.unsafe_free()
-        handle.unsafe_free()
-        return 0
-    handle[unsafe_offset=0] = Int64(Int(layer))
-    handle[unsafe_offset=1] = Int64(Int(pool))
-    return Int(handle)
+    var handle = _open[work_on_layer](Int(model), threads)
+    if handle == 0:
+        _free_model(model)
+    return handle
 
 
-@always_inline
-def _layer(handle: Int) -> Model:
-    return Model(unsafe_from_address=Int(Words(unsafe_from_address=handle)[unsafe_offset=0]))
-
-
-@always_inline
-def _pool(handle: Int) -> Threads:
-    return Threads(unsafe_from_address=Int(Words(unsafe_from_address=handle)[unsafe_offset=1]))
+def _free_model(model: Model):
+    model[].free()
+    model.unsafe_free()
 
 
 @export
@@ -86,7 +104,13 @@ def moe_forward(handle: Int, x: Int, y: Int, tokens: Int) abi("C"):
         y: Address of the output (T, d) float32, written.
         tokens: T.
     """
-    forward(_layer(handle), _pool(handle)[], Floats(unsafe_from_address=x), Floats(unsafe_from_address=y), tokens)
+    forward(
+        Model(unsafe_from_address=_state(handle)),
+        _pool[work_on_layer](handle)[],
+        Floats(unsafe_from_address=x),
+        Floats(unsafe_from_address=y),
+        tokens,
+    )
 
 
 @export
@@ -96,7 +120,7 @@ def moe_threads(handle: Int) abi("C") -> Int:
     Args:
         handle: From `moe_prepare`.
     """
-    return _pool(handle)[].threads
+    return _pool[work_on_layer](handle)[].threads
 
 
 @export
@@ -106,8 +130,63 @@ def moe_release(handle: Int) abi("C"):
     Args:
         handle: From `moe_prepare`; it can't be used after.
     """
-    _pool(handle)[].stop()
-    _layer(handle)[].free()
-    _pool(handle).unsafe_free()
-    _layer(handle).unsafe_free()
-    Words(unsafe_from_address=handle).unsafe_free()
+    var model = Model(unsafe_from_address=_state(handle))
+    _close[work_on_layer](handle)
+    _free_model(model)
+
+
+# The machine's limits, measured on the same kind of threads.
+
+
+@export
+def moe_probe_prepare(threads: Int, bytes: Int) abi("C") -> Int:
+    """Allocates a buffer and starts threads - 1 threads.
+
+    Args:
+        threads: Threads that share the buffer.
+        bytes: Size of the buffer.
+
+    Returns:
+        A handle for the functions below, or 0 when the system refused the threads.
+    """
+    var probe = unsafe_alloc[Probe](1)
+    probe.unsafe_write(Probe(threads, bytes))
+    var handle = _open[work_on_probe](Int(probe), threads)
+    if handle == 0:
+        _free_probe(probe)
+    return handle
+
+
+def _free_probe(probe: ProbePointer):
+    probe[].free()
+    probe.unsafe_free()
+
+
+@export
+def moe_probe_run(handle: Int, kind: Int, repeats: Int) abi("C") -> Int:
+    """Runs a probe on every thread.
+
+    Args:
+        handle: From `moe_probe_prepare`.
+        kind: 0 for multiply-adds, 1 for a read-only sum, 2 for a triad.
+        repeats: Steps of multiply-adds, or passes over the buffer.
+
+    Returns:
+        Floating-point operations done (kind 0), or bytes read and written.
+    """
+    var probe = ProbePointer(unsafe_from_address=_state(handle))
+    probe[].begin(kind, repeats)
+    _pool[work_on_probe](handle)[].run()
+    return probe[].work_done()
+
+
+@export
+def moe_probe_release(handle: Int) abi("C"):
+    """Ends the threads and frees the buffer.
+
+    Args:
+        handle: From `moe_probe_prepare`; it can't be used after.
+    """
+    var probe = ProbePointer(unsafe_from_address=_state(handle))
+    _close[work_on_probe](handle)
+    _free_probe(probe)

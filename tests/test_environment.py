@@ -74,16 +74,21 @@ def test_environments_pip_part_installs_into_a_fresh_environment(tmp_path: Path)
     ]
 
 
+def make(*arguments: str, **environment: str) -> str:
+    """What make prints, as if called from a shell rather than from the make that runs these tests."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "CONDA"))}
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=clean | environment, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
 def test_make_help_names_every_target() -> None:
-    answer = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    listed = {line.split()[1] for line in answer.stdout.splitlines()}
+    listed = {line.split()[1] for line in make("help").splitlines()}
     assert listed == {"help", "env", "report", "test", "lab", "bench", "lint", "format", "clean"}
 
 
 def test_make_uses_an_activated_conda_environment() -> None:
-    conda = {**os.environ, "CONDA_DEFAULT_ENV": "moe", "CONDA_PREFIX": "/somewhere/envs/moe"}
-    answer = subprocess.run(
-        ["make", "--dry-run", "report", "PARAMS=tokens=256 top_k=1", "PROFILE=full"],
-        cwd=ROOT, capture_output=True, text=True, check=True, env=conda,
-    )  # fmt: skip
-    assert answer.stdout.strip() == ("/somewhere/envs/moe/bin/moe report --profile full -p 'tokens=256' -p 'top_k=1'")
+    conda = {"CONDA_DEFAULT_ENV": "moe", "CONDA_PREFIX": "/somewhere/envs/moe"}
+    commands = make("--dry-run", "report", "PARAMS=tokens=256 top_k=1", "PROFILE=full", **conda)
+    assert commands == "/somewhere/envs/moe/bin/moe report --profile full -p 'tokens=256' -p 'top_k=1'"

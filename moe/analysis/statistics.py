@@ -54,21 +54,28 @@ class Interval:
 
 def median_interval(rounds: Sequence[float], processes: Sequence[int]) -> Interval:
     """Median of rounds, with the interval of resampled processes and rounds."""
-    return ratio_interval(rounds, [1.0] * len(rounds), processes)
+    value, low, high = _median(np.asarray(rounds, dtype=np.float64), tuple(processes))
+    return Interval(value, max(low, 0.0), high)
 
 
 def ratio_interval(above: Sequence[float], below: Sequence[float], processes: Sequence[int]) -> Interval:
     """Median of above/below over paired rounds: what slows the machine in one round falls on both."""
-    logs = np.log(np.asarray(above)) - np.log(np.asarray(below))
-    if len(logs) == 0 or len(logs) != len(processes):
-        raise ValueError(f"{len(logs)} rounds of {len(processes)} processes have no interval")
-    value = float(np.exp(np.median(logs)))
-    if len(logs) < FEWEST_ROUNDS:
-        return Interval(value, 0.0, inf)
-    resampled = [np.median(logs[index]) for index in _resamples(tuple(processes))]
+    # On logarithms, so that a ratio and its inverse say the same.
+    logs = np.log(np.asarray(above, dtype=np.float64)) - np.log(np.asarray(below, dtype=np.float64))
+    value, low, high = np.exp(_median(logs, tuple(processes)))
+    return Interval(float(value), float(low), float(high))
+
+
+def _median(values: NDArray[np.float64], processes: tuple[int, ...]) -> tuple[float, float, float]:
+    """Median of rounds and the ends of its interval, infinite where there are too few."""
+    if len(values) == 0 or len(values) != len(processes):
+        raise ValueError(f"{len(values)} rounds of {len(processes)} processes have no interval")
+    if len(values) < FEWEST_ROUNDS:
+        return float(np.median(values)), -inf, inf
+    resampled = [np.median(values[index]) for index in _resamples(processes)]
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.exp(np.percentile(resampled, [tail, 100 - tail]))
-    return Interval(value, float(low), float(high))
+    low, high = np.percentile(resampled, [tail, 100 - tail])
+    return float(np.median(values)), float(low), float(high)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from moe.analysis.limits import Bound, bound_of, limits_of
 from moe.analysis.statistics import Interval, median_interval, ratio_interval
 from moe.implementations.registry import BASELINE
 from moe.run import Measurement, Run
@@ -15,13 +16,19 @@ class Row:
     """One measurement's results; the intervals are None where nothing was measured.
 
     latency in seconds a forward, throughput in tokens a second, speedup in tokens a second over the baseline's
-    on as many threads of the same device.
+    on as many threads of the same device; bound is what the machine itself would take, by its probes.
     """
 
     measurement: Measurement
     latency: Interval | None = None
     throughput: Interval | None = None
     speedup: Interval | None = None
+    bound: Bound | None = None
+
+    @property
+    def share_of_limit(self) -> Interval | None:
+        """The least possible time as a share of the latency: 1 would be the machine's limit."""
+        return self.latency.inverse(self.bound.seconds) if self.latency and self.bound else None
 
     @property
     def label(self) -> str:
@@ -110,7 +117,9 @@ def _row(m: Measurement, run: Run, baseline: str) -> Row:
     # A forward of no tokens has a latency and neither a throughput nor a speedup.
     throughput = latency.inverse(m.config.tokens) if m.config.tokens else None
     base = _find(run, baseline, m.threads, m.device)
-    return Row(m, latency, throughput, tokens_ratio(m, base) if base is not None and base is not m else None)
+    speedup = tokens_ratio(m, base) if base is not None and base is not m else None
+    limits = limits_of(run, m.threads) if m.device == "cpu" else None
+    return Row(m, latency, throughput, speedup, bound_of(m, limits) if limits else None)
 
 
 def tokens_ratio(above: Measurement, below: Measurement) -> Interval | None:

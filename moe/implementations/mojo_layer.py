@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import weakref
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from moe import mojo_build
 from moe.implementations.contract import NotAvailableError
+from moe.mojo_kernel import load_kernel
 from moe.problem import Float32Array, Weights
 
 
@@ -45,7 +43,7 @@ class MojoLayer:
         if not available:
             raise NotAvailableError(reason)
         self.library = mojo_build.build()
-        kernel = _load(self.library.path)
+        kernel = load_kernel(self.library.path)
         handle = kernel.moe_prepare(
             weights.gate.ctypes.data,
             weights.w1.ctypes.data,
@@ -73,20 +71,3 @@ class MojoLayer:
         y = np.empty_like(x.array)
         self._forward(self._handle, x.address, y.ctypes.data, len(y))
         return y
-
-
-@cache
-def _load(path: Path) -> ctypes.CDLL:
-    """The library with its functions declared; every argument is an address or a size."""
-    kernel = ctypes.CDLL(str(path))
-    for name, arguments, result in (
-        ("moe_vector_width", 0, ctypes.c_ssize_t),
-        ("moe_prepare", 8, ctypes.c_ssize_t),
-        ("moe_forward", 4, None),
-        ("moe_threads", 1, ctypes.c_ssize_t),
-        ("moe_release", 1, None),
-    ):
-        function = getattr(kernel, name)
-        function.argtypes = [ctypes.c_ssize_t] * arguments
-        function.restype = result
-    return kernel

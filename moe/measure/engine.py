@@ -190,6 +190,7 @@ class _Session:
                 self._load(self.run.measurements[number], child)
             for number, child in children.items():
                 self._prepare(number, child, Path(folder))
+            self._limits()
             first_round_s = 0.0
             ready = time.monotonic()
             while True:
@@ -205,6 +206,18 @@ class _Session:
                 first_round_s = first_round_s or now - ready
                 if now + (now - round_started) > deadline:
                     return ready - started + first_round_s
+
+    def _limits(self) -> None:
+        """Measure what the machine can do on each number of threads; without the probes there are no limits."""
+        for threads in self.run.protocol["threads"]:
+            self.progress.note(f"the machine's limits on {threads} threads")
+            child = Child(threads)
+            try:
+                self.run.limits.append(child.ask("limits", timeout=self.settings.timeout_s, threads=threads))
+            except WorkerFailedError as error:
+                self.run.machine["limits_not_measured"] = str(error)
+            finally:
+                child.kill()
 
     def _load(self, m: Measurement, child: Child) -> None:
         self.progress.note(f"loading {m.label}")

@@ -95,6 +95,13 @@ class Worker:
         return {"samples": samples, "peak_rss_bytes": peak_rss_bytes()}
 
 
+def limits(threads: int) -> dict[str, Any]:
+    """The machine's limits on this worker's threads."""
+    from moe.measure.limits import measure_limits
+
+    return measure_limits(threads)
+
+
 def thread_pools(implementation: Any) -> list[dict[str, Any]]:
     """The thread pools that are in this process, with the number of threads that each says it uses."""
     from threadpoolctl import threadpool_info
@@ -136,6 +143,7 @@ def serve(requests: TextIO, replies: TextIO) -> None:
     """Answer requests until there are no more; an error is an answer too."""
     worker = Worker()
     operations: dict[str, Callable[..., dict[str, Any]]] = {
+        "limits": limits,
         "load": worker.load,
         "prepare": worker.prepare,
         "outputs": worker.outputs,

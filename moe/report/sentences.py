@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from moe.analysis import Row, Summary, tokens_ratio
-from moe.report.text import percent, power_of_ten, seconds, significant, threads_text, times
+from moe.report.text import limit_text, percent, power_of_ten, seconds, significant, threads_text, times
 
 
 def headline(summary: Summary) -> list[str]:
     """The findings of a comparison, the most important first."""
     lines = [_fastest(summary, threads) for threads in summary.thread_counts]
     lines += [line for threads in summary.thread_counts if (line := _compiled_against_best(summary, threads))]
+    lines += [line for threads in summary.thread_counts if (line := _limit(summary, threads))]
     lines += [_missing(row) for row in summary.missing if row.measurement.status == "failed"]
     lines.append(resolution(summary))
     if not summary.run.complete:
@@ -62,6 +63,16 @@ def _compiled_against_best(summary: Summary, threads: int) -> str:
     if ratio.value > 1:
         return f"mojo is {times(ratio)} as fast as the next, {best.label}, on {threads_text(threads)}."
     return f"The fastest on {threads_text(threads)} is {best.label}; mojo runs at {times(ratio)} its speed."
+
+
+def _limit(summary: Summary, threads: int) -> str:
+    """How close each implementation of the whole problem comes to the machine's own limit."""
+    rows = [row for row in summary.measured if row.threads == threads and row.share_of_limit]
+    if not rows:
+        return ""
+    shares = sorted(((row.share_of_limit.value, row) for row in rows if row.share_of_limit), key=lambda s: -s[0])
+    parts = (f"{row.label} {limit_text(row)}" for _, row in shares)
+    return f"Of what probes in the same run reach on {threads_text(threads)}: {'; '.join(parts)}."
 
 
 def _missing(row: Row) -> str:

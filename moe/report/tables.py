@@ -7,8 +7,17 @@ from typing import Any
 
 import pandas as pd
 
-from moe.analysis import Row, Summary
-from moe.report.text import label_text, power_of_ten, seconds, significant, span, speedup_text
+from moe.analysis import Row, Summary, limits_of
+from moe.report.text import (
+    label_text,
+    limit_text,
+    power_of_ten,
+    seconds,
+    significant,
+    span,
+    speedup_text,
+    threads_text,
+)
 
 
 def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbers: Sequence[str] = ()) -> str:
@@ -40,16 +49,18 @@ def results(summary: Summary) -> str:
                 "latency, ms": span(row.latency, 1e3) if row.latency else row.measurement.status.replace("_", " "),
                 "tokens/s": significant(row.throughput.value) if row.throughput else None,
                 "GFLOP/s": significant(row.flops_per_s / 1e9) if row.flops_per_s else None,
+                "of the limit": limit_text(row),
                 f"× {summary.baseline}": speedup_text(row, summary) if row.latency else None,
                 "error": _error(row),
             }
         )
     caption = (
         f"{summary.config_label}, float32. Medians with 95 % intervals. × compares tokens a second with "
-        f"{summary.baseline} on as many threads; ★ marks the largest. Error: largest difference from the float64 "
-        "reference over its largest value."
+        f"{summary.baseline} on as many threads; ★ marks the largest. Of the limit: the least time that "
+        "the machine's own arithmetic or memory would take, as a share of the latency. Error: largest difference "
+        "from the float64 reference over its largest value."
     )
-    numbers = ["threads", "latency, ms", "tokens/s", "GFLOP/s", f"× {summary.baseline}", "error"]
+    numbers = ["threads", "latency, ms", "tokens/s", "GFLOP/s", "of the limit", f"× {summary.baseline}", "error"]
     return html_table("results", rows, caption, numbers)
 
 
@@ -88,6 +99,16 @@ def beside_the_time(summary: Summary) -> str:
     )
 
 
+def _limits(summary: Summary, threads: int) -> str:
+    limits = limits_of(summary.run, threads)
+    if limits is None:
+        return str(summary.run.machine.get("limits_not_measured", "not measured"))
+    reads = (
+        f"{significant(rate / 1e9)} GB/s at {size / 2**20:.0f} MiB" for size, rate in limits.read_bytes_per_s.items()
+    )
+    return f"{significant(limits.flops_per_s / 1e9)} GFLOP/s in float32, reads {', '.join(reads)}"
+
+
 def machine(summary: Summary) -> str:
     """The machine and the versions, as a table of names and values."""
     facts = summary.run.machine
@@ -102,6 +123,7 @@ def machine(summary: Summary) -> str:
         "system": facts["system"],
         "load average at the start": f"{facts['load_average']:.2f}",
     }
+    values |= {f"limits on {threads_text(t)}": _limits(summary, t) for t in summary.thread_counts}
     versions = {name: value or "not installed" for name, value in summary.run.versions.items()}
     rows = [{"what": key, "value": str(value)} for key, value in (values | versions).items()]
     return html_table("machine", rows, "Where and with what this run was measured.")

@@ -62,6 +62,12 @@ def label_text(row: Row, tokens: int) -> str:
     return row.label if own == tokens else f"{row.label} ({own} of {tokens:,} tokens)"
 
 
+def limit_text(row: Row) -> str | None:
+    """How much of the limit that binds it a row reaches, and which limit that is."""
+    share = row.share_of_limit
+    return f"{percent(share.value)} of {row.bound.by}" if share and row.bound else None
+
+
 def speedup_text(row: Row, summary: Summary) -> str:
     """A row's speedup over the baseline, or why there is none; says where no difference was resolved."""
     if row.speedup is None:

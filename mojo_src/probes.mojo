@@ -1,0 +1,142 @@
+"""What the machine can do at most, on the threads that the layer would use: multiply-adds and bytes a second.
+
+Every share of a limit that a report shows is a share of what these reach in the same run.
+"""
+
+from pool import Words
+from tile import WIDE_REGISTER_FILE
+from vectors import CACHE_LINE, Floats, Vector, W, new_floats
+
+comptime SUMS = 24 if WIDE_REGISTER_FILE else 12
+"""Independent sums: as many as leave registers for the two factors, and more than a unit's latency hides."""
+
+comptime READ_SUMS = 8
+"""Independent sums of the read probe: enough loads in flight for the prefetcher to run ahead."""
+
+comptime MULTIPLY_ADD = 0
+comptime READ = 1
+comptime TRIAD = 2
+
+
+struct Probe(Movable):
+    """A buffer shared by some threads, and the probe that they run next over it."""
+
+    var floats: Int
+    """Floats of the buffer, a multiple of what a thread takes at a time."""
+    var repeats: Int
+    """Steps of the multiply-add probe, or passes of a thread over its part."""
+    var kind: Int
+    """MULTIPLY_ADD, READ or TRIAD."""
+    var _threads: Int
+    var _buffer: Floats
+    var _results: Floats
+
+    def __init__(out self, threads: Int, bytes: Int):
+        """Allocates and fills a buffer.
+
+        Args:
+            threads: Threads that will call `work`.
+            bytes: Size of the buffer, rounded up to whole steps.
+        """
+        var step = 3 * READ_SUMS * W * threads
+        self.floats = (bytes // 4 + step - 1) // step * step
+        self.repeats = 0
+        self.kind = MULTIPLY_ADD
+        self._threads = threads
+        self._buffer = new_floats(self.floats)
+        self._results = new_floats(CACHE_LINE * threads)
+        for i in range(self.floats):
+            self._buffer[unsafe_offset=i] = 0.5
+
+    def free(mut self):
+        """Frees the buffer; the probe can't be used after."""
+        self._buffer.unsafe_free()
+        self._results.unsafe_free()
+
+    def begin(mut self, kind: Int, repeats: Int):
+        """Sets what `work` does.
+
+        Args:
+            kind: MULTIPLY_ADD, READ or TRIAD.
+            repeats: Steps or passes of each thread.
+        """
+        self.kind = kind
+        self.repeats = repeats
+
+    def work_done(self) -> Int:
+        """Returns the floating-point operations, or the bytes read and written, of the probe that was begun."""
+        if self.kind == MULTIPLY_ADD:
+            return 2 * W * SUMS * self.repeats * self._threads
+        return 4 * self.floats * self.repeats
+
+    def work(self, thread: Int):
+        """Runs one thread's part.
+
+        Args:
+            thread: Number of the calling thread.
+        """
+        var share = self.floats // self._threads
+        var part = self._buffer.unsafe_offset(thread * share)
+        var result: Vector
+        if self.kind == MULTIPLY_ADD:
+            result = _multiply_add(part, self.repeats)
+        elif self.kind == READ:
+            result = _read(part, share, self.repeats)
+        else:
+            result = _triad(part, share // 3, self.repeats)
+        # Kept, so that nothing above can be left out as unused.
+        self._results.unsafe_store(thread * CACHE_LINE, result)
+
+
+def _multiply_add(factors: Floats, steps: Int) -> Vector:
+    """Runs SUMS chains of `steps` multiply-adds."""
+    var a = factors.unsafe_load[width=W](0)
+    var b = factors.unsafe_load[width=W](W)
+    var sums = Array[Vector, SUMS](fill=a)
+    for _ in range(steps):
+        comptime for i in range(SUMS):
+            sums[i] = sums[i].fma(a, b)
+    var total = sums[0]
+    comptime for i in range(1, SUMS):
+        total += sums[i]
+    return total
+
+
+def _read(source: Floats, count: Int, passes: Int) -> Vector:
+    """Sums `count` floats `passes` times."""
+    var sums = Array[Vector, READ_SUMS](fill=Vector(0))
+    for _ in range(passes):
+        for first in range(0, count, READ_SUMS * W):
+            comptime for i in range(READ_SUMS):
+                sums[i] += source.unsafe_load[width=W](first + i * W)
+    var total = sums[0]
+    comptime for i in range(1, READ_SUMS):
+        total += sums[i]
+    return total
+
+
+def _triad(target: Floats, count: Int, passes: Int) -> Vector:
+    """Writes a = b + c · s over three arrays of `count` floats that follow each other, `passes` times."""
+    var b = target.unsafe_offset(count)
+    var c = target.unsafe_offset(2 * count)
+    var factor = Vector(0.5)
+    for _ in range(passes):
+        for first in range(0, count, READ_SUMS * W):
+            comptime for i in range(READ_SUMS):
+                var at = first + i * W
+                target.unsafe_store(at, c.unsafe_load[width=W](at).fma(factor, b.unsafe_load[width=W](at)))
+    return target.unsafe_load[width=W]()
+
+
+comptime ProbePointer = Pointer[Probe, MutUntrackedOrigin]
+"""A probe by its address; see `layer.Model` for why."""
+
+
+def work_on_probe(state: Words, thread: Int):
+    """What the pool runs on each thread.
+
+    Args:
+        state: Address of a Probe.
+        thread: Number of the calling thread.
+    """
+    ProbePointer(unsafe_from_address=Int(state))[].work(thread)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+import moe
+from moe.analysis import limits_of, summarise
+from moe.analysis.limits import Limits, bound_of
+from moe.measure.limits import measure_limits
+from moe.run import Measurement
+
+from .synthetic import synthetic_run
+
+LIMITS = Limits(1, flops_per_s=1e11, read_bytes_per_s={4 * 2**20: 1e11, 128 * 2**20: 1e10})
+
+
+def measurement(config: moe.MoEConfig) -> Measurement:
+    return Measurement("numpy", "numpy", {}, config, 1)
+
+
+def test_many_tokens_are_bound_by_arithmetic() -> None:
+    config = moe.PRESETS["seed"]
+    bound = bound_of(measurement(config), LIMITS)
+    assert (bound.by, bound.seconds) == ("arithmetic", pytest.approx(config.flops / 1e11))
+
+
+def test_one_token_is_bound_by_memory_at_the_nearest_probe() -> None:
+    config = moe.MoEConfig(1, 256, 1024, 4, 2)
+    bound = bound_of(measurement(config), LIMITS)
+    assert (bound.by, bound.seconds) == ("memory", pytest.approx(config.expected_bytes / 1e11))
+    assert LIMITS.bandwidth(100 * 2**20) == 1e10
+
+
+def test_a_share_of_the_limit_is_in_the_summary() -> None:
+    run = synthetic_run({"numpy": 0.04, "mojo": 0.03})
+    assert summarise(run).rows[0].share_of_limit is None
+    for flops in (1e11, 3e11, 2e11):
+        probes = [{"bytes": 2**22, "read_bytes_per_s": 1e11, "triad_bytes_per_s": 1e11}]
+        run.limits.append({"threads": 1, "flops_per_s": flops, "bandwidth": probes})
+    limits = limits_of(run, 1)
+    assert limits is not None
+    assert limits.flops_per_s == 2e11
+    share = summarise(run).rows[0].share_of_limit
+    assert share is not None
+    assert share.value == pytest.approx(moe.PRESETS["seed"].flops / 2e11 / 0.04)
+    assert limits_of(run, 2) is None
+
+
+def test_probes_measure_something_plausible(mojo: str) -> None:
+    found = measure_limits(1)
+    assert 1e8 < found["flops_per_s"] < 1e13
+    for probe in found["bandwidth"]:
+        assert 1e7 < probe["read_bytes_per_s"] < 1e13
+        assert 1e7 < probe["triad_bytes_per_s"] < 1e13
+    assert found["bandwidth"][0]["bytes"] < found["bandwidth"][1]["bytes"]
