@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from moe.config import PRESETS
 from moe.edges import edge_problems
-from moe.implementations import Layer, availability, create, parse_variant
+from moe.implementations import Layer, NotAvailableError, availability, create, entry_of, parse_variant
 from moe.parity import Parity, compare_output
 from moe.problem import Problem, make_problem
 from moe.processor import usable_cores
@@ -50,8 +50,11 @@ def check(names: Sequence[str], threads: Sequence[int] | None = None) -> Iterato
         if not available:
             yield Check(name, "everything", 1, "not_run", reason)
             continue
-        most = parse_variant(name).entry.most_threads
-        for count in [t for t in threads if most is None or t <= most]:
+        most = entry_of(parse_variant(name)).most_threads
+        usable = [t for t in threads if most is None or t <= most]
+        if not usable:
+            yield Check(name, "everything", max(threads), "not_run", f"it runs on at most {most} thread")
+        for count in usable:
             for title, problem in edge_problems().items():
                 yield _checked(name, title, count, problem)[0]
             yield from _check_presets(name, count)
@@ -59,7 +62,7 @@ def check(names: Sequence[str], threads: Sequence[int] | None = None) -> Iterato
 
 def _check_presets(name: str, threads: int) -> Iterator[Check]:
     """The presets from small to large; each forward's time foretells the next one's."""
-    affordable = parse_variant(name).entry.affordable_tokens
+    affordable = entry_of(parse_variant(name)).affordable_tokens
     s_per_flop = 0.0
     for title, config in sorted(PRESETS.items(), key=lambda item: item[1].flops):
         note = ""
@@ -84,6 +87,8 @@ def _checked(name: str, title: str, threads: int, problem: Problem, note: str = 
         started = time.perf_counter()
         layer.forward(native)
         forward_s = time.perf_counter() - started
+    except NotAvailableError as error:
+        return Check(name, title, threads, "not_run", str(error)), 0.0
     except Exception as error:
         return Check(name, title, threads, "failed", f"{type(error).__name__}: {error}{note}"), 0.0
     outcome = f"error {parity.max_rel_error:.1e}" if parity.passed else parity.reason

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, RunFileError) as error:
         print(f"moe: {error}", file=sys.stderr)
         return 2
-    except mojo_build.MojoBuildError as error:
+    except (mojo_build.MojoBuildError, OSError) as error:
         print(f"moe: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -93,8 +93,7 @@ def _threads(text: str) -> list[int]:
 def _list(_: argparse.Namespace) -> int:
     for name in names():
         available, reason = availability(name)
-        state = load(name).description if available else f"{load(name).description} — not run: {reason}"
-        print(f"{name:12} {state}")
+        print(f"{name:12} {load(name).description if available else f'not run: {reason}'}")
     return 0
 
 
@@ -118,13 +117,13 @@ def _check(parsed: argparse.Namespace) -> int:
     from moe.report.text import threads_text
 
     chosen = [str(parse_variant(name)) for name in parsed.names or names()]
-    failed = 0
+    counts = {"ok": 0, "failed": 0, "not_run": 0}
     for result in check(chosen, parsed.threads):
-        failed += result.status == "failed"
+        counts[result.status] += 1
         where = f"{result.implementation:12} {threads_text(result.threads):10} {result.problem:18}"
         print(f"{where} {result.status.replace('_', ' '):8} {result.note}", flush=True)
-    print(f"{failed} failed" if failed else "all agree with the reference")
-    return 1 if failed else 0
+    print(f"{counts['ok']} agree with the reference, {counts['failed']} failed, {counts['not_run']} not run")
+    return 0 if counts["ok"] and not counts["failed"] else 1
 
 
 def _bench(parsed: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,8 +58,13 @@ def find_toolchain() -> Toolchain:
     if spec is None or not command.exists():
         missing = "the package `mojo`" if spec is None else str(command)
         raise MojoBuildError(f"Mojo is not installed ({missing} not found): {HOW_TO_INSTALL}")
-    version = _run([str(command), "--version"], os.environ, timeout=60).strip()
-    return Toolchain(command, dict(os.environ), version)
+    return Toolchain(command, dict(os.environ), _version(command, command.stat().st_mtime_ns))
+
+
+@cache
+def _version(command: Path, _modified: int) -> str:
+    """What a compiler calls itself; asking takes some 70 ms."""
+    return _run([str(command), "--version"], os.environ, timeout=60).strip()
 
 
 def sources() -> list[Path]:
@@ -94,7 +100,10 @@ def build(defines: Mapping[str, str] | None = None, timeout: float = 300) -> Lib
     defines = defines or {}
     toolchain = find_toolchain()
     folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MojoBuildError(f"no place for the compiled kernel: {error}; set MOE_CACHE to another folder") from error
     path = folder / f"moe_kernel-{build_key(toolchain, defines)}.so"
     started = time.monotonic()
     if not path.exists():

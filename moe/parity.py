@@ -39,6 +39,12 @@ class Parity:
         """For JSON, which has no infinity: an error without a number is null."""
         return asdict(self) | {"max_rel_error": self.max_rel_error if isfinite(self.max_rel_error) else None}
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Parity:
+        """The inverse of `to_dict`."""
+        error = data["max_rel_error"]
+        return cls(**{**data, "max_rel_error": inf if error is None else error})
+
 
 def compare_output(output: object, ref: Reference, tolerance: float = TOLERANCE) -> Parity:
     """Compare `output`, expected (T, d) float32, with the reference; anything but agreement fails."""

@@ -35,17 +35,24 @@ def read_processor() -> Processor:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, which a container can make fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: its affinity and its container's quota can make them fewer than there are."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.exists():
+        allowed, period = quota.read_text().split()
+        if allowed != "max":
+            cores = min(cores, max(1, int(allowed) // int(period)))
+    return cores
 
 
 def cache_sizes() -> dict[str, int]:
     """Bytes of each cache of the first core, by level and type (`L1 Data`, `L2 Unified`); empty where unknown."""
     sizes = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        files = [index / name for name in ("level", "type", "size")]
+        if not all(file.exists() for file in files):
+            continue
+        level, kind, size = (file.read_text().strip() for file in files)
         sizes[f"L{level} {kind}"] = int(size.rstrip("K")) * 1024
     return sizes
 

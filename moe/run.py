@@ -14,6 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from moe.config import MoEConfig
+from moe.variant import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,8 +57,7 @@ class Measurement:
     @property
     def variant(self) -> str:
         """The implementation with its options, as names are written everywhere."""
-        options = ",".join(f"{key}={value}" for key, value in self.options.items())
-        return f"{self.implementation}[{options}]" if options else self.implementation
+        return str(Variant(self.implementation, self.options))
 
     @property
     def rounds_s(self) -> list[float]:
@@ -119,7 +119,7 @@ class Run:
                 "reason": m.reason,
                 "rounds": len(m.samples_s),
                 "samples": sum(map(len, m.samples_s)),
-                "median_s": median(m.rounds_s) if m.status == "ok" else float("nan"),
+                "median_s": median(m.rounds_s) if m.samples_s else float("nan"),
             }
             for m in self.measurements
         )
@@ -129,7 +129,7 @@ def load_run(path: str | Path) -> Run:
     """Read a run's file; raises RunFileError for another schema or a malformed file."""
     path = Path(path)
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise RunFileError(f"{path} can't be read as a run: {error}") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
@@ -148,7 +148,7 @@ def write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

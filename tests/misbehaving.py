@@ -62,6 +62,12 @@ class Hangs(Wrong):
         return y
 
 
+class Slow(Wrong):
+    def go_wrong(self, y: Any) -> Any:
+        time.sleep(0.6 if len(y) > 1 else 0.0)
+        return y
+
+
 class WrongShape(Wrong):
     def go_wrong(self, y: Any) -> Any:
         return y[:-1]

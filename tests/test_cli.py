@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,9 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
         (["report", "-p", "tokens"], "KEY=VALUE"),
         (["report", "-p", "tokens=many"], "tokens must be of type int, got 'many'"),
         (["report", "-p", "run=x"], "unknown parameter 'run'"),
+        (["report", "-p", "top_k=9"], "top_k must be at most num_experts"),
+        (["report", "-p", "threads=x"], "threads must be auto or numbers like 1,2, got 'x'"),
+        (["report", "-p", "implementations=nunpy"], "did you mean numpy"),
         (["report", "--from", "nowhere"], "is no report"),
         (["report", "--from", "x", "-p", "tokens=1"], "--from"),
     ],
@@ -65,7 +69,7 @@ def test_check_one_implementation(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "seed               ok       error" in out
     assert "on the first 8 tokens" in out
-    assert "all agree with the reference" in out
+    assert "19 agree with the reference, 0 failed, 0 not run" in out
 
 
 @pytest.mark.usefixtures("quick_presets")
@@ -73,8 +77,29 @@ def test_check_fails_where_something_disagrees(capsys: pytest.CaptureFixture[str
     wrong = f"{Path(__file__).with_name('misbehaving.py')}:Reuses"
     assert main(["check", wrong, "--threads", "1"]) == 1
     out = capsys.readouterr().out
-    assert "failed" in out
-    assert "all agree" not in out
+    assert re.search(r"[1-9]\d* failed", out)
+
+
+def test_nothing_checked_is_not_a_success(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "python", "--threads", "2"]) == 1
+    assert "0 agree with the reference, 0 failed, 1 not run" in capsys.readouterr().out
+
+
+def test_what_raises_at_import_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.py").write_text("raise RuntimeError('at import')\n")
+    broken = f"{tmp_path}/broken.py:Layer"
+    assert main(["bench", "numpy", broken, "--config", "smoke,tokens=4", "--budget", "1"]) == 0
+    assert "not run: RuntimeError: at import" in capsys.readouterr().out
+
+
+def test_cuda_is_not_run_where_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    code = main(["check", "torch[device=cuda]", "--threads", "1"])
+    out = capsys.readouterr().out
+    assert ("no CUDA device" in out) != torch.cuda.is_available()
+    assert "failed: " not in out
+    assert code == (0 if torch.cuda.is_available() else 1)
 
 
 @pytest.mark.usefixtures("quick_presets")

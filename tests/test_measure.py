@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import moe
+from moe.analysis import summarise
 from moe.implementations import parse_variant
-from moe.measure.engine import plan
+from moe.measure.child import Child, WorkerFailedError
+from moe.measure.engine import NOT_REACHED, require_threads
+from moe.measure.plan import plan
 from moe.run import Measurement, Run, RunFileError, load_run
 
 TINY = moe.MoEConfig(tokens=6, d_model=8, d_ff=16, num_experts=3, top_k=2)
@@ -30,7 +33,7 @@ def only(run: Run, label: str) -> Measurement:
 
 
 def test_a_run_has_everything(mojo: str, tmp_path: Path) -> None:
-    run = measure("numpy", "mojo", threads=[1, 2], path=tmp_path / "run.json", processes=2, budget_s=6.0)
+    run = measure("numpy", "mojo", threads=[1, 2], path=tmp_path / "run.json", processes=2, budget_s=15.0)
     assert run.complete
     assert [(m.label, m.threads) for m in run.measurements] == [
         *(("numpy", 1), ("mojo", 1), ("numpy", 2), ("mojo", 2)),
@@ -115,6 +118,51 @@ def test_the_plan() -> None:
         ("torch[device=cuda]", 2, 1024),
         ("python (control)", 1, 8),
     ]
+    assert {m.status for m in planned} == {"not_run"}
+
+
+def test_what_can_use_none_of_the_threads_is_not_run() -> None:
+    run = measure("numpy", "python", threads=[2])
+    python = only(run, "python")
+    assert (python.status, python.reason) == ("not_run", "it runs on 1 thread only")
+    assert only(run, "numpy").status == "ok"
+
+
+def test_a_forward_that_takes_too_long_is_not_run() -> None:
+    run = measure("numpy", f"{MISBEHAVING}:Slow", timeout_s=2.0)
+    slow = only(run, f"{MISBEHAVING}:Slow")
+    assert slow.status == "not_run"
+    assert "a turn would take about" in slow.reason
+
+
+@pytest.mark.parametrize(
+    ("pools", "message"),
+    [
+        ([{"name": "blas", "threads": 3}], "blas uses 3"),
+        ([{"name": "kernel", "threads": 2}, {"name": "blas", "threads": 3}], "blas uses 3"),
+        ([{"name": "blas", "threads": 1}], r"got fewer \(blas: 1\)"),
+    ],
+)
+def test_threads_are_read_back(pools: list[dict[str, object]], message: str) -> None:
+    with pytest.raises(WorkerFailedError, match=message):
+        require_threads(pools, 2)
+
+
+def test_an_idle_blas_may_have_fewer_threads_than_the_kernel_beside_it() -> None:
+    require_threads([{"name": "blas", "threads": 2}, {"name": "kernel", "threads": 4}], 4)
+
+
+def test_a_workers_memory_is_its_own() -> None:
+    ballast = b"x" * (600 * 2**20)
+    assert only(measure("numpy"), "numpy").peak_rss_bytes < len(ballast) / 2
+    del ballast
+
+
+def test_a_hung_worker_and_what_it_started_are_ended() -> None:
+    child = Child(1)
+    with pytest.raises(WorkerFailedError, match="without an answer"):
+        child.receive(0.2)
+    assert child._process.poll() is not None
 
 
 @pytest.mark.parametrize(
@@ -139,8 +187,10 @@ def test_a_file_is_refused_replaced_or_continued(tmp_path: Path) -> None:
         measure("numpy", path=path)
     assert load_run(path) == first
     assert measure("numpy", path=path, resume=True) == first  # it was complete
-    with pytest.raises(RunFileError, match="holds other measurements"):
+    with pytest.raises(RunFileError, match="can't be continued, since measurements changed"):
         measure("python", path=path, resume=True)
+    with pytest.raises(RunFileError, match="can't be continued, since turn_s changed"):
+        measure("numpy", path=path, resume=True, turn_s=0.5)
     measure("python", path=path, force=True)
     assert load_run(path).measurements[0].label == "python"
 
@@ -160,26 +210,19 @@ def test_an_interrupted_run_is_kept_and_continued(tmp_path: Path) -> None:
     assert process.wait(timeout=20) != 0
     kept = load_run(path)
     assert not kept.complete
+    assert {(m.status, m.reason) for m in kept.measurements} <= {("ok", ""), ("not_run", NOT_REACHED)}
     rounds = len(kept.measurements[0].samples_s)
     assert rounds >= 1
     assert len({len(m.samples_s) for m in kept.measurements}) <= 2
-    continued = measure("numpy", path=path, resume=True, processes=2)
+    defaults = {"turn_s": 0.02, "warm_up_s": 0.1}
+    continued = measure("numpy", path=path, resume=True, **{**defaults, "processes": 2, "budget_s": 3.0})
     assert continued.complete
     assert continued.measurements[0].samples_s[:rounds] == kept.measurements[0].samples_s
     assert set(continued.measurements[0].processes) == {0, 1}
+    assert summarise(continued).controls
 
 
 def test_workers_end_with_the_run() -> None:
-    def children() -> set[str]:
-        return {p for p in os.listdir("/proc") if p.isdigit() and parent_of(p) == os.getpid()}
-
-    before = children()
+    before = set(psutil.Process().children(recursive=True))
     measure("numpy", f"{MISBEHAVING}:Hangs", timeout_s=2.0)
-    assert children() <= before
-
-
-def parent_of(pid: str) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    except (OSError, IndexError):
-        return -1
+    assert set(psutil.Process().children(recursive=True)) <= before

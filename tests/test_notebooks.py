@@ -3,18 +3,24 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
 
-from moe.report.parameters import NOTEBOOKS, load_profile, notebooks, read_parameters
+from moe.report.parameters import NOTEBOOKS, load_profile, read_parameters
 from moe.report.pipeline import EXPERIMENTS
 
 MOST_LINES = 8
 
 
-def test_every_notebook_is_in_the_report() -> None:
-    assert {path.stem for path in notebooks()} == set(EXPERIMENTS)
+def notebooks() -> list[Path]:
+    return [NOTEBOOKS / f"{name}.ipynb" for name in EXPERIMENTS]
+
+
+def test_every_committed_notebook_is_in_the_report() -> None:
+    listed = subprocess.run(["git", "ls-files", "*.ipynb"], cwd=NOTEBOOKS, capture_output=True, text=True, check=True)
+    assert set(listed.stdout.split()) == {path.name for path in notebooks()}
 
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)

@@ -31,6 +31,20 @@ def test_intervals_cover_the_truth_under_common_drift() -> None:
     assert called_different <= 0.1 * runs
 
 
+@pytest.mark.parametrize("processes", [3, 6])
+def test_intervals_cover_the_truth_where_processes_differ(processes: int) -> None:
+    """An offset of each process, and much less noise within: what few processes know least about."""
+    random = np.random.default_rng(4)
+    of_process = [p for p in range(processes) for _ in range(8)]
+    runs = 200
+    covered = 0
+    for _ in range(runs):
+        offsets = random.normal(0, 0.03, processes)
+        rounds = np.exp([offsets[p] + random.normal(0, 0.01) for p in of_process])
+        covered += not median_interval(rounds, of_process).excludes(1.0)
+    assert covered >= 0.93 * runs
+
+
 def test_a_ratio_is_paired() -> None:
     drift = np.exp(np.linspace(0, 2, ROUNDS))
     ratio = ratio_interval(3 * drift, drift, OF_PROCESS)
@@ -42,7 +56,7 @@ def test_processes_are_resampled() -> None:
     rounds = [1.0] * 10 + [1.0] * 10 + [2.0] * 10
     interval = median_interval(rounds, OF_PROCESS)
     assert interval.value == 1.0
-    assert interval.high == 2.0
+    assert interval.high >= 2.0
 
 
 def test_few_rounds_have_no_interval() -> None:

@@ -90,6 +90,42 @@ def test_what_is_missing_is_named_with_its_reason() -> None:
     assert figures.scaling(summary)
 
 
+def test_rounds_are_paired_by_process_and_place() -> None:
+    """A run that was cut short mid-round has given some variants one round more."""
+    run = synthetic_run(TIMES)
+    mojo = next(m for m in run.measurements if m.label == "mojo")
+    mojo.samples_s.insert(4, [1.0])
+    mojo.processes.insert(4, 0)
+    row = summarise(run).row("mojo", 1)
+    assert row is not None
+    assert row.speedup is not None
+    assert row.speedup.value == pytest.approx(2)
+
+
+def test_a_failed_control_is_named() -> None:
+    run = synthetic_run(TIMES)
+    control = run.measurements[-1]
+    control.status, control.reason, control.samples_s, control.processes = "failed", "killed by SIGKILL", [], []
+    summary = summarise(run)
+    assert summary.resolution is None
+    assert "numpy (control) on 1 thread: failed, killed by SIGKILL" in sentences.headline(summary)
+
+
+def test_a_report_of_nothing_says_so() -> None:
+    run = synthetic_run({"numpy": 0.02})
+    for m in run.measurements:
+        m.status, m.reason, m.samples_s, m.processes = "failed", "gone", [], []
+    summary = summarise(run)
+    for figure in (figures.latency(summary), figures.speedup(summary), figures.scaling(summary)):
+        assert (
+            "nothing" in figure.axes[0].texts[0].get_text() or "no throughput" in figure.axes[0].texts[0].get_text()
+        )
+    assert sentences.latency(summary) == "Nothing was measured."
+    assert sentences.agreement(summary)
+    assert sentences.what_is_measured(summary)
+    assert "failed" in tables.results(summary)
+
+
 def test_names_are_text_in_tables() -> None:
     run = synthetic_run(TIMES)
     run.measurements[1].label = "<script>alert(1)</script>"

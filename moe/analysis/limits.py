@@ -32,7 +32,7 @@ class Bound:
 
 def limits_of(run: Run, threads: int) -> Limits | None:
     """The medians of a run's probes on `threads`, or None where they were not measured."""
-    found = [entry for entry in run.limits if entry["threads"] == threads]
+    found = [entry for entry in run.limits if entry["threads"] == threads and "flops_per_s" in entry]
     if not found:
         return None
     sizes = [probe["bytes"] for probe in found[0]["bandwidth"]]
@@ -46,5 +46,6 @@ def bound_of(measurement: Measurement, limits: Limits) -> Bound:
     """The roofline: arithmetic at the multiply-add peak or memory at the read bandwidth, whichever takes longer."""
     config = measurement.config
     arithmetic = config.flops / limits.flops_per_s
-    memory = config.expected_bytes / limits.bandwidth(config.expected_bytes)
+    size = measurement.details.get("bytes_moved", config.expected_bytes)
+    memory = size / limits.bandwidth(size)
     return Bound(arithmetic, "arithmetic") if arithmetic >= memory else Bound(memory, "memory")

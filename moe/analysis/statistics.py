@@ -1,7 +1,9 @@
 """Intervals and ratios from rounds.
 
 A round's value is the median of its samples. Rounds share a process, and samples that follow each other are
-not independent, so the bootstrap resamples processes first and then the rounds of each.
+not independent, so the bootstrap resamples processes first and then the rounds of each. Of three processes that is
+hardly more than their range, which holds the truth in 75 % of cases: an interval therefore also reaches as far as
+Student's t does over the medians of the processes.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from math import inf, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import sem, t
 
 RESAMPLES = 2000
 FEWEST_ROUNDS = 5  # with fewer, resampling says next to nothing
@@ -54,13 +57,15 @@ class Interval:
 
 def median_interval(rounds: Sequence[float], processes: Sequence[int]) -> Interval:
     """Median of rounds, with the interval of resampled processes and rounds."""
-    value, low, high = _median(np.asarray(rounds, dtype=np.float64), tuple(processes))
-    return Interval(value, max(low, 0.0), high)
+    # On logarithms, since a time has no symmetric error; the value itself is the plain median.
+    _, low, high = np.exp(_median(np.log(np.asarray(rounds, dtype=np.float64)), tuple(processes)))
+    value = float(np.median(rounds))
+    return Interval(value, min(float(low), value), max(float(high), value))
 
 
 def ratio_interval(above: Sequence[float], below: Sequence[float], processes: Sequence[int]) -> Interval:
     """Median of above/below over paired rounds: what slows the machine in one round falls on both."""
-    # On logarithms, so that a ratio and its inverse say the same.
+    # On logarithms, where a ratio and its inverse say the same.
     logs = np.log(np.asarray(above, dtype=np.float64)) - np.log(np.asarray(below, dtype=np.float64))
     value, low, high = np.exp(_median(logs, tuple(processes)))
     return Interval(float(value), float(low), float(high))
@@ -72,10 +77,21 @@ def _median(values: NDArray[np.float64], processes: tuple[int, ...]) -> tuple[fl
         raise ValueError(f"{len(values)} rounds of {len(processes)} processes have no interval")
     if len(values) < FEWEST_ROUNDS:
         return float(np.median(values)), -inf, inf
+    value = float(np.median(values))
     resampled = [np.median(values[index]) for index in _resamples(processes)]
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(resampled, [tail, 100 - tail])
-    return float(np.median(values)), float(low), float(high)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.percentile(resampled, [100 * tail, 100 * (1 - tail)])
+    reach = _reach_over_processes(values, processes, 1 - tail)
+    return value, min(float(low), value - reach), max(float(high), value + reach)
+
+
+def _reach_over_processes(values: NDArray[np.float64], processes: tuple[int, ...], quantile: float) -> float:
+    """Student's t times the standard error of the processes' medians; 0 for one process, which can't know."""
+    numbers = np.asarray(processes)
+    medians = [np.median(values[numbers == p]) for p in sorted(set(processes))]
+    if len(medians) < 2:
+        return 0.0
+    return float(t.ppf(quantile, len(medians) - 1) * sem(medians))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,8 +63,9 @@ class Summary:
 
     @cached_property
     def missing(self) -> tuple[Row, ...]:
-        """Rows without numbers: failed, or not run."""
-        return tuple(r for r in self.rows if r.latency is None)
+        """Rows without numbers, and controls that failed: not run, or ended by what went wrong."""
+        failed = (Row(m) for m in self.run.measurements if m.control and m.status == "failed")
+        return (*(r for r in self.rows if r.latency is None), *failed)
 
     @cached_property
     def thread_counts(self) -> tuple[int, ...]:
@@ -73,6 +75,11 @@ class Summary:
     def row(self, label: str, threads: int) -> Row | None:
         """The measured row of a variant, or None."""
         return next((r for r in self.measured if r.label == label and r.threads == threads), None)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the whole problem, of which an implementation may have got fewer."""
+        return max((row.measurement.config.tokens for row in self.rows), default=0)
 
     @property
     def config_label(self) -> str:
@@ -92,11 +99,17 @@ class Summary:
         The far end of the interval of the ratio between two measurements of the same implementation, and never
         less than the widest half-interval shown.
         """
+        control = self.control_difference
+        if control is None:
+            return None
+        return max(control, *(i.half_width for r in self.measured for i in (r.latency, r.speedup) if i))
+
+    @cached_property
+    def control_difference(self) -> float | None:
+        """The far end of the interval of the controls' ratios, as a share; None without a bounded control."""
         if not self.controls or not all(c.bounded for c in self.controls):
             return None
-        far = max(max(c.high, 1 / c.low) - 1 for c in self.controls)
-        shown = [i.half_width for r in self.measured for i in (r.latency, r.speedup) if i]
-        return max(far, *shown)
+        return max(max(c.high, 1 / c.low) - 1 for c in self.controls)
 
 
 def summarise(run: Run, baseline: str = BASELINE) -> Summary:
@@ -105,8 +118,9 @@ def summarise(run: Run, baseline: str = BASELINE) -> Summary:
     controls = []
     for m in run.measurements:
         first = _find(run, m.variant, m.threads, m.device)
-        if m.control and m.status == "ok" and first is not None and _paired(m, first):
-            controls.append(ratio_interval(m.rounds_s, first.rounds_s, m.processes))
+        ratio = tokens_ratio(m, first) if m.control and m.status == "ok" and first is not None else None
+        if ratio is not None:
+            controls.append(ratio)
     return Summary(run, rows, tuple(controls), baseline)
 
 
@@ -123,11 +137,11 @@ def _row(m: Measurement, run: Run, baseline: str) -> Row:
 
 
 def tokens_ratio(above: Measurement, below: Measurement) -> Interval | None:
-    """Tokens a second of one measurement over another's, from paired rounds; None where there is none."""
-    if not _paired(above, below) or not (above.config.tokens and below.config.tokens):
+    """Tokens a second of one measurement over another's, from paired rounds; None where there are none."""
+    ours, theirs, processes = _paired(above, below)
+    if not processes or not (above.config.tokens and below.config.tokens):
         return None
-    seconds = ratio_interval(below.rounds_s, above.rounds_s, above.processes)
-    return seconds.scaled(above.config.tokens / below.config.tokens)
+    return ratio_interval(theirs, ours, processes).scaled(above.config.tokens / below.config.tokens)
 
 
 def _find(run: Run, variant: str, threads: int, device: str) -> Measurement | None:
@@ -139,6 +153,20 @@ def _find(run: Run, variant: str, threads: int, device: str) -> Measurement | No
     return next(found, None)
 
 
-def _paired(a: Measurement, b: Measurement) -> bool:
-    """Whether two measurements had the same rounds."""
-    return bool(a.samples_s) and a.processes == b.processes
+def _paired(a: Measurement, b: Measurement) -> tuple[list[float], list[float], list[int]]:
+    """The rounds that both had, by process and place in it, and their processes.
+
+    A run that was cut short has given some variants one round more than others.
+    """
+    ours, theirs = _by_place(a), _by_place(b)
+    common = [place for place in ours if place in theirs]
+    return [ours[p] for p in common], [theirs[p] for p in common], [process for process, _ in common]
+
+
+def _by_place(m: Measurement) -> dict[tuple[int, int], float]:
+    places = Counter[int]()
+    rounds = {}
+    for process, seconds in zip(m.processes, m.rounds_s, strict=True):
+        rounds[process, places[process]] = seconds
+        places[process] += 1
+    return rounds

@@ -1,23 +1,6 @@
 """The registry of implementations and the one way to make a layer from a name."""
 
 from moe.implementations.contract import NotAvailableError
-from moe.implementations.registry import (
-    REGISTRY,
-    Layer,
-    Variant,
-    availability,
-    create,
-    names,
-    parse_variant,
-)
+from moe.implementations.registry import Layer, availability, create, entry_of, names, parse_variant
 
-__all__ = [
-    "REGISTRY",
-    "Layer",
-    "NotAvailableError",
-    "Variant",
-    "availability",
-    "create",
-    "names",
-    "parse_variant",
-]
+__all__ = ["Layer", "NotAvailableError", "availability", "create", "entry_of", "names", "parse_variant"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import re
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -14,10 +14,13 @@ from typing import Any
 
 from moe.config import unknown_name
 from moe.problem import Float32Array, Weights, check_input, check_top_k
+from moe.variant import Variant
 
 ENTRY_POINTS = "moe.implementations"
-# "name", "name[key=value,…]", "path/to/file.py:ClassName" or the latter with options
-VARIANT = re.compile(r"^(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?$")
+
+
+class UnknownNameError(ValueError):
+    """There is no implementation of that name, or no class where it should be."""
 
 
 @dataclass(frozen=True)
@@ -39,26 +42,9 @@ REGISTRY = {
 BASELINE = "numpy"
 
 
-@dataclass(frozen=True)
-class Variant:
-    """An implementation with options, written `name[key=value,…]`."""
-
-    name: str
-    options: dict[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        options = ",".join(f"{key}={value}" for key, value in self.options.items())
-        return f"{self.name}[{options}]" if options else self.name
-
-    @property
-    def entry(self) -> Entry:
-        """Its row in the table; a third party's has no limits."""
-        return REGISTRY.get(self.name, Entry(self.name))
-
-    @property
-    def device(self) -> str:
-        """The device that its options name."""
-        return self.options.get("device", "cpu")
+def entry_of(variant: Variant) -> Entry:
+    """A variant's row in the table; a third party's has no limits."""
+    return REGISTRY.get(variant.name, Entry(variant.name))
 
 
 def names() -> list[str]:
@@ -68,18 +54,14 @@ def names() -> list[str]:
 
 def parse_variant(text: str) -> Variant:
     """A variant from its name; raises ValueError for an unknown name, option or form."""
-    match = VARIANT.match(text.strip())
-    if match is None:
-        raise ValueError(f"implementation must look like name or name[key=value,…], got {text!r}")
-    options = {}
-    for part in filter(None, (match["options"] or "").split(",")):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not (key and equals and value):
-            raise ValueError(f"option must look like key=value, got {part!r} in {text!r}")
-        options[key] = value
-    variant = Variant(match["name"], options)
-    known = option_names(load(variant.name))
-    for key in options:
+    variant = Variant.read(text)
+    try:
+        known = option_names(load(variant.name))
+    except UnknownNameError:
+        raise
+    except Exception:
+        return variant  # it raises at import, and `availability` says so
+    for key in variant.options:
         if key not in known:
             raise ValueError(unknown_name(f"option of {variant.name}", key, known))
     return variant
@@ -97,23 +79,25 @@ def load(name: str) -> type[Any]:
     path, colon, class_name = name.rpartition(":")
     if colon and path.endswith(".py"):
         return _class_from_file(Path(path), class_name)
-    raise ValueError(unknown_name("implementation", name, names()))
+    raise UnknownNameError(unknown_name("implementation", name, names()))
 
 
 def _class_in(module: Any, class_name: str) -> type[Any]:
     found = getattr(module, class_name, None)
     if not inspect.isclass(found):
-        raise ValueError(f"{module.__name__} has no class {class_name!r}")
+        raise UnknownNameError(f"{module.__name__} has no class {class_name!r}")
     return found
 
 
 def _class_from_file(path: Path, class_name: str) -> type[Any]:
     if not path.is_file():
-        raise ValueError(f"no such file: {path}")
+        raise UnknownNameError(f"no such file: {path}")
     spec = spec_from_file_location(path.stem, path)
     assert spec is not None  # true of every file that ends in .py
     assert spec.loader is not None
     module = module_from_spec(spec)
+    # Dataclasses and pickles look their module up.
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return _class_in(module, class_name)
 
@@ -129,8 +113,11 @@ def option_names(implementation: type[Any]) -> list[str]:
 
 
 def availability(name: str) -> tuple[bool, str]:
-    """Say whether a variant's implementation can run here; if not, why."""
-    available, reason = load(parse_variant(name).name).available()
+    """Say whether a variant's implementation can run here; if not, why. What raises can't run, whatever it raises."""
+    try:
+        available, reason = load(Variant.read(name).name).available()
+    except Exception as error:
+        return False, f"{type(error).__name__}: {error}"
     return bool(available), str(reason)
 
 

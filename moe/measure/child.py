@@ -95,8 +95,8 @@ class Child:
         return f"{how}: {' / '.join(lines)}" if lines else how
 
     def kill(self) -> None:
-        """End the worker and whatever it started, however it is; a dead one stays dead."""
-        if self._process.poll() is None:
+        """End the worker and whatever it started in its process group."""
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._errors):

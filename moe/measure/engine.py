@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,48 +14,18 @@ from typing import Any
 import numpy as np
 
 from moe.config import MoEConfig
-from moe.implementations import Variant, availability, parse_variant
-from moe.implementations.registry import BASELINE
+from moe.implementations import availability, parse_variant
 from moe.measure.child import Child, WorkerFailedError
 from moe.measure.machine import describe_machine, describe_versions
-from moe.parity import compare_output
+from moe.measure.plan import Protocol, plan
+from moe.parity import Parity, compare_output
 from moe.problem import Problem, make_inputs, make_weights
 from moe.progress import Progress
 from moe.reference import Reference, reference
 from moe.run import Measurement, Run, RunFileError, load_run
 
-CHECKED_INPUTS = 2  # one could be right by accident, or be yesterday's
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a run measures; it is part of the run's file.
-
-    A turn times single forwards for turn_s, at least turn_forwards of them, after untimed ones for warm_up_s.
-    A round gives every variant one turn, in an order shuffled by `seed`. Rounds go on in each of `processes`
-    generations of workers until its share of budget_s is spent.
-    """
-
-    budget_s: float = 60.0
-    timeout_s: float = 120.0
-    processes: int = 3
-    turn_s: float = 0.02
-    turn_forwards: int = 3
-    # Forwards right after another process's turn were seen to be slower for some 60 ms (NumPy's by 15 %).
-    warm_up_s: float = 0.1
-    inputs: int = 4
-    # OpenBLAS's threads spin for some 30 ms after a product, GNU OpenMP's for less.
-    pause_s: float = 0.05
-    seed: int = 0
-    save_every_s: float = field(default=5.0, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.inputs < CHECKED_INPUTS:
-            raise ValueError(f"inputs must be at least {CHECKED_INPUTS}, got {self.inputs!r}")
-        for name in ("budget_s", "timeout_s", "processes", "turn_forwards"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise ValueError(f"{name} must be greater than 0, got {value!r}")
+LOAD_TIMEOUT_S = 360.0  # longer than the Mojo compiler gets, so that it is stopped first and says so
+NOT_REACHED = "the run ended before its first turn"
 
 
 def compare(
@@ -89,46 +59,18 @@ def compare(
     return run
 
 
-def plan(variants: Sequence[Variant], config: MoEConfig, threads: Sequence[int]) -> list[Measurement]:
-    """The measurements to make, among them the control; raises ValueError for a bad list."""
-    if not variants:
-        raise ValueError("implementations must name at least one implementation")
-    for count in threads:
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"threads must be whole numbers of at least 1, got {count!r}")
-    if len(set(map(str, variants))) < len(variants) or len(set(threads)) < len(threads):
-        raise ValueError("implementations and threads must not repeat: a control is measured anyway")
-    planned = [
-        _planned(variant, config, count)
-        for count in threads
-        for variant in variants
-        # Another device does not care how many threads the CPU has.
-        if count <= (variant.entry.most_threads or count) and (variant.device == "cpu" or count == max(threads))
-    ]
-    names = [str(variant) for variant in variants]
-    twice = BASELINE if BASELINE in names else names[0]
-    for first in [m for m in planned if m.label == twice]:
-        control = _planned(parse_variant(twice), config, first.threads)
-        control.label, control.control = f"{twice} (control)", True
-        planned.append(control)
-    return planned
-
-
-def _planned(variant: Variant, config: MoEConfig, threads: int) -> Measurement:
-    affordable = variant.entry.affordable_tokens
-    if affordable is not None and affordable < config.tokens:
-        config = config.with_tokens(affordable)
-    return Measurement(str(variant), variant.name, variant.options, config, threads, variant.device)
-
-
 def _continued(old: Run, new: Run, path: Path) -> Run:
-    """The old run with room for what is missing; raises RunFileError if it measured something else."""
+    """The old run, to be continued; raises RunFileError unless the new one measures the same in the same way."""
 
-    def identity(run: Run) -> list[Any]:
-        return [(m.label, m.config, m.threads) for m in run.measurements]
+    def conditions(run: Run) -> dict[str, Any]:
+        protocol = {key: value for key, value in run.protocol.items() if key not in Protocol.MAY_CHANGE}
+        machine = {key: value for key, value in run.machine.items() if key != "load_average"}
+        measured = [(m.label, m.config, m.threads) for m in run.measurements]
+        return {**protocol, **machine, **run.versions, "measurements": measured}
 
-    if identity(old) != identity(new):
-        raise RunFileError(f"{path} holds other measurements than those asked for: --force replaces it")
+    before, now = conditions(old), conditions(new)
+    if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
+        raise RunFileError(f"{path} can't be continued, since {', '.join(changed)} changed: --force replaces it")
     old.protocol = new.protocol
     return old
 
@@ -144,14 +86,16 @@ class _Session:
         self.progress = Progress("measuring", settings.budget_s, enabled=progress)
         self.references: dict[MoEConfig, list[Reference]] = {}
         self.saved_at = 0.0
+        self.alive: dict[int, Measurement] = {}  # what nothing has gone wrong with, by its number
 
     def measure(self) -> None:
         """Measure until the budget is spent; whatever happens, what was measured is saved."""
         generation = 1 + max((p for m in self.run.measurements for p in m.processes), default=-1)
         end = time.monotonic() + self.settings.budget_s
         left = max(1, self.settings.processes - generation)
+        self._find_available()
+        self._save(now=True)  # a file that can't be written is found out before anything is measured
         try:
-            self._mark_unavailable()
             while left > 0:
                 started = time.monotonic()
                 least_s = self._generation(generation, started + (end - started) / left)
@@ -163,14 +107,20 @@ class _Session:
             self.progress.close()
             self._save(now=True)
 
-    def _mark_unavailable(self) -> None:
-        for m in self.run.measurements:
+    def _find_available(self) -> None:
+        for number, m in enumerate(self.run.measurements):
+            if m.status == "failed" or (m.status == "not_run" and m.reason not in ("", NOT_REACHED)):
+                continue  # the plan, or the run that this one continues, has said why
             available, reason = availability(m.variant)
-            if not available:
-                m.status, m.reason = "not_run", reason
-            elif m.status == "not_run":
-                # Until something goes wrong.
-                m.status, m.reason = "ok", ""
+            if available:
+                self.alive[number] = m
+            if not m.samples_s:
+                m.status, m.reason = "not_run", reason or NOT_REACHED
+
+    def _end(self, number: int, status: str, reason: str) -> None:
+        """A measurement goes no further; what else is measured goes on."""
+        m = self.alive.pop(number)
+        m.status, m.reason = status, reason
 
     def _generation(self, generation: int, deadline: float) -> float:
         """Start fresh workers, check them, and give them rounds until the deadline, at least one.
@@ -179,25 +129,22 @@ class _Session:
         """
         started = time.monotonic()
         with ExitStack() as workers, TemporaryDirectory() as folder:
-            children: dict[int, Child] = {}
             # They load their libraries side by side: nothing is timed yet.
-            for number, m in enumerate(self.run.measurements):
-                if m.status == "ok":
-                    children[number] = Child(m.threads)
-                    workers.callback(children[number].kill)
-                    children[number].send("load", variant=m.variant, threads=m.threads)
-            for number, child in children.items():
-                self._load(self.run.measurements[number], child)
-            for number, child in children.items():
-                self._prepare(number, child, Path(folder))
+            children: dict[int, Child] = {}
+            for number, m in self.alive.items():
+                children[number] = Child(m.threads)
+                workers.callback(children[number].kill)
+                children[number].send("load", variant=m.variant, threads=m.threads)
+            for number in list(self.alive):
+                self._load(number, children[number])
+            for number in list(self.alive):
+                self._prepare(number, children[number], Path(folder))
             self._limits()
-            first_round_s = 0.0
             ready = time.monotonic()
-            while True:
+            first_round_s = 0.0
+            while self.alive:
                 round_started = time.monotonic()
-                order = [n for n in children if self.run.measurements[n].status == "ok"]
-                if not order:
-                    return max(time.monotonic() - started, 1e-3)
+                order = list(self.alive)
                 self.random.shuffle(order)
                 for number in order:
                     self._turn(number, children[number], generation)
@@ -205,83 +152,88 @@ class _Session:
                 now = time.monotonic()
                 first_round_s = first_round_s or now - ready
                 if now + (now - round_started) > deadline:
-                    return ready - started + first_round_s
+                    break
+        return max(ready - started + first_round_s, 1e-3)
 
     def _limits(self) -> None:
-        """Measure what the machine can do on each number of threads; without the probes there are no limits."""
+        """Measure what the machine can do on each number of threads, or keep why that was not possible."""
         for threads in self.run.protocol["threads"]:
-            self.progress.note(f"the machine's limits on {threads} threads")
+            self.progress.note(f"the machine's limits (threads: {threads})")
             child = Child(threads)
             try:
-                self.run.limits.append(child.ask("limits", timeout=self.settings.timeout_s, threads=threads))
+                self.run.limits.append(child.ask("limits", timeout=LOAD_TIMEOUT_S, threads=threads))
             except WorkerFailedError as error:
-                self.run.machine["limits_not_measured"] = str(error)
+                self.run.limits.append({"threads": threads, "reason": str(error)})
             finally:
                 child.kill()
 
-    def _load(self, m: Measurement, child: Child) -> None:
+    def _load(self, number: int, child: Child) -> None:
+        m = self.alive[number]
         self.progress.note(f"loading {m.label}")
         try:
-            reply = child.receive(self.settings.timeout_s)
+            reply = child.receive(LOAD_TIMEOUT_S)
         except WorkerFailedError as error:
-            m.status, m.reason = "failed", str(error)
+            self._end(number, "failed", str(error))
             return
         if "not_run" in reply:
-            m.status, m.reason = "not_run", reply["not_run"]
+            self._end(number, "not_run", reply["not_run"])
         else:
-            m.details["load_s"] = reply["load_s"]
+            # The first generation's: it compiles what the later ones find compiled.
+            m.details.setdefault("load_s", reply["load_s"])
 
     def _prepare(self, number: int, child: Child, folder: Path) -> None:
-        m = self.run.measurements[number]
-        if m.status != "ok":
-            return
-        self.progress.note(f"preparing {m.label} on {m.threads} {'thread' if m.threads == 1 else 'threads'}")
+        m, settings = self.alive[number], self.settings
+        self.progress.note(f"preparing {m.label} (threads: {m.threads})")
         try:
             reply = child.ask(
                 "prepare",
-                timeout=self.settings.timeout_s,
+                timeout=settings.timeout_s,
                 number=number,
                 variant=m.variant,
                 config=asdict(m.config),
                 threads=m.threads,
-                inputs=self.settings.inputs,
+                inputs=settings.inputs,
             )
             m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]
             m.details |= {key: reply[key] for key in ("pools", "library") if reply[key]}
-            if wrong := [p for p in reply["pools"] if p["threads"] != m.threads]:
-                raise WorkerFailedError(
-                    f"asked for {m.threads} threads, but {wrong[0]['name']} uses {wrong[0]['threads']}"
-                )
+            require_threads(reply["pools"], m.threads)
+            turn_s = reply["first_call_s"] * (settings.turn_forwards + 1)
+            if turn_s > min(settings.timeout_s, settings.budget_s):
+                self._end(number, "not_run", f"a turn would take about {turn_s:.0f} s, too long for this run")
+                return
             path = folder / f"{number}.npz"
-            child.ask("outputs", timeout=self.settings.timeout_s, number=number, count=CHECKED_INPUTS, path=str(path))
-            self._judge(m, path)
+            child.ask("outputs", timeout=settings.timeout_s, number=number, count=settings.inputs, path=str(path))
+            self._judge(number, path)
         except WorkerFailedError as error:
-            m.status, m.reason = "failed", str(error)
+            self._end(number, "failed", str(error))
 
-    def _judge(self, m: Measurement, path: Path) -> None:
+    def _judge(self, number: int, path: Path) -> None:
         """Compare a worker's outputs with the reference; only agreement on every input is agreement."""
+        m = self.alive[number]
         with np.load(path, allow_pickle=False) as saved:
             outputs = [saved[name] for name in saved.files]
         references = self._references(m.config)
         if len(outputs) != len(references):
             raise WorkerFailedError(f"gave {len(outputs)} outputs for {len(references)} inputs")
         verdicts = [compare_output(y, ref) for y, ref in zip(outputs, references, strict=True)]
-        worst = max(verdicts, key=lambda v: (not v.passed, v.max_rel_error))
+        # The worst of every process: a later one's agreement hides nothing.
+        before = [Parity.from_dict(m.parity)] if m.parity else []
+        worst = max([*before, *verdicts], key=lambda v: (not v.passed, v.max_rel_error))
         m.parity = worst.to_dict()
+        m.details["bytes_moved"] = references[0].problem.bytes_moved(references[0].experts)
         if not worst.passed:
-            m.status, m.reason = "failed", f"disagrees with the reference: {worst.reason}"
+            self._end(number, "failed", f"disagrees with the reference: {worst.reason}")
 
     def _references(self, config: MoEConfig) -> list[Reference]:
         if config not in self.references:
             weights = make_weights(config)
-            inputs = make_inputs(config, CHECKED_INPUTS)
+            inputs = make_inputs(config, self.settings.inputs)
             self.references[config] = [reference(Problem(weights, x, config.top_k)) for x in inputs]
         return self.references[config]
 
     def _turn(self, number: int, child: Child, generation: int) -> None:
-        m = self.run.measurements[number]
-        settings = self.settings
-        self.progress.note(f"{m.label} on {m.threads} {'thread' if m.threads == 1 else 'threads'}")
+        m, settings = self.alive[number], self.settings
+        self.progress.note(f"{m.label} (threads: {m.threads})")
         try:
             reply = child.ask(
                 "turn",
@@ -292,8 +244,9 @@ class _Session:
                 warm_up=settings.warm_up_s,
             )
         except WorkerFailedError as error:
-            m.status, m.reason = "failed", str(error)
+            self._end(number, "failed", str(error))
             return
+        m.status, m.reason = "ok", ""
         m.samples_s.append(reply["samples"])
         m.processes.append(generation)
         m.peak_rss_bytes = max(m.peak_rss_bytes or 0, reply["peak_rss_bytes"])
@@ -304,3 +257,17 @@ class _Session:
         if self.path is not None and (now or time.monotonic() - self.saved_at > self.settings.save_every_s):
             self.run.save(self.path, force=True)
             self.saved_at = time.monotonic()
+
+
+def require_threads(pools: Sequence[dict[str, Any]], threads: int) -> None:
+    """Raise WorkerFailedError unless what a worker found inside itself is what it was given.
+
+    No pool may have more threads, and one must have as many: an idle BLAS beside a kernel with threads of its
+    own may have fewer, since it takes no more than there are cores.
+    """
+    for pool in pools:
+        if pool["threads"] > threads:
+            raise WorkerFailedError(f"asked for {threads} threads, but {pool['name']} uses {pool['threads']}")
+    if pools and max(pool["threads"] for pool in pools) < threads:
+        found = ", ".join(f"{pool['name']}: {pool['threads']}" for pool in pools)
+        raise WorkerFailedError(f"asked for {threads} threads, but got fewer ({found})")

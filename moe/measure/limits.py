@@ -15,6 +15,7 @@ from moe.mojo_kernel import load_kernel
 from moe.processor import cache_sizes
 
 MULTIPLY_ADD, READ, TRIAD = 0, 1, 2
+OWN_BYTES = 2**19  # a thread's share of this lies in its second-level cache
 NEAR_BYTES = 4 * 2**20  # about the weights of one token's experts at the preset `seed`
 SAMPLE_S = 0.02
 SAMPLES = 3
@@ -55,9 +56,9 @@ def far_bytes() -> int:
 def measure_limits(threads: int) -> dict[str, Any]:
     """Multiply-add peak in FLOP/s, and read and triad bandwidth in bytes/s near and past the last cache."""
     found: dict[str, Any] = {"threads": threads, "bandwidth": []}
-    for size in (NEAR_BYTES, far_bytes()):
+    for size in (OWN_BYTES, NEAR_BYTES, far_bytes()):
         with closing(Probes(threads, size)) as probes:
-            if size == NEAR_BYTES:
+            if size == OWN_BYTES:
                 found["flops_per_s"] = probes.rate(MULTIPLY_ADD)
             read, triad = probes.rate(READ), probes.rate(TRIAD)
             found["bandwidth"].append({"bytes": size, "read_bytes_per_s": read, "triad_bytes_per_s": triad})

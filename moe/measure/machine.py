@@ -46,11 +46,13 @@ def describe_versions() -> dict[str, Any]:
 
 def _commit() -> str:
     """The package's version with its commit, marked where the checkout differs from it."""
-    folder = Path(__file__).resolve().parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    checkout = Path(__file__).resolve().parent.parent.parent
+    # A package that is not installed from its checkout may lie inside somebody else's.
+    if not (checkout / ".git").exists():
+        return version("moe")
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        commit = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return version("moe")
-    commit = answer.stdout.strip()
     return f"{version('moe')}+{commit}" if commit else version("moe")

@@ -53,13 +53,15 @@ def _dots(
     line_at: float | None = None,
 ) -> Figure:
     """One row an implementation, one marker a number of threads, each with its interval and its value."""
-    tokens = max((row.measurement.config.tokens for row in summary.rows), default=0)
     shown = [row for row in summary.measured if value(row)]
     names = list(dict.fromkeys(row.label for row in shown))
     counts = summary.thread_counts
     with sns.axes_style(STYLE):
         figure = Figure(figsize=(7.2, 0.9 + 0.34 * max(1, len(names) * len(counts))), layout="constrained")
         axes = figure.add_subplot()
+    axes.set_xlabel(label)
+    if not shown:
+        return _nothing(figure, axes, "nothing was measured")
     axes.set_xscale("log")
     axes.grid(visible=False, axis="y")
     intervals = [i for row in shown if (i := value(row)) is not None]
@@ -68,12 +70,18 @@ def _dots(
         _dot(axes, interval.scaled(factor), place, row, counts.index(row.threads))
     if line_at is not None:
         axes.axvline(line_at, color="#444444", linewidth=1)
-    titles = {row.label: label_text(row, tokens) for row in shown}
+    titles = {row.label: label_text(row, summary.tokens) for row in shown}
     axes.set_yticks(range(len(names)), [titles[name] for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel(label)
-    if intervals:
-        _leave_room(axes, [i.value * factor for i in intervals])
+    _leave_room(axes, [i.value * factor for i in intervals])
+    return figure
+
+
+def _nothing(figure: Figure, axes: Axes, why: str) -> Figure:
+    """A figure that says why it shows nothing."""
+    axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
+    axes.set_xticks([])
+    axes.set_yticks([])
     return figure
 
 
@@ -120,10 +128,7 @@ def scaling(summary: Summary, label: str = "mojo") -> Figure:
     axes.set_xlabel("threads")
     axes.set_ylabel("tokens a second")
     if not rows:
-        axes.text(0.5, 0.5, f"{label} was not measured", ha="center", va="center", transform=axes.transAxes)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        return figure
+        return _nothing(figure, axes, f"there is no throughput of {label}")
     threads = [row.threads for row in rows]
     values = [row.throughput for row in rows if row.throughput]
     perfect = [values[0].value * count / threads[0] for count in threads]

@@ -47,11 +47,6 @@ class Parameter:
         return value
 
 
-def notebooks() -> list[Path]:
-    """The notebooks of a report, in the order of their names."""
-    return sorted(NOTEBOOKS.glob("*.ipynb"))
-
-
 def read_parameters(notebook: Path) -> dict[str, Parameter]:
     """The parameters of a notebook; raises ValueError unless one cell is tagged and each line annotated."""
     cells = nbformat.read(notebook, as_version=4).cells
@@ -69,10 +64,14 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
 
 def load_profile(name: str) -> dict[str, dict[str, Any]]:
     """A profile's parameters by notebook; raises ValueError for an unknown profile or a wrong parameter."""
+    if not NOTEBOOKS.is_dir():
+        raise ValueError(f"{NOTEBOOKS} not found: the package must be installed editable (`make env`)")
     known = sorted(path.stem for path in (NOTEBOOKS / "profiles").glob("*.yaml"))
     if name not in known:
         raise ValueError(unknown_name("profile", name, known))
-    profile: dict[str, dict[str, Any]] = yaml.safe_load((NOTEBOOKS / "profiles" / f"{name}.yaml").read_text())
+    profile: dict[str, dict[str, Any]] = yaml.safe_load(
+        (NOTEBOOKS / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+    )
     for notebook, values in profile.items():
         parameters = read_parameters(NOTEBOOKS / f"{notebook}.ipynb")
         for key, value in values.items():
@@ -82,13 +81,13 @@ def load_profile(name: str) -> dict[str, dict[str, Any]]:
     return profile
 
 
-def resolve(profile: str, assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Every notebook's parameters: its defaults, the profile's, then `KEY=VALUE` from the command line.
+def resolve(profile: str, assignments: Sequence[str], notebooks: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The parameters of each of `notebooks`: its defaults, the profile's, then `KEY=VALUE` from the command line.
 
     An assignment goes to every notebook that has the parameter. Raises ValueError for one that none has.
     """
     chosen = load_profile(profile)
-    known = {path.stem: read_parameters(path) for path in notebooks()}
+    known = {name: read_parameters(NOTEBOOKS / f"{name}.ipynb") for name in notebooks}
     for parameters in known.values():
         parameters.pop(RUN, None)
     values = {

@@ -22,11 +22,12 @@ def headline(summary: Summary) -> list[str]:
 
 def resolution(summary: Summary) -> str:
     """What difference the run can tell from none."""
-    if summary.resolution is None:
+    if summary.resolution is None or summary.control_difference is None:
         return "This run has too few rounds, or no control, to say what difference it resolves: take nothing from it."
     return (
-        f"This run resolves differences of {percent(summary.resolution)}: {summary.controls_label} was measured "
-        "twice under two labels, and smaller differences than that are not findings."
+        f"This run's resolution is {percent(summary.resolution)}, its widest interval; {summary.controls_label}, "
+        f"measured twice under two labels, differs from itself by up to {percent(summary.control_difference)}. A "
+        "difference is called one only where its own interval excludes 1."
     )
 
 
@@ -58,7 +59,9 @@ def _compiled_against_best(summary: Summary, threads: int) -> str:
         return ""
     best = max(others, key=lambda r: r.throughput.value if r.throughput else 0.0)
     ratio = tokens_ratio(mojo.measurement, best.measurement)
-    if ratio is None or not ratio.excludes(1.0):
+    if ratio is None:
+        return f"mojo and {best.label} on {threads_text(threads)} have no rounds in common to compare."
+    if not ratio.excludes(1.0):
         return f"Between mojo and {best.label} on {threads_text(threads)} no difference was resolved."
     if ratio.value > 1:
         return f"mojo is {times(ratio)} as fast as the next, {best.label}, on {threads_text(threads)}."
@@ -88,15 +91,15 @@ def not_measured(summary: Summary) -> list[str]:
 def what_is_measured(summary: Summary) -> list[str]:
     """What the numbers are and are not, for this run."""
     protocol = summary.run.protocol
-    tokens = max((row.measurement.config.tokens for row in summary.rows), default=0)
+    tokens = summary.tokens
     fewer = {
         row.label: row.measurement.config.tokens for row in summary.rows if row.measurement.config.tokens != tokens
     }
     generations = sorted({p for row in summary.measured for p in row.measurement.processes})
     rounds = [len(row.measurement.samples_s) for row in summary.measured]
     lines = [
-        "Measured: one forward of the layer, from input in the implementation's own form to a new output, in float32 "
-        f"({summary.config_label}), on weights and inputs that are the same numbers for everyone.",
+        "Measured: one forward of the layer, from input in the implementation's own form to a new output "
+        f"({summary.config_label}), both float32, on weights and inputs that are the same numbers for everyone.",
         "Not measured: preparing (copying, packing, compiling) and the first call, which stand in a table of their "
         "own, and converting between NumPy and an implementation's own form.",
         f"Each turn times single forwards for at least {significant(1e3 * protocol['turn_s'])} ms and "
@@ -104,8 +107,9 @@ def what_is_measured(summary: Summary) -> list[str]:
         f"order. Here: {_count_text(rounds)} rounds in {len(generations)} "
         f"{'process' if len(generations) == 1 else 'processes'} a variant, caches warm, cycling through "
         f"{protocol['inputs']} inputs.",
-        "A row's value is the median of its rounds; brackets hold the 95 % interval of a bootstrap over processes "
-        "and rounds, or a question mark where there are too few; ratios are paired round by round.",
+        "A row's value is the median of its rounds; brackets hold its 95 % interval, the wider of a bootstrap over "
+        "processes and rounds and Student's t over processes, or a question mark where there are too few rounds; "
+        "ratios are paired round by round.",
     ]
     lines += [
         f"{label} gets the first {count} of the {tokens:,} tokens, since all would take too long: compare its tokens "
@@ -124,18 +128,19 @@ def _count_text(counts: list[int]) -> str:
 
 def agreement(summary: Summary) -> str:
     """What the comparison with the reference found."""
-    checked = [row.measurement for row in summary.rows if row.measurement.parity]
-    wrong = [m.label for m in checked if m.parity and not m.parity["passed"]]
-    if wrong:
-        return f"Not timed, because they disagree with the float64 reference: {', '.join(sorted(set(wrong)))}."
+    checked = [(row, row.measurement.parity) for row in summary.rows if row.measurement.parity]
     if not checked:
         return "Nothing could be compared with the reference."
-    worst = max(m.parity["max_rel_error"] for m in checked if m.parity)
-    tolerance = checked[0].parity["tolerance"] if checked[0].parity else 0.0
+    wrong = [f"{row.label} on {threads_text(row.threads)}" for row, parity in checked if not parity["passed"]]
+    inputs = summary.run.protocol["inputs"]
+    how = f"In every process, before its first timed forward, the outputs for all {inputs} inputs were compared with "
+    if wrong:
+        return f"{how}the float64 reference. Disagreeing, and not timed from then on: {', '.join(wrong)}."
+    worst = max(parity["max_rel_error"] for _, parity in checked)
+    allowed = power_of_ten(checked[0][1]["tolerance"])
     return (
-        f"Every output was compared with the float64 reference before it was timed, in each process: "
-        f"all {len(checked)} measurements agree within {power_of_ten(worst)} of the largest value "
-        f"({power_of_ten(tolerance)} allowed)."
+        f"{how}the float64 reference: all {len(checked)} measurements agree within {power_of_ten(worst)} of its "
+        f"largest value ({allowed} allowed)."
     )
 
 
@@ -149,7 +154,7 @@ def scaling(summary: Summary, label: str = "mojo") -> str:
         return f"{label} was measured on {threads_text(first.threads)} only."
     ratio = tokens_ratio(last.measurement, first.measurement)
     if ratio is None:
-        return f"{label}'s rounds on different numbers of threads are not paired."
+        return f"{label} on different numbers of threads has nothing to compare."
     share = percent(ratio.value / (last.threads / first.threads))
     return (
         f"On {threads_text(last.threads)} {label} is {times(ratio)} as fast as on {threads_text(first.threads)}: "
@@ -159,7 +164,7 @@ def scaling(summary: Summary, label: str = "mojo") -> str:
 
 def latency(summary: Summary) -> str:
     """The shortest and the longest latency of those that ran the whole problem."""
-    tokens = max((row.measurement.config.tokens for row in summary.rows), default=0)
+    tokens = summary.tokens
     rows = [row for row in summary.measured if row.measurement.config.tokens == tokens]
     return _extremes(rows, lambda row: seconds(row.latency.value) if row.latency else "", "takes")
 

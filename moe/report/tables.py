@@ -33,41 +33,53 @@ def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbe
 
 
 def results(summary: Summary) -> str:
-    """Latency, throughput and speedup of every measurement, and why a missing one is missing."""
-    tokens = max((row.measurement.config.tokens for row in summary.rows), default=0)
-    best = {
-        threads: max((r.speedup.value for r in summary.measured if r.threads == threads and r.speedup), default=None)
-        for threads in summary.thread_counts
-    }
-    rows = []
-    for row in summary.rows:
-        fastest = row.speedup is not None and row.speedup.value == best.get(row.threads)
-        rows.append(
-            {
-                "implementation": _name(row, tokens, fastest),
-                "threads": row.threads,
-                "latency, ms": span(row.latency, 1e3) if row.latency else row.measurement.status.replace("_", " "),
-                "tokens/s": significant(row.throughput.value) if row.throughput else None,
-                "GFLOP/s": significant(row.flops_per_s / 1e9) if row.flops_per_s else None,
-                "of the limit": limit_text(row),
-                f"× {summary.baseline}": speedup_text(row, summary) if row.latency else None,
-                "error": _error(row),
-            }
-        )
+    """Latency, throughput and speedup of every measurement on the CPU, and why a missing one is missing."""
     caption = (
-        f"{summary.config_label}, float32. Medians with 95 % intervals. × compares tokens a second with "
-        f"{summary.baseline} on as many threads; ★ marks the largest. Of the limit: the least time that "
-        "the machine's own arithmetic or memory would take, as a share of the latency. Error: largest difference "
-        "from the float64 reference over its largest value."
+        f"{summary.config_label}. Medians with 95 % intervals. × compares tokens a second with {summary.baseline} on "
+        "as many threads; ★ marks the most tokens a second. Of the limit: the least time that the machine's own "
+        "arithmetic or memory would take, as a share of the latency. Error: largest difference from the float64 "
+        "reference over its largest value."
     )
+    return _results("results", summary, [r for r in summary.rows if r.measurement.device == "cpu"], caption)
+
+
+def other_devices(summary: Summary) -> str:
+    """The same on other devices, which no speedup compares with the CPU."""
+    caption = (
+        f"{summary.config_label}. With transfer=on input and output lie in CPU memory, otherwise on the device. No "
+        "speedup is given: the baseline runs on another device."
+    )
+    return _results("devices", summary, [r for r in summary.rows if r.measurement.device != "cpu"], caption)
+
+
+def _results(name: str, summary: Summary, chosen: Sequence[Row], caption: str) -> str:
+    most: dict[int, float] = {}
+    for row in chosen:
+        if row.throughput:
+            most[row.threads] = max(most.get(row.threads, 0.0), row.throughput.value)
+    rows = [
+        {
+            "implementation": _name(row, summary.tokens, most.get(row.threads)),
+            "threads": row.threads,
+            "latency, ms": span(row.latency, 1e3) if row.latency else row.measurement.status.replace("_", " "),
+            "tokens/s": significant(row.throughput.value) if row.throughput else None,
+            "GFLOP/s": significant(row.flops_per_s / 1e9) if row.flops_per_s else None,
+            "of the limit": limit_text(row),
+            f"× {summary.baseline}": speedup_text(row, summary) if row.latency else None,
+            "error": _error(row),
+        }
+        for row in chosen
+    ]
     numbers = ["threads", "latency, ms", "tokens/s", "GFLOP/s", "of the limit", f"× {summary.baseline}", "error"]
-    return html_table("results", rows, caption, numbers)
+    return html_table(name, rows, caption, numbers)
 
 
-def _name(row: Row, tokens: int, fastest: bool) -> str:
-    """The variant, marked if it is the fastest on its threads, and why it has no numbers if it has none."""
-    name = label_text(row, tokens) + (" ★" if fastest else "")
-    return name if row.latency else f"{name} — {row.measurement.reason}"
+def _name(row: Row, tokens: int, most: float | None) -> str:
+    """The variant, marked if it computes the most tokens a second, and why it has no numbers if it has none."""
+    if row.latency is None:
+        return f"{row.label} — {row.measurement.reason}"
+    best = row.throughput is not None and row.throughput.value == most
+    return label_text(row, tokens) + (" ★" if best else "")
 
 
 def _error(row: Row) -> str | None:
@@ -93,7 +105,10 @@ def beside_the_time(summary: Summary) -> str:
                 "compiled library": f"{library['compiler']}, SHA-256 {library['sha256'][:12]}" if library else None,
             }
         )
-    caption = "What happens before the timed forwards, and the libraries that each worker found inside itself."
+    caption = (
+        "What happens before the timed forwards, and the libraries that each worker found inside itself. Workers "
+        "load side by side: the first column says what waiting is like, not who is faster. NumPy is loaded before it."
+    )
     return html_table(
         "beside", rows, caption, ["threads", "import or compile", "prepare", "first call", "peak memory, MiB"]
     )
@@ -102,7 +117,10 @@ def beside_the_time(summary: Summary) -> str:
 def _limits(summary: Summary, threads: int) -> str:
     limits = limits_of(summary.run, threads)
     if limits is None:
-        return str(summary.run.machine.get("limits_not_measured", "not measured"))
+        reasons = [
+            entry["reason"] for entry in summary.run.limits if "reason" in entry and entry["threads"] == threads
+        ]
+        return f"not measured: {reasons[0]}" if reasons else "not measured"
     reads = (
         f"{significant(rate / 1e9)} GB/s at {size / 2**20:.0f} MiB" for size, rate in limits.read_bytes_per_s.items()
     )
@@ -124,6 +142,8 @@ def machine(summary: Summary) -> str:
         "load average at the start": f"{facts['load_average']:.2f}",
     }
     values |= {f"limits on {threads_text(t)}": _limits(summary, t) for t in summary.thread_counts}
+    libraries = [m.details["library"] for m in summary.run.measurements if "library" in m.details]
+    values["Mojo library"] = ", ".join(sorted({f"{lib['compiler']}, SHA-256 {lib['sha256']}" for lib in libraries}))
     versions = {name: value or "not installed" for name, value in summary.run.versions.items()}
-    rows = [{"what": key, "value": str(value)} for key, value in (values | versions).items()]
+    rows = [{"what": key, "value": str(value) or "none"} for key, value in (values | versions).items()]
     return html_table("machine", rows, "Where and with what this run was measured.")

@@ -57,7 +57,7 @@ def threads_text(count: int) -> str:
 
 
 def label_text(row: Row, tokens: int) -> str:
-    """A variant's name, with its tokens where it got fewer than the others."""
+    """A variant's name, with its tokens where it got fewer than the `tokens` of the whole problem."""
     own = row.measurement.config.tokens
     return row.label if own == tokens else f"{row.label} ({own} of {tokens:,} tokens)"
 
@@ -65,7 +65,7 @@ def label_text(row: Row, tokens: int) -> str:
 def limit_text(row: Row) -> str | None:
     """How much of the limit that binds it a row reaches, and which limit that is."""
     share = row.share_of_limit
-    return f"{percent(share.value)} of {row.bound.by}" if share and row.bound else None
+    return f"{span(share, 100)} % of {row.bound.by}" if share and row.bound else None
 
 
 def speedup_text(row: Row, summary: Summary) -> str:
@@ -78,10 +78,9 @@ def speedup_text(row: Row, summary: Summary) -> str:
 
 def table_lines(summary: Summary) -> list[str]:
     """The comparison as lines for a terminal."""
-    tokens = max((r.measurement.config.tokens for r in summary.rows), default=0)
     lines = []
     for row in summary.rows:
-        head = f"{label_text(row, tokens):34} {threads_text(row.threads):10}"
+        head = f"{label_text(row, summary.tokens):34} {threads_text(row.threads):10}"
         if row.latency is None:
             status = row.measurement.status.replace("_", " ")
             lines.append(f"{head} {status}: {row.measurement.reason}")
@@ -91,6 +90,6 @@ def table_lines(summary: Summary) -> list[str]:
     if summary.resolution is not None:
         lines.append(
             f"Medians with 95 % intervals; × is tokens/s over {summary.baseline} on as many threads. "
-            f"This run resolves differences of {percent(summary.resolution)}."
+            f"The run's resolution is {percent(summary.resolution)}."
         )
     return lines

@@ -1,0 +1,94 @@
+"""What a run measures and how: its protocol, and the list of its measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from moe.config import MoEConfig
+from moe.implementations import entry_of
+from moe.implementations.registry import BASELINE
+from moe.run import Measurement
+from moe.variant import Variant
+
+FEWEST_INPUTS = 2  # an output for one could be right by accident, or be yesterday's
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a run measures; it is part of the run's file.
+
+    A turn times single forwards for turn_s, at least turn_forwards of them, after untimed ones for warm_up_s.
+    A round gives every variant one turn, in an order shuffled by `seed`. Rounds go on in each of `processes`
+    generations of workers until its share of budget_s is spent.
+    """
+
+    budget_s: float = 60.0
+    timeout_s: float = 120.0
+    processes: int = 3
+    turn_s: float = 0.02
+    turn_forwards: int = 3
+    # Forwards right after another process's turn were seen to be slower for some 60 ms (NumPy's by 15 %).
+    warm_up_s: float = 0.1
+    inputs: int = 4
+    # OpenBLAS's threads spin for some 30 ms after a product, GNU OpenMP's for less.
+    pause_s: float = 0.05
+    seed: int = 0
+    save_every_s: float = 5.0
+
+    # What a continued run may have otherwise without its samples meaning anything else.
+    MAY_CHANGE: ClassVar = ("budget_s", "timeout_s", "processes", "save_every_s")
+
+    def __post_init__(self) -> None:
+        if self.inputs < FEWEST_INPUTS:
+            raise ValueError(f"inputs must be at least {FEWEST_INPUTS}, got {self.inputs!r}")
+        for name in ("budget_s", "timeout_s", "processes", "turn_forwards"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise ValueError(f"{name} must be greater than 0, got {value!r}")
+
+
+def plan(variants: Sequence[Variant], config: MoEConfig, threads: Sequence[int]) -> list[Measurement]:
+    """The measurements to make, the controls last; raises ValueError for a bad list.
+
+    A variant that can use none of `threads` is planned as not run, with the reason.
+    """
+    if not variants:
+        raise ValueError("implementations must name at least one implementation")
+    for count in threads:
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"threads must be whole numbers of at least 1, got {count!r}")
+    if not threads:
+        raise ValueError("threads must name at least one number of threads")
+    if len(set(map(str, variants))) < len(variants) or len(set(threads)) < len(threads):
+        raise ValueError("implementations and threads must not repeat: a control is measured anyway")
+    planned = [m for count in threads for v in variants if (m := _planned(v, config, count, threads))]
+    names = [str(variant) for variant in variants]
+    twice = variants[names.index(BASELINE) if BASELINE in names else 0]
+    for first in [m for m in planned if m.label == str(twice) and not m.reason]:
+        control = _measurement(twice, config, first.threads)
+        control.label, control.control = f"{twice} (control)", True
+        planned.append(control)
+    return planned
+
+
+def _planned(variant: Variant, config: MoEConfig, count: int, threads: Sequence[int]) -> Measurement | None:
+    """A variant on one of the numbers of threads, or None if another of them is the one to measure it on."""
+    most = entry_of(variant).most_threads
+    if variant.device != "cpu" and count < max(threads):
+        return None  # another device does not care how many threads the CPU has
+    if most is None or count <= most:
+        return _measurement(variant, config, count)
+    if min(threads) <= most or count > min(threads):
+        return None
+    measurement = _measurement(variant, config, count)
+    measurement.reason = f"it runs on {most} {'thread' if most == 1 else 'threads'} only"
+    return measurement
+
+
+def _measurement(variant: Variant, config: MoEConfig, threads: int) -> Measurement:
+    affordable = entry_of(variant).affordable_tokens
+    if affordable is not None and affordable < config.tokens:
+        config = config.with_tokens(affordable)
+    return Measurement(str(variant), variant.name, variant.options, config, threads, variant.device)

@@ -1,0 +1,40 @@
+"""A variant: an implementation with options, and how it is written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+# "name", "name[key=value,…]", "path/to/file.py:ClassName" or the latter with options
+WRITTEN = re.compile(r"^(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?$")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An implementation with options, written `name[key=value,…]`."""
+
+    name: str
+    options: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        options = ",".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{self.name}[{options}]" if options else self.name
+
+    @property
+    def device(self) -> str:
+        """The device that its options name."""
+        return self.options.get("device", "cpu")
+
+    @classmethod
+    def read(cls, text: str) -> Variant:
+        """A variant as it is written; whether it exists is not looked at. Raises ValueError for another form."""
+        match = WRITTEN.match(text.strip())
+        if match is None:
+            raise ValueError(f"implementation must look like name or name[key=value,…], got {text!r}")
+        options = {}
+        for part in filter(None, (match["options"] or "").split(",")):
+            key, equals, value = (piece.strip() for piece in part.partition("="))
+            if not (key and equals and value):
+                raise ValueError(f"option must look like key=value, got {part!r} in {text!r}")
+            options[key] = value
+        return cls(match["name"], options)
