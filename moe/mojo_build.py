@@ -79,11 +79,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MOE_CACHE") or user_cache_path("moe")) / "mojo"
 
 
+def build_options(defines: Mapping[str, str]) -> list[str]:
+    """The compiler's options, defines among them."""
+    words = [word for key, value in sorted(defines.items()) for word in ("-D", f"{key}={value}")]
+    return ["--Werror", "--emit", "shared-lib", *words]
+
+
 def build_key(toolchain: Toolchain, defines: Mapping[str, str]) -> str:
-    """Hash of all that shapes the library: source, compiler and its place, target CPU, build defines."""
+    """Hash of all that shapes the library: source, compiler and its place, target CPU, options and defines."""
     digest = hashlib.sha256()
     # The library holds the path of the toolchain's own libraries, so another place is another library.
-    parts = [toolchain.version, str(toolchain.command), repr(read_processor()), repr(sorted(defines.items()))]
+    parts = [toolchain.version, str(toolchain.command), repr(read_processor()), *build_options(defines)]
     for part in parts:
         digest.update(part.encode() + b"\0")
     for path in sources():
@@ -117,8 +123,7 @@ def build(defines: Mapping[str, str] | None = None, timeout: float = 300) -> Lib
 def _compile(toolchain: Toolchain, defines: Mapping[str, str], path: Path, timeout: float) -> None:
     """Compile into a file beside `path` and move it there whole."""
     partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.so")
-    options = [word for key, value in sorted(defines.items()) for word in ("-D", f"{key}={value}")]
-    command = [str(toolchain.command), "build", "--Werror", "--emit", "shared-lib", *options]
+    command = [str(toolchain.command), "build", *build_options(defines)]
     try:
         _run([*command, str(SOURCE / KERNEL), "-o", str(partial)], toolchain.environment, timeout)
         os.replace(partial, path)

@@ -57,7 +57,7 @@ def peak(threads: Int) raises -> Float64:
     for _ in range(ROUNDS):
         probe[].begin(MULTIPLY_ADD, 1000000)
         var started = perf_counter_ns()
-        pool.run()
+        pool.run(threads)
         best = max(best, Float64(probe[].work_done()) / Float64(perf_counter_ns() - started))
     pool.stop()
     return best
@@ -93,16 +93,13 @@ def bench(name: String, tokens: Int, d: Int, f: Int, experts: Int, k: Int, threa
     for round in range(ROUNDS + 2):
         pool.hold()
         var t0 = perf_counter_ns()
-        model[].start(ROUTE)
-        pool.run()
+        pool.run(model[].start(ROUTE))
         var t1 = perf_counter_ns()
         model[].sort()
         var t2 = perf_counter_ns()
-        model[].start(EXPERTS)
-        pool.run()
+        pool.run(model[].start(EXPERTS))
         var t3 = perf_counter_ns()
-        model[].start(SUM)
-        pool.run()
+        pool.run(model[].start(SUM))
         var t4 = perf_counter_ns()
         pool.release()
         if round < 2:

@@ -4,36 +4,86 @@ Letters: T tokens, d model width, f hidden width, E experts, k experts a token. 
 pairs of a token and a slot among its experts, numbered token · k + slot.
 """
 
-from std.atomic import Atomic
-from std.memory.alloc import unsafe_alloc
-
 from packing import pack_columns, pack_token
 from pool import Pool, Words
-from routing import choose_experts, sort_by_expert
-from tile import PANEL, TILE_ROWS, TILE_VECTORS, tile
-from vectors import Floats, Ints, Vector, W, load_part, new_floats, new_ints, round_up, store_part
+from routing import choose_experts, scratch_ints, sort_by_expert
+from tile import LINE_FLOATS, PANEL, TILE_ROWS, TILE_VECTORS, no_sums, tile
+from vectors import Floats, Ints, Vector, W, new_floats, new_ints, round_up, store_part
 
-comptime MOST_BLOCK_ROWS = 96
+comptime BLOCK_ROWS = 96
 """Most entries that share one pass over an expert's weights: enough arithmetic a byte to hide memory."""
 
-comptime LEAST_BLOCK_ROWS = 24
-"""Fewer would wait for the weights."""
+comptime MOST_TILES = (BLOCK_ROWS + TILE_ROWS - 1) // TILE_ROWS
+"""Tiles of the largest block."""
 
-comptime HIDDEN_BYTES = 512 * 1024
-"""What a block's hidden activations may take of a core's second-level cache."""
+comptime DEPTH_BLOCKS = 512 // W
+"""Depth, in blocks of W, that a panel is taken through at a time. 512 steps of a panel and of a block's tokens are
+a third of a megabyte: they stay in a second-level cache, with the next panel on its way, while every tile uses them.
+"""
 
 comptime OUTPUT_BYTES = 40 * 1024 * 1024
 """Bound on the experts' outputs that wait for their weighted sum; more tokens go in chunks."""
 
-comptime ROUTE_TOKENS = 8 * TILE_ROWS
-"""Tokens that a thread routes at a time."""
+comptime ROUTE_TOKENS = W
+"""Tokens that a thread routes at a time: one for each lane."""
 
 comptime SUM_TOKENS = 64
 """Tokens whose outputs a thread sums at a time."""
 
+comptime HIDDEN = 0
+"""The first product of an expert: relu(tokens · w1)."""
+
+comptime OUTPUT = 1
+"""The second: hidden · w2."""
+
 comptime ROUTE = 0
 comptime EXPERTS = 1
 comptime SUM = 2
+
+
+struct Tiles:
+    """A block's rows cut into tiles of almost equal height: none is left with a row or two."""
+
+    var count: Int
+    """Number of tiles."""
+    var begin: Array[Int, MOST_TILES + 1]
+    """First row of each tile, and the end of the last."""
+
+    def __init__(out self, rows: Int):
+        """Cuts.
+
+        Args:
+            rows: Rows of the block, at least 1 and at most BLOCK_ROWS.
+        """
+        self.count = (rows + TILE_ROWS - 1) // TILE_ROWS
+        self.begin = Array[Int, MOST_TILES + 1](fill=0)
+        for t in range(self.count + 1):
+            self.begin[t] = rows * t // self.count
+
+
+@always_inline
+def _load_sums[rows: Int](source: Floats) -> Array[Vector, rows * TILE_VECTORS]:
+    var sums = no_sums[rows * TILE_VECTORS]()
+    comptime for i in range(rows * TILE_VECTORS):
+        sums[i] = source.unsafe_load[width=W](i * W)
+    return sums^
+
+
+@always_inline
+def _store_sums[rows: Int](sums: Array[Vector, rows * TILE_VECTORS], target: Floats):
+    comptime for i in range(rows * TILE_VECTORS):
+        target.unsafe_store(i * W, sums[i])
+
+
+@always_inline
+def _store_hidden[rows: Int](sums: Array[Vector, rows * TILE_VECTORS], target: Floats):
+    """Stores relu of the first product, packed as the second product's tokens."""
+    comptime for row in range(rows):
+        comptime for v in range(TILE_VECTORS):
+            var value = sums[row * TILE_VECTORS + v]
+            # Not max(value, 0), which is 0 for NaN.
+            var positive = value.lt(Vector(0)).select(Vector(0), value)
+            target.unsafe_store((v * rows + row) * W, positive)
 
 
 struct Layer(Movable):
@@ -41,8 +91,6 @@ struct Layer(Movable):
 
     var d: Int
     """Width of a token."""
-    var f: Int
-    """Hidden width of an expert."""
     var experts: Int
     """Number of experts."""
     var k: Int
@@ -53,7 +101,6 @@ struct Layer(Movable):
     var f_padded: Int
     var d_padded: Int
     var experts_padded: Int
-    var block_rows: Int
 
     # Packed weights.
     var gate: Floats
@@ -63,7 +110,9 @@ struct Layer(Movable):
     # Workspace: a part for each thread, and what one chunk of tokens needs.
     var packed_tokens: Floats
     var hidden: Floats
+    var partial: Floats
     var logits: Floats
+    var keys: Ints
     var chunk_tokens: Int
     var entry_expert: Ints
     var entry_weight: Floats
@@ -78,7 +127,6 @@ struct Layer(Movable):
     var tokens: Int
     var block_count: Int
     var step: Int
-    var next: Words
 
     def __init__(out self, gate: Floats, w1: Floats, w2: Floats, d: Int, f: Int, experts: Int, k: Int, threads: Int):
         """Packs the weights; the originals are not needed after.
@@ -94,15 +142,12 @@ struct Layer(Movable):
             threads: Threads that will call `work`.
         """
         self.d = d
-        self.f = f
         self.experts = experts
         self.k = k
         self.d_blocks = round_up(d, W) // W
         self.f_padded = round_up(f, PANEL)
         self.d_padded = round_up(d, PANEL)
         self.experts_padded = round_up(experts, W)
-        var affordable = HIDDEN_BYTES // (4 * self.f_padded)
-        self.block_rows = max(LEAST_BLOCK_ROWS, min(MOST_BLOCK_ROWS, affordable))
 
         var depth = self.d_blocks * W
         self.gate = new_floats(depth * self.experts_padded)
@@ -121,9 +166,11 @@ struct Layer(Movable):
                 self.w2.unsafe_offset(e * self.f_padded * self.d_padded),
             )
 
-        self.packed_tokens = new_floats(threads * self.block_rows * depth)
-        self.hidden = new_floats(threads * self.block_rows * self.f_padded)
-        self.logits = new_floats(threads * TILE_ROWS * self.experts_padded)
+        self.packed_tokens = new_floats(threads * BLOCK_ROWS * depth)
+        self.hidden = new_floats(threads * BLOCK_ROWS * self.f_padded)
+        self.partial = new_floats(threads * BLOCK_ROWS * PANEL)
+        self.logits = new_floats(threads * ROUTE_TOKENS * self.experts_padded)
+        self.keys = new_ints(threads * scratch_ints(k))
         self.starts = new_ints(experts + 1)
         self.chunk_tokens = 0
         self.entry_expert = new_ints(0)
@@ -136,7 +183,6 @@ struct Layer(Movable):
         self.tokens = 0
         self.block_count = 0
         self.step = ROUTE
-        self.next = unsafe_alloc[Int64](8, alignment=64)
 
     def free(mut self):
         """Frees the weights and the workspace; the layer can't be used after."""
@@ -145,9 +191,10 @@ struct Layer(Movable):
         self.w2.unsafe_free()
         self.packed_tokens.unsafe_free()
         self.hidden.unsafe_free()
+        self.partial.unsafe_free()
         self.logits.unsafe_free()
+        self.keys.unsafe_free()
         self.starts.unsafe_free()
-        self.next.unsafe_free()
         self._free_chunk()
 
     def _free_chunk(mut self):
@@ -176,7 +223,7 @@ struct Layer(Movable):
         self.entry_weight = new_floats(entries)
         self.sorted = new_ints(entries)
         # Every expert has at most one block more than its entries fill.
-        self.blocks = new_ints(3 * (entries // self.block_rows + self.experts))
+        self.blocks = new_ints(3 * (entries // BLOCK_ROWS + self.experts))
         self.outputs = new_floats(entries * self.d_padded)
 
     def take(mut self, x: Floats, y: Floats, first: Int, tokens: Int):
@@ -192,43 +239,41 @@ struct Layer(Movable):
         self.x = x.unsafe_offset(first * self.d)
         self.y = y.unsafe_offset(first * self.d)
 
-    def start(mut self, step: Int):
+    def start(mut self, step: Int) -> Int:
         """Sets the step that `work` does next.
 
         Args:
             step: ROUTE, EXPERTS or SUM.
+
+        Returns:
+            Into how many pieces it is cut.
         """
         self.step = step
-        Atomic.store(self.next, Int64(0))
+        if step == ROUTE:
+            return (self.tokens + ROUTE_TOKENS - 1) // ROUTE_TOKENS
+        if step == EXPERTS:
+            return self.block_count
+        return (self.tokens + SUM_TOKENS - 1) // SUM_TOKENS
 
-    def work(self, thread: Int):
-        """Does pieces of the current step until none is left; every thread calls it.
+    def work(self, thread: Int, piece: Int):
+        """Does one piece of the current step.
 
         Args:
             thread: Number of the calling thread.
+            piece: Number of the piece.
         """
-        var pieces: Int
         if self.step == ROUTE:
-            pieces = (self.tokens + ROUTE_TOKENS - 1) // ROUTE_TOKENS
+            self._route(piece * ROUTE_TOKENS, min(self.tokens, (piece + 1) * ROUTE_TOKENS), thread)
         elif self.step == EXPERTS:
-            pieces = self.block_count
+            self._expert_block(piece, thread)
         else:
-            pieces = (self.tokens + SUM_TOKENS - 1) // SUM_TOKENS
-        while True:
-            var piece = Int(Atomic.fetch_add(self.next, Int64(1)))
-            if piece >= pieces:
-                return
-            if self.step == ROUTE:
-                self._route(piece * ROUTE_TOKENS, min(self.tokens, (piece + 1) * ROUTE_TOKENS), thread)
-            elif self.step == EXPERTS:
-                self._expert_block(piece, thread)
-            else:
-                self._sum(piece * SUM_TOKENS, min(self.tokens, (piece + 1) * SUM_TOKENS))
+            self._sum(piece * SUM_TOKENS, min(self.tokens, (piece + 1) * SUM_TOKENS))
 
     # Step 1: x (T, d) · gate (d, E) → experts and weights of each entry.
 
     def _route(self, first: Int, end: Int, thread: Int):
-        var packed = self.packed_tokens.unsafe_offset(thread * self.block_rows * self.d_blocks * W)
+        var packed = self.packed_tokens.unsafe_offset(thread * BLOCK_ROWS * self.d_blocks * W)
+        var logits = self.logits.unsafe_offset(thread * ROUTE_TOKENS * self.experts_padded)
         for token in range(first, end, TILE_ROWS):
             var rows = min(TILE_ROWS, end - token)
             for row in range(rows):
@@ -236,24 +281,25 @@ struct Layer(Movable):
                 pack_token(source, self.d, rows, packed.unsafe_offset(row * W))
             comptime for r in range(1, TILE_ROWS + 1):
                 if rows == r:
-                    self._route_tile[r](packed, token, thread)
+                    self._logits_tile[r](packed, logits.unsafe_offset((token - first) * self.experts_padded))
+        choose_experts(
+            logits,
+            self.experts_padded,
+            self.experts,
+            self.k,
+            end - first,
+            self.keys.unsafe_offset(thread * scratch_ints(self.k)),
+            self.entry_expert.unsafe_offset(first * self.k),
+            self.entry_weight.unsafe_offset(first * self.k),
+        )
 
-    def _route_tile[rows: Int](self, packed: Floats, token: Int, thread: Int):
-        var logits = self.logits.unsafe_offset(thread * TILE_ROWS * self.experts_padded)
+    @always_inline
+    def _logits_tile[rows: Int](self, packed: Floats, logits: Floats):
         for first in range(0, self.experts_padded, W):
             var panel = self.gate.unsafe_offset(first * self.d_blocks * W)
-            var sums = tile[rows, 1](packed, panel, self.d_blocks)
+            var sums = tile[rows, 1](packed, panel, self.d_blocks, no_sums[rows](), panel, 0)
             comptime for row in range(rows):
                 logits.unsafe_store(row * self.experts_padded + first, sums[row])
-        for row in range(rows):
-            var entry = (token + row) * self.k
-            choose_experts(
-                logits.unsafe_offset(row * self.experts_padded),
-                self.experts,
-                self.k,
-                self.entry_expert.unsafe_offset(entry),
-                self.entry_weight.unsafe_offset(entry),
-            )
 
     # Step 2: entries in the order of experts, cut into blocks (expert, first, rows).
 
@@ -264,7 +310,7 @@ struct Layer(Movable):
         for expert in range(self.experts):
             var first = Int(self.starts[unsafe_offset=expert])
             var rows = Int(self.starts[unsafe_offset=expert + 1]) - first
-            var blocks = (rows + self.block_rows - 1) // self.block_rows
+            var blocks = (rows + BLOCK_ROWS - 1) // BLOCK_ROWS
             for block in range(blocks):
                 var begin = rows * block // blocks
                 self.blocks[unsafe_offset=3 * count] = Int32(expert)
@@ -280,55 +326,69 @@ struct Layer(Movable):
         var entries = self.sorted.unsafe_offset(Int(self.blocks[unsafe_offset=3 * block + 1]))
         var rows = Int(self.blocks[unsafe_offset=3 * block + 2])
         var depth = self.d_blocks * W
-        var packed = self.packed_tokens.unsafe_offset(thread * self.block_rows * depth)
-        var hidden = self.hidden.unsafe_offset(thread * self.block_rows * self.f_padded)
-        # Tiles of almost equal height: none is left with a row or two.
-        var tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+        var packed = self.packed_tokens.unsafe_offset(thread * BLOCK_ROWS * depth)
+        var hidden = self.hidden.unsafe_offset(thread * BLOCK_ROWS * self.f_padded)
+        var partial = self.partial.unsafe_offset(thread * BLOCK_ROWS * PANEL)
+        var tiles = Tiles(rows)
 
-        for t in range(tiles):
-            var begin = rows * t // tiles
-            var end = rows * (t + 1) // tiles
-            for row in range(begin, end):
-                var token = Int(entries[unsafe_offset=row]) // self.k
-                var place = packed.unsafe_offset(begin * depth + (row - begin) * W)
-                pack_token(self.x.unsafe_offset(token * self.d), self.d, end - begin, place)
+        for t in range(tiles.count):
+            var begin = tiles.begin[t]
+            var height = tiles.begin[t + 1] - begin
+            for row in range(height):
+                var token = Int(entries[unsafe_offset=begin + row]) // self.k
+                var place = packed.unsafe_offset(begin * depth + row * W)
+                pack_token(self.x.unsafe_offset(token * self.d), self.d, height, place)
 
-        # A panel of weights stays in the second-level cache while every tile of the block uses it.
         var w1 = self.w1.unsafe_offset(expert * depth * self.f_padded)
         for column in range(0, self.f_padded, PANEL):
-            var panel = w1.unsafe_offset(column * depth)
-            for t in range(tiles):
-                var begin = rows * t // tiles
-                var height = rows * (t + 1) // tiles - begin
-                var tokens = packed.unsafe_offset(begin * depth)
-                var target = hidden.unsafe_offset(begin * self.f_padded + column * height)
-                comptime for r in range(1, TILE_ROWS + 1):
-                    if height == r:
-                        self._hidden_tile[r](tokens, panel, target)
-
+            self._panel[HIDDEN](tiles, packed, w1.unsafe_offset(column * depth), partial, hidden, entries, column)
         var w2 = self.w2.unsafe_offset(expert * self.f_padded * self.d_padded)
         for column in range(0, self.d_padded, PANEL):
             var panel = w2.unsafe_offset(column * self.f_padded)
-            for t in range(tiles):
-                var begin = rows * t // tiles
-                var height = rows * (t + 1) // tiles - begin
-                var source = hidden.unsafe_offset(begin * self.f_padded)
-                comptime for r in range(1, TILE_ROWS + 1):
-                    if height == r:
-                        self._output_tile[r](source, panel, entries.unsafe_offset(begin), column)
+            self._panel[OUTPUT](tiles, hidden, panel, partial, hidden, entries, column)
 
     @always_inline
-    def _hidden_tile[rows: Int](self, tokens: Floats, panel: Floats, target: Floats):
-        """Computes relu(tokens · panel) and stores it packed as the second product's tokens."""
-        var sums = tile[rows, TILE_VECTORS](tokens, panel, self.d_blocks)
-        comptime for row in range(rows):
-            comptime for v in range(TILE_VECTORS):
-                target.unsafe_store((v * rows + row) * W, max(sums[row * TILE_VECTORS + v], Vector(0)))
+    def _panel[
+        product: Int
+    ](
+        self,
+        tiles: Tiles,
+        tokens: Floats,
+        panel: Floats,
+        partial: Floats,
+        hidden: Floats,
+        entries: Ints,
+        column: Int,
+    ):
+        """Takes every tile of a block through one panel, a part of the depth at a time."""
+        var blocks = self.d_blocks if product == HIDDEN else self.f_padded // W
+        # Each tile brings its share of what follows the part that all of them are using.
+        # One or two alone have little arithmetic to hide it behind, and stream faster without.
+        var lines = (W * PANEL // LINE_FLOATS + tiles.count - 1) // tiles.count if tiles.count > 2 else 0
+        for first in range(0, blocks, DEPTH_BLOCKS):
+            var part = min(DEPTH_BLOCKS, blocks - first)
+            var weights = panel.unsafe_offset(first * W * PANEL)
+            var ahead = weights.unsafe_offset(part * W * PANEL)
+            for t in range(tiles.count):
+                var begin = tiles.begin[t]
+                var height = tiles.begin[t + 1] - begin
+                var source = tokens.unsafe_offset((begin * blocks + first * height) * W)
+                var kept = partial.unsafe_offset(begin * PANEL)
+                comptime for rows in range(1, TILE_ROWS + 1):
+                    if height == rows:
+                        var sums = _load_sums[rows](kept) if first > 0 else no_sums[rows * TILE_VECTORS]()
+                        sums = tile[rows, TILE_VECTORS](source, weights, part, sums^, ahead, lines)
+                        if first + part < blocks:
+                            _store_sums[rows](sums, kept)
+                        elif product == HIDDEN:
+                            _store_hidden[rows](sums, hidden.unsafe_offset(begin * self.f_padded + column * height))
+                        else:
+                            self._store_output[rows](sums, entries.unsafe_offset(begin), column)
+                ahead = ahead.unsafe_offset(part * lines * LINE_FLOATS)
 
     @always_inline
-    def _output_tile[rows: Int](self, hidden: Floats, panel: Floats, entries: Ints, column: Int):
-        """Computes hidden · panel times each entry's weight into the entry's own output row."""
-        var sums = tile[rows, TILE_VECTORS](hidden, panel, self.f_padded // W)
+    def _store_output[rows: Int](self, sums: Array[Vector, rows * TILE_VECTORS], entries: Ints, column: Int):
+        """Stores the second product, times each entry's weight, in the entry's own output row."""
         comptime for row in range(rows):
             var entry = Int(entries[unsafe_offset=row])
             var weight = Vector(self.entry_weight[unsafe_offset=entry])
@@ -354,14 +414,15 @@ comptime Model = Pointer[Layer, MutUntrackedOrigin]
 it as a `mut` argument: the compiler would then take it for its own and keep its fields in registers."""
 
 
-def work_on_layer(state: Words, thread: Int):
-    """What the pool runs on each thread.
+def work_on_layer(state: Words, thread: Int, piece: Int):
+    """What the pool's threads do with a piece.
 
     Args:
         state: Address of a Layer.
         thread: Number of the calling thread.
+        piece: Number of the piece.
     """
-    Model(unsafe_from_address=Int(state))[].work(thread)
+    Model(unsafe_from_address=Int(state))[].work(thread, piece)
 
 
 def forward(model: Model, pool: Pool[work_on_layer], x: Floats, y: Floats, tokens: Int):
@@ -379,11 +440,8 @@ def forward(model: Model, pool: Pool[work_on_layer], x: Floats, y: Floats, token
     pool.hold()
     for first in range(0, tokens, most):
         model[].take(x, y, first, min(most, tokens - first))
-        model[].start(ROUTE)
-        pool.run()
+        pool.run(model[].start(ROUTE))
         model[].sort()
-        model[].start(EXPERTS)
-        pool.run()
-        model[].start(SUM)
-        pool.run()
+        pool.run(model[].start(EXPERTS))
+        pool.run(model[].start(SUM))
     pool.release()

@@ -176,7 +176,8 @@ def moe_probe_run(handle: Int, kind: Int, repeats: Int) abi("C") -> Int:
     """
     var probe = ProbePointer(unsafe_from_address=_state(handle))
     probe[].begin(kind, repeats)
-    _pool[work_on_probe](handle)[].run()
+    var pool = _pool[work_on_probe](handle)
+    pool[].run(pool[].threads)
     return probe[].work_done()
 
 

@@ -9,22 +9,31 @@ from std.ffi import external_call
 from std.memory.alloc import unsafe_alloc
 from std.sys.info import CompilationTarget
 from std.sys.intrinsics import llvm_intrinsic
+from std.time import perf_counter_ns
 
 comptime Words = Pointer[Int64, MutUntrackedOrigin]
 """Plain int64 memory shared between threads."""
 
-comptime Work = def(Words, Int) thin -> None
-"""What a pool runs: its state, and the number of the thread, 0 for the caller."""
+comptime Work = def(Words, Int, Int) thin -> None
+"""What a pool runs: its state, the number of the thread (0 for the caller), and the number of the piece."""
 
 # Shared words, each on a cache line of its own.
-comptime EPOCH = 0
-comptime PENDING = 8
+comptime TICKET = 0
+"""Step number and, in the lower half, the pieces of the step that nobody has taken yet."""
+comptime DONE = 8
+"""Pieces of the step that are finished."""
 comptime SLEEPING = 16
 comptime STOPPED = 24
 comptime MUTEX = 32
 comptime CONDITION = 40
 comptime HELD = 56
 comptime SHARED_WORDS = 64
+
+comptime STEP = Int64(1) << 32
+"""What a new step adds to the ticket."""
+
+comptime STEPS = Int64(1) << 62
+"""Where the count of steps begins again."""
 
 # A worker's own words.
 comptime OWN_SHARED = 0
@@ -33,12 +42,12 @@ comptime OWN_INDEX = 2
 comptime OWN_THREAD = 3
 comptime OWN_WORDS = 8
 
-comptime SPINS = 4000
-"""About 50 µs of looking for work before sleeping: longer than the gaps within a forward, and too short for a
-worker to be in the way of whatever the process runs next."""
+comptime SPIN_NS = 50_000
+"""How long a worker looks for work before it sleeps: longer than the gaps between forwards in a loop, and too short
+for it to be in the way of whatever the process runs next."""
 
-comptime JOIN_SPINS = 20000
-"""Looks for the last worker before the caller starts to give up its core between looks."""
+comptime LOOKS = 64
+"""Looks between two readings of the clock, or two offers of the core to others."""
 
 
 @always_inline
@@ -47,7 +56,7 @@ def _pause():
     comptime if CompilationTarget.is_x86():
         llvm_intrinsic["llvm.x86.sse2.pause", NoneType]()
     else:
-        llvm_intrinsic["llvm.aarch64.hint", NoneType](Int32(1))
+        llvm_intrinsic["llvm.aarch64.isb", NoneType](Int32(15))
 
 
 @always_inline
@@ -55,45 +64,86 @@ def _word(words: Words, index: Int) -> Words:
     return words.unsafe_offset(index)
 
 
-def _await_epoch(shared: Words, seen: Int64):
-    """Returns once the epoch is another than `seen`: spinning first, then asleep."""
-    var epoch = _word(shared, EPOCH)
-    var looks = 0
-    while looks < SPINS:
-        if Atomic.load(epoch) != seen:
-            return
-        _pause()
-        if Atomic.load(_word(shared, HELD)) == 0:
-            looks += 1
+@always_inline
+def _take(shared: Words) -> Int:
+    """Takes a piece of the current step; returns its number, or -1 when none is left.
+
+    The exchange compares the step with the rest of the ticket, so that a thread which was held up can't take a
+    piece of one step for a piece of the next.
+    """
+    var ticket = Atomic.load(_word(shared, TICKET))
+    while ticket % STEP != 0:
+        if Atomic.compare_exchange(_word(shared, TICKET), ticket, ticket - 1):
+            return Int(ticket % STEP) - 1
+    return -1
+
+
+@always_inline
+def _is_idle(shared: Words) -> Bool:
+    return Atomic.load(_word(shared, TICKET)) % STEP == 0 and Atomic.load(_word(shared, STOPPED)) == 0
+
+
+def _await_work(shared: Words):
+    """Returns once there is a piece to take, or the pool is stopped: spinning first, then asleep."""
+    var started = perf_counter_ns()
+    while True:
+        for _ in range(LOOKS):
+            if not _is_idle(shared):
+                return
+            _pause()
+        if Atomic.load(_word(shared, HELD)) != 0:
+            # More work follows; meanwhile whoever else wants this core may have it.
+            _ = external_call["sched_yield", Int32]()
+            started = perf_counter_ns()
+        elif Int(perf_counter_ns() - started) > SPIN_NS:
+            break
     _ = external_call["pthread_mutex_lock", Int32](_word(shared, MUTEX))
-    # The caller raises the epoch before it looks for sleepers; this order is the other half of that.
+    # The caller publishes its ticket before it looks for sleepers; this order is the other half of that.
     _ = Atomic.fetch_add(_word(shared, SLEEPING), Int64(1))
-    while Atomic.load(epoch) == seen:
+    while _is_idle(shared):
         _ = external_call["pthread_cond_wait", Int32](_word(shared, CONDITION), _word(shared, MUTEX))
     _ = Atomic.fetch_add(_word(shared, SLEEPING), Int64(-1))
     _ = external_call["pthread_mutex_unlock", Int32](_word(shared, MUTEX))
 
 
+def _wake(shared: Words):
+    """Wakes the workers that sleep."""
+    if Atomic.load(_word(shared, SLEEPING)) > 0:
+        _ = external_call["pthread_mutex_lock", Int32](_word(shared, MUTEX))
+        _ = external_call["pthread_cond_broadcast", Int32](_word(shared, CONDITION))
+        _ = external_call["pthread_mutex_unlock", Int32](_word(shared, MUTEX))
+
+
+@always_inline
+def _work_off[work: Work](shared: Words, state: Words, index: Int):
+    """Takes pieces and does them until none is left."""
+    while True:
+        var piece = _take(shared)
+        if piece < 0:
+            return
+        work(state, index, piece)
+        _ = Atomic.fetch_add(_word(shared, DONE), Int64(1))
+
+
 def _worker[work: Work](own: Words) abi("C") -> Int:
-    """Body of a thread: waits for an epoch, works, reports, until stopped."""
+    """Body of a thread: waits for pieces and does them, until stopped."""
     var shared = Words(unsafe_from_address=Int(own[unsafe_offset=OWN_SHARED]))
     var state = Words(unsafe_from_address=Int(own[unsafe_offset=OWN_STATE]))
-    var index = Int(own[unsafe_offset=OWN_INDEX])
-    var seen = Int64(0)
     while True:
-        _await_epoch(shared, seen)
-        seen += 1
+        _await_work(shared)
         if Atomic.load(_word(shared, STOPPED)) != 0:
             return 0
-        work(state, index)
-        _ = Atomic.fetch_add(_word(shared, PENDING), Int64(-1))
+        _work_off[work](shared, state, Int(own[unsafe_offset=OWN_INDEX]))
 
 
 struct Pool[work: Work](Movable):
     """A fixed number of threads, the caller's own among them; one thread starts none.
 
+    A step is cut into pieces that the threads take one by one. The caller takes them too and waits for pieces, not
+    for threads: a worker that is asleep, or has lost its core to another program, delays only the piece that it has.
+
     Parameters:
-        work: What `run` runs on each of them.
+        work: What a thread does with a piece.
     """
 
     var threads: Int
@@ -134,40 +184,42 @@ struct Pool[work: Work](Movable):
                 raise Error("the system refused to start thread ", index, " (error ", error, ")")
 
     def hold(self):
-        """Keeps the workers awake until `release`: more work follows within this forward."""
-        Atomic.store(_word(self._shared, HELD), Int64(1))
+        """Wakes the workers and keeps them awake until `release`: work follows."""
+        if self.threads > 1:
+            Atomic.store(_word(self._shared, HELD), Int64(1))
 
     def release(self):
         """Lets the workers sleep once they have looked for work for a while."""
-        Atomic.store(_word(self._shared, HELD), Int64(0))
-
-    def run(self):
-        """Runs the work once on every thread and returns when all are done."""
         if self.threads > 1:
-            Atomic.store(_word(self._shared, PENDING), Int64(self.threads - 1))
-            self._next_epoch()
-        Self.work(self._state, 0)
-        if self.threads > 1:
-            var looks = 0
-            while Atomic.load(_word(self._shared, PENDING)) != 0:
-                looks += 1
-                if looks > JOIN_SPINS:
-                    _ = external_call["sched_yield", Int32]()
-                else:
-                    _pause()
+            Atomic.store(_word(self._shared, HELD), Int64(0))
 
-    def _next_epoch(self):
-        """Tells every worker to go on, and wakes those that sleep."""
-        _ = Atomic.fetch_add(_word(self._shared, EPOCH), Int64(1))
-        if Atomic.load(_word(self._shared, SLEEPING)) > 0:
-            _ = external_call["pthread_mutex_lock", Int32](_word(self._shared, MUTEX))
-            _ = external_call["pthread_cond_broadcast", Int32](_word(self._shared, CONDITION))
-            _ = external_call["pthread_mutex_unlock", Int32](_word(self._shared, MUTEX))
+    def run(self, pieces: Int):
+        """Does all pieces of a step and returns when they are done.
+
+        Args:
+            pieces: How many, fewer than 2³².
+        """
+        if self.threads == 1 or pieces < 2:
+            for piece in range(pieces):
+                Self.work(self._state, 0, piece)
+            return
+        Atomic.store(_word(self._shared, DONE), Int64(0))
+        # Only this thread begins steps, and the last one has no pieces left.
+        var ticket = Atomic.load(_word(self._shared, TICKET))
+        Atomic.store(_word(self._shared, TICKET), (ticket + STEP) % STEPS + Int64(pieces))
+        _wake(self._shared)
+        _work_off[Self.work](self._shared, self._state, 0)
+        var looks = 0
+        while Atomic.load(_word(self._shared, DONE)) != Int64(pieces):
+            looks += 1
+            if looks % LOOKS == 0:
+                _ = external_call["sched_yield", Int32]()
+            _pause()
 
     def stop(mut self):
         """Ends the threads and frees the pool's memory; the pool can't be used after."""
         Atomic.store(_word(self._shared, STOPPED), Int64(1))
-        self._next_epoch()
+        _wake(self._shared)
         for index in range(1, self.threads):
             var thread = self._own[unsafe_offset=OWN_WORDS * index + OWN_THREAD]
             _ = external_call["pthread_join", Int32](thread, Int(0))

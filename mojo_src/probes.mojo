@@ -69,14 +69,14 @@ struct Probe(Movable):
             return 2 * W * SUMS * self.repeats * self._threads
         return 4 * self.floats * self.repeats
 
-    def work(self, thread: Int):
-        """Runs one thread's part.
+    def work(self, piece: Int):
+        """Runs the probe over one of as many parts of the buffer as there are threads.
 
         Args:
-            thread: Number of the calling thread.
+            piece: Number of the part.
         """
         var share = self.floats // self._threads
-        var part = self._buffer.unsafe_offset(thread * share)
+        var part = self._buffer.unsafe_offset(piece * share)
         var result: Vector
         if self.kind == MULTIPLY_ADD:
             result = _multiply_add(part, self.repeats)
@@ -85,7 +85,7 @@ struct Probe(Movable):
         else:
             result = _triad(part, share // 3, self.repeats)
         # Kept, so that nothing above can be left out as unused.
-        self._results.unsafe_store(thread * CACHE_LINE, result)
+        self._results.unsafe_store(piece * CACHE_LINE, result)
 
 
 def _multiply_add(factors: Floats, steps: Int) -> Vector:
@@ -95,7 +95,7 @@ def _multiply_add(factors: Floats, steps: Int) -> Vector:
     var sums = Array[Vector, SUMS](fill=a)
     for _ in range(steps):
         comptime for i in range(SUMS):
-            sums[i] = sums[i].fma(a, b)
+            sums[i] = a.fma(b, sums[i])
     var total = sums[0]
     comptime for i in range(1, SUMS):
         total += sums[i]
@@ -132,11 +132,12 @@ comptime ProbePointer = Pointer[Probe, MutUntrackedOrigin]
 """A probe by its address; see `layer.Model` for why."""
 
 
-def work_on_probe(state: Words, thread: Int):
-    """What the pool runs on each thread.
+def work_on_probe(state: Words, thread: Int, piece: Int):
+    """What the pool's threads do with a piece; a probe has one for each of them.
 
     Args:
         state: Address of a Probe.
         thread: Number of the calling thread.
+        piece: Number of the piece.
     """
-    ProbePointer(unsafe_from_address=Int(state))[].work(thread)
+    ProbePointer(unsafe_from_address=Int(state))[].work(piece)

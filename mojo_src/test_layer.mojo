@@ -2,10 +2,10 @@
 
 from std.testing import TestSuite, assert_almost_equal, assert_equal
 
-from layer import Layer, Model, forward, work_on_layer
+from layer import Layer, forward, work_on_layer
 from pool import Pool, Words
-from routing import choose_experts
-from vectors import Floats, Ints, new_floats, new_ints
+from routing import choose_experts, scratch_ints
+from vectors import Floats, new_floats, new_ints
 from std.memory.alloc import unsafe_alloc
 
 
@@ -37,13 +37,14 @@ def check_layer(tokens: Int, d: Int, f: Int, experts: Int, k: Int, threads: Int)
     var logits = new_floats(experts)
     var chosen = new_ints(k)
     var weights = new_floats(k)
+    var scratch = new_ints(scratch_ints(k))
     for t in range(tokens):
         for e in range(experts):
             var logit = Float64(0)
             for i in range(d):
                 logit += Float64(x[unsafe_offset=t * d + i]) * Float64(gate[unsafe_offset=i * experts + e])
             logits[unsafe_offset=e] = Float32(logit)
-        choose_experts(logits, experts, k, chosen, weights)
+        choose_experts(logits, experts, experts, k, 1, scratch, chosen, weights)
         for i in range(d):
             var expected = Float64(0)
             for slot in range(k):

@@ -2,8 +2,8 @@
 
 from std.testing import TestSuite, assert_almost_equal, assert_equal, assert_true
 
-from routing import choose_experts, sort_by_expert
-from vectors import Floats, Ints, new_floats, new_ints
+from routing import choose_experts, scratch_ints, sort_by_expert
+from vectors import Floats, W, new_floats, new_ints
 
 
 def floats(values: List[Float32]) -> Floats:
@@ -17,7 +17,8 @@ def floats(values: List[Float32]) -> Floats:
 def chosen(logits: List[Float32], top_k: Int, weights: Floats) -> List[Int]:
     """Routes one token and returns its experts."""
     var experts = new_ints(top_k)
-    choose_experts(floats(logits), len(logits), top_k, experts, weights)
+    var scratch = new_ints(scratch_ints(top_k))
+    choose_experts(floats(logits), len(logits), len(logits), top_k, 1, scratch, experts, weights)
     var found = List[Int]()
     for slot in range(top_k):
         found.append(Int(experts[unsafe_offset=slot]))
@@ -53,6 +54,34 @@ def test_huge_logits() raises:
     assert_equal(chosen([1e4, -1e4, 9.9e3], 2, weights), [0, 2])
     assert_equal(weights[unsafe_offset=0], 1.0)
     assert_almost_equal(weights[unsafe_offset=1], 0.0, atol=1e-30)
+
+
+def test_signed_zeros_are_equal() raises:
+    """-0 and 0 tie, and go to the lower number."""
+    var weights = new_floats(2)
+    assert_equal(chosen([-0.0, 0.0, -1.0], 2, weights), [0, 1])
+    assert_equal(weights[unsafe_offset=0], 0.5)
+
+
+def test_tokens_in_lanes_do_not_mix() raises:
+    """Every number of tokens, each with other logits, over rows with padding that must not be chosen."""
+    comptime EXPERTS = 5
+    comptime STRIDE = 7
+    for tokens in range(1, W + 1):
+        var logits = new_floats(tokens * STRIDE)
+        for token in range(tokens):
+            for column in range(STRIDE):
+                var expert = (column + token) % EXPERTS
+                logits[unsafe_offset=token * STRIDE + column] = Float32(expert) if column < EXPERTS else 99
+        var experts = new_ints(3 * tokens + 1)
+        experts[unsafe_offset=3 * tokens] = -7
+        var weights = new_floats(3 * tokens)
+        choose_experts(logits, STRIDE, EXPERTS, 3, tokens, new_ints(scratch_ints(3)), experts, weights)
+        for token in range(tokens):
+            for slot in range(3):
+                var expected = (2 * EXPERTS - 1 - slot - token % EXPERTS) % EXPERTS
+                assert_equal(Int(experts[unsafe_offset=3 * token + slot]), expected)
+        assert_equal(Int(experts[unsafe_offset=3 * tokens]), -7, "wrote past the last token")
 
 
 def test_bad_logits_give_nan_and_different_experts() raises:

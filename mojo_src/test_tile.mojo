@@ -3,7 +3,7 @@
 from std.testing import TestSuite, assert_almost_equal, assert_equal
 
 from packing import pack_columns, pack_token
-from tile import PANEL, TILE_ROWS, TILE_VECTORS, tile
+from tile import PANEL, TILE_ROWS, TILE_VECTORS, no_sums, tile
 from vectors import Floats, Vector, W, load_part, new_floats, round_up, store_part
 
 
@@ -26,7 +26,8 @@ def check_tile[rows: Int](depth: Int, width: Int) raises:
     var packed_b = new_floats(blocks * W * round_up(width, PANEL))
     pack_columns[PANEL](b, depth, width, blocks * W, packed_b)
     for first in range(0, width, PANEL):
-        var sums = tile[rows, TILE_VECTORS](packed_a, packed_b.unsafe_offset(first * blocks * W), blocks)
+        var panel = packed_b.unsafe_offset(first * blocks * W)
+        var sums = tile[rows, TILE_VECTORS](packed_a, panel, blocks, no_sums[rows * TILE_VECTORS](), panel, 0)
         for row in range(rows):
             for column in range(PANEL):
                 var expected = Float32(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +45,27 @@ def test_same_bits_on_any_number_of_threads(mojo: str, config: str) -> None:
 
 
 def test_more_tokens_than_a_chunk_holds(mojo: str) -> None:
-    # A row of outputs is padded to a panel, so narrow layers reach the bound on waiting outputs soonest.
-    problem = moe.make_problem(moe.MoEConfig(tokens=120_000, d_model=3, d_ff=4, num_experts=3, top_k=2))
+    # 40 MiB of outputs wait at most; a row is padded to a panel of at least 16 floats, so no chunk holds 330,000.
+    problem = moe.make_problem(moe.MoEConfig(tokens=340_000, d_model=3, d_ff=4, num_experts=3, top_k=2))
     parity = check_layer(moe.create(mojo, problem.weights, top_k=2, threads=2), problem)
     assert parity.passed, parity.reason
+
+
+def test_two_python_threads_may_share_a_layer(mojo: str) -> None:
+    problem = moe.make_problem(moe.PRESETS["smoke"])
+    layer = moe.create(mojo, problem.weights, top_k=2, threads=2)
+    inputs = [problem.x, -problem.x]
+    expected = [layer(x) for x in inputs]
+    with ThreadPoolExecutor(2) as pool:
+        outputs = list(pool.map(lambda i: layer(inputs[i % 2]), range(400)))
+    for i, y in enumerate(outputs):
+        np.testing.assert_array_equal(y, expected[i % 2])
+
+
+def test_nan_in_the_weights_is_not_lost_in_relu(mojo: str) -> None:
+    problem = moe.make_problem(moe.MoEConfig(tokens=4, d_model=16, d_ff=32, num_experts=1, top_k=1))
+    problem.weights.w1[0, 3, 5] = np.nan
+    assert np.isnan(moe.create(mojo, problem.weights, top_k=1)(problem.x)).all()
 
 
 def test_one_expert_taking_all_is_cut_into_blocks(mojo: str) -> None:
