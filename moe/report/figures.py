@@ -73,7 +73,7 @@ def _dots(
     titles = {row.label: label_text(row, summary.tokens) for row in shown}
     axes.set_yticks(range(len(names)), [titles[name] for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
-    _leave_room(axes, [i.value * factor for i in intervals])
+    _leave_room(axes, [end * factor for i in intervals for end in ((i.low, i.high) if i.bounded else (i.value,))])
     return figure
 
 
@@ -92,7 +92,7 @@ def _leave_room(axes: Axes, values: list[float]) -> None:
     axes.set_xlim(left, right)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 1.5 else (1.0,)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.6g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
 
 
 def _dot(axes: Axes, interval: Interval, place: float, row: Row, marker: int) -> None:
@@ -144,6 +144,6 @@ def scaling(summary: Summary, label: str = "mojo") -> Figure:
     )
     axes.set_xticks(threads)
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.6g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
     axes.legend()
     return figure

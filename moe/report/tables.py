@@ -10,7 +10,6 @@ import pandas as pd
 from moe.analysis import Row, Summary, limits_of
 from moe.report.text import (
     label_text,
-    limit_text,
     power_of_ten,
     seconds,
     significant,
@@ -36,7 +35,7 @@ def results(summary: Summary) -> str:
     """Latency, throughput and speedup of every measurement on the CPU, and why a missing one is missing."""
     caption = (
         f"{summary.config_label}. Medians with 95 % intervals. × compares tokens a second with {summary.baseline} on "
-        "as many threads; ★ marks the most tokens a second. Of the limit: the least time that the machine's own "
+        "as many threads; ★ marks the most tokens a second. % of limit: the least time that the machine's own "
         "arithmetic or memory would take, as a share of the latency. Error: largest difference from the float64 "
         "reference over its largest value."
     )
@@ -64,13 +63,13 @@ def _results(name: str, summary: Summary, chosen: Sequence[Row], caption: str) -
             "latency, ms": span(row.latency, 1e3) if row.latency else row.measurement.status.replace("_", " "),
             "tokens/s": significant(row.throughput.value) if row.throughput else None,
             "GFLOP/s": significant(row.flops_per_s / 1e9) if row.flops_per_s else None,
-            "of the limit": limit_text(row),
             f"× {summary.baseline}": speedup_text(row, summary) if row.latency else None,
+            "% of limit": span(row.share_of_limit, 100) if row.share_of_limit else None,
             "error": _error(row),
         }
         for row in chosen
     ]
-    numbers = ["threads", "latency, ms", "tokens/s", "GFLOP/s", "of the limit", f"× {summary.baseline}", "error"]
+    numbers = ["threads", "latency, ms", "tokens/s", "GFLOP/s", f"× {summary.baseline}", "% of limit", "error"]
     return html_table(name, rows, caption, numbers)
 
 
@@ -122,7 +121,7 @@ def _limits(summary: Summary, threads: int) -> str:
         ]
         return f"not measured: {reasons[0]}" if reasons else "not measured"
     reads = (
-        f"{significant(rate / 1e9)} GB/s at {size / 2**20:.0f} MiB" for size, rate in limits.read_bytes_per_s.items()
+        f"{significant(rate / 1e9)} GB/s at {size / 2**20:g} MiB" for size, rate in limits.read_bytes_per_s.items()
     )
     return f"{significant(limits.flops_per_s / 1e9)} GFLOP/s in float32, reads {', '.join(reads)}"
 
