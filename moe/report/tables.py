@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -23,9 +23,11 @@ def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbe
     """Rows as a table; the columns named in `numbers` are aligned to the right. `name` is the table's own."""
     frame = pd.DataFrame(rows).fillna("–")
     style = frame.style.hide(axis="index").format(escape="html").set_caption(caption)
-    style = style.set_properties(
-        subset=[c for c in numbers if c in frame], **{"text-align": "right", "white-space": "nowrap"}
-    )
+    right: list[Hashable] = [c for c in numbers if c in frame]
+    # Only a speedup may break, since it can carry a remark.
+    unbroken: list[Hashable] = [c for c in numbers if c in frame and not c.startswith("×")]
+    style = style.set_properties(subset=right, **{"text-align": "right"})
+    style = style.set_properties(subset=unbroken, **{"white-space": "nowrap"})
     # A fixed identifier instead of a random one: two renders of one run are the same bytes.
     html = style.set_uuid(name).to_html(table_attributes='class="results"')
     return html.replace("<th ", '<th scope="col" ')
