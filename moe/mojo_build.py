@@ -56,8 +56,8 @@ def find_toolchain() -> Toolchain:
     spec = find_spec("mojo")
     command = Path(sys.executable).parent / "mojo"
     if spec is None or not command.exists():
-        missing = "the package `mojo`" if spec is None else str(command)
-        raise MojoBuildError(f"Mojo is not installed ({missing} not found): {HOW_TO_INSTALL}")
+        missing = "the package `mojo`" if spec is None else "the command `mojo` beside this Python"
+        raise MojoBuildError(f"Mojo is not installed ({missing} is missing): {HOW_TO_INSTALL}")
     return Toolchain(command, dict(os.environ), _version(command, command.stat().st_mtime_ns))
 
 
