@@ -4,17 +4,12 @@ Letters: T tokens, d model width, f hidden width, E experts, k experts a token. 
 pairs of a token and a slot among its experts, numbered token · k + slot.
 """
 
+from block import BLOCK_ROWS, Tiles, load_sums, store_hidden, store_sums
 from packing import pack_columns, pack_token
 from pool import Pool, Words
 from routing import choose_experts, scratch_ints, sort_by_expert
 from tile import LINE_FLOATS, PANEL, TILE_ROWS, TILE_VECTORS, no_sums, tile
 from vectors import Floats, Ints, Vector, W, new_floats, new_ints, round_up, store_part
-
-comptime BLOCK_ROWS = 96
-"""Most entries that share one pass over an expert's weights: enough arithmetic a byte to hide memory."""
-
-comptime MOST_TILES = (BLOCK_ROWS + TILE_ROWS - 1) // TILE_ROWS
-"""Tiles of the largest block."""
 
 comptime DEPTH_BLOCKS = 512 // W
 """Depth, in blocks of W, that a panel is taken through at a time. 512 steps of a panel and of a block's tokens are
@@ -39,51 +34,6 @@ comptime OUTPUT = 1
 comptime ROUTE = 0
 comptime EXPERTS = 1
 comptime SUM = 2
-
-
-struct Tiles:
-    """A block's rows cut into tiles of almost equal height: none is left with a row or two."""
-
-    var count: Int
-    """Number of tiles."""
-    var begin: Array[Int, MOST_TILES + 1]
-    """First row of each tile, and the end of the last."""
-
-    def __init__(out self, rows: Int):
-        """Cuts.
-
-        Args:
-            rows: Rows of the block, at least 1 and at most BLOCK_ROWS.
-        """
-        self.count = (rows + TILE_ROWS - 1) // TILE_ROWS
-        self.begin = Array[Int, MOST_TILES + 1](fill=0)
-        for t in range(self.count + 1):
-            self.begin[t] = rows * t // self.count
-
-
-@always_inline
-def _load_sums[rows: Int](source: Floats) -> Array[Vector, rows * TILE_VECTORS]:
-    var sums = no_sums[rows * TILE_VECTORS]()
-    comptime for i in range(rows * TILE_VECTORS):
-        sums[i] = source.unsafe_load[width=W](i * W)
-    return sums^
-
-
-@always_inline
-def _store_sums[rows: Int](sums: Array[Vector, rows * TILE_VECTORS], target: Floats):
-    comptime for i in range(rows * TILE_VECTORS):
-        target.unsafe_store(i * W, sums[i])
-
-
-@always_inline
-def _store_hidden[rows: Int](sums: Array[Vector, rows * TILE_VECTORS], target: Floats):
-    """Stores relu of the first product, packed as the second product's tokens."""
-    comptime for row in range(rows):
-        comptime for v in range(TILE_VECTORS):
-            var value = sums[row * TILE_VECTORS + v]
-            # Not max(value, 0), which is 0 for NaN.
-            var positive = value.lt(Vector(0)).select(Vector(0), value)
-            target.unsafe_store((v * rows + row) * W, positive)
 
 
 struct Layer(Movable):
@@ -376,12 +326,12 @@ struct Layer(Movable):
                 var kept = partial.unsafe_offset(begin * PANEL)
                 comptime for rows in range(1, TILE_ROWS + 1):
                     if height == rows:
-                        var sums = _load_sums[rows](kept) if first > 0 else no_sums[rows * TILE_VECTORS]()
+                        var sums = load_sums[rows](kept) if first > 0 else no_sums[rows * TILE_VECTORS]()
                         sums = tile[rows, TILE_VECTORS](source, weights, part, sums^, ahead, lines)
                         if first + part < blocks:
-                            _store_sums[rows](sums, kept)
+                            store_sums[rows](sums, kept)
                         elif product == HIDDEN:
-                            _store_hidden[rows](sums, hidden.unsafe_offset(begin * self.f_padded + column * height))
+                            store_hidden[rows](sums, hidden.unsafe_offset(begin * self.f_padded + column * height))
                         else:
                             self._store_output[rows](sums, entries.unsafe_offset(begin), column)
                 ahead = ahead.unsafe_offset(part * lines * LINE_FLOATS)

@@ -1,7 +1,7 @@
 """The kernel's boundary: plain C functions, called from Python through ctypes.
 
 Build: mojo build --emit shared-lib moe_kernel.mojo. Sizes are checked on the Python side. Reading order:
-vectors, tile, packing, routing, layer; pool beside them.
+vectors, tile, packing, routing, block, layer; pool and probes beside them.
 """
 
 from std.memory.alloc import unsafe_alloc
