@@ -32,8 +32,13 @@ comptime OUTPUT = 1
 """The second: hidden · w2."""
 
 comptime ROUTE = 0
+"""Step 1 of a forward."""
+
 comptime EXPERTS = 1
+"""Step 3; sorting between them is the caller's alone."""
+
 comptime SUM = 2
+"""Step 4."""
 
 
 struct Layer(Movable):

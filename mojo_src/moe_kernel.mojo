@@ -47,7 +47,11 @@ def _close[work: Work](handle: Int):
 
 @export
 def moe_vector_width() abi("C") -> Int:
-    """Returns the lanes of the vectors that the kernel was compiled for; also the cost of an empty call."""
+    """Says what the kernel was compiled for; its time is that of an empty call.
+
+    Returns:
+        Lanes of a vector.
+    """
     return W
 
 
@@ -115,10 +119,13 @@ def moe_forward(handle: Int, x: Int, y: Int, tokens: Int) abi("C"):
 
 @export
 def moe_threads(handle: Int) abi("C") -> Int:
-    """Returns how many threads a forward uses.
+    """Says how many threads a forward uses.
 
     Args:
         handle: From `moe_prepare`.
+
+    Returns:
+        Their number, the caller's among them.
     """
     return _pool[work_on_layer](handle)[].threads
 

@@ -23,11 +23,17 @@ comptime TICKET = 0
 comptime DONE = 8
 """Pieces of the step that are finished."""
 comptime SLEEPING = 16
+"""How many workers sleep, or are about to."""
 comptime STOPPED = 24
+"""1 once the workers shall end."""
 comptime MUTEX = 32
+"""Where the pthread mutex begins."""
 comptime CONDITION = 40
+"""Where the pthread condition begins."""
 comptime HELD = 56
+"""1 while a forward is under way."""
 comptime SHARED_WORDS = 64
+"""All of them."""
 
 comptime STEP = Int64(1) << 32
 """What a new step adds to the ticket."""
@@ -37,10 +43,15 @@ comptime STEPS = Int64(1) << 62
 
 # A worker's own words.
 comptime OWN_SHARED = 0
+"""Address of the shared words."""
 comptime OWN_STATE = 1
+"""Address of the state that it works on."""
 comptime OWN_INDEX = 2
+"""Its number, from 1."""
 comptime OWN_THREAD = 3
+"""Its pthread."""
 comptime OWN_WORDS = 8
+"""All of them, a cache line."""
 
 comptime SPIN_NS = 50_000
 """How long a worker looks for work before it sleeps: longer than the gaps between forwards in a loop, and too short

@@ -14,8 +14,13 @@ comptime READ_SUMS = 8
 """Independent sums of the read probe: enough loads in flight for the prefetcher to run ahead."""
 
 comptime MULTIPLY_ADD = 0
+"""Independent chains of multiply-adds on registers."""
+
 comptime READ = 1
+"""A read-only sum."""
+
 comptime TRIAD = 2
+"""Two arrays read, one written."""
 
 
 struct Probe(Movable):
@@ -64,7 +69,11 @@ struct Probe(Movable):
         self.repeats = repeats
 
     def work_done(self) -> Int:
-        """Returns the floating-point operations, or the bytes read and written, of the probe that was begun."""
+        """Counts the work of the probe that was begun.
+
+        Returns:
+            Floating-point operations, or bytes read and written.
+        """
         if self.kind == MULTIPLY_ADD:
             return 2 * W * SUMS * self.repeats * self._threads
         return 4 * self.floats * self.repeats

@@ -16,10 +16,13 @@ comptime SIGN_BIT = 31
 
 
 def scratch_ints(top_k: Int) -> Int:
-    """Returns how many integers `choose_experts` works on.
+    """Says how much room `choose_experts` needs.
 
     Args:
-        top_k: k.
+        top_k: Experts of a token k.
+
+    Returns:
+        The number of integers.
     """
     return 2 * top_k * W
 
@@ -57,7 +60,7 @@ def choose_experts(
         logits: (tokens, stride), of which the first num_experts columns count.
         stride: Floats from one token's logits to the next one's.
         num_experts: E.
-        top_k: k, at most E.
+        top_k: Experts of a token k, at most E.
         tokens: From 1 to W.
         scratch: Room for `scratch_ints(top_k)`.
         experts: (tokens, top_k), written in order of falling logits.

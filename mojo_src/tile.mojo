@@ -80,9 +80,12 @@ def tile[
 
 @always_inline
 def no_sums[count: Int]() -> Array[Vector, count]:
-    """Returns sums of nothing.
+    """Begins sums.
 
     Parameters:
         count: How many vectors.
+
+    Returns:
+        Zeros.
     """
     return Array[Vector, count](fill=Vector(0))
