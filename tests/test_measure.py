@@ -33,7 +33,7 @@ def only(run: Run, label: str) -> Measurement:
 
 
 def test_a_run_has_everything(mojo: str, tmp_path: Path) -> None:
-    run = measure("numpy", "mojo", threads=[1, 2], path=tmp_path / "run.json", processes=2, budget_s=15.0)
+    run = measure("numpy", "mojo", threads=[1, 2], path=tmp_path / "run.json")
     assert run.complete
     assert [(m.label, m.threads) for m in run.measurements] == [
         *(("numpy", 1), ("mojo", 1), ("numpy", 2), ("mojo", 2)),
@@ -43,7 +43,7 @@ def test_a_run_has_everything(mojo: str, tmp_path: Path) -> None:
         assert (m.status, m.reason, m.cache) == ("ok", "", "warm")
         assert m.parity is not None
         assert m.parity["passed"] is True
-        assert set(m.processes) == {0, 1}
+        assert set(m.processes) == {0}
         assert len(m.processes) == len(m.samples_s)
         for samples in m.samples_s:
             assert len(samples) >= 3
@@ -57,6 +57,13 @@ def test_a_run_has_everything(mojo: str, tmp_path: Path) -> None:
         assert all(pool["threads"] == m.threads for pool in m.details["pools"])
     assert len(only(run, "mojo").details["library"]["sha256"]) == 64
     assert load_run(tmp_path / "run.json") == run
+
+
+def test_rounds_are_spread_over_processes() -> None:
+    # A generation of these two workers takes some 3 s; the budget leaves room for a machine that is much slower.
+    run = measure("numpy", budget_s=20.0, processes=2)
+    assert [set(m.processes) for m in run.measurements] == [{0, 1}, {0, 1}]
+    assert len(run.limits) == 2
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_what_cannot_run_is_not_run() -> None:
 
 
 def test_rounds_are_shuffled_and_paired() -> None:
-    run = measure("numpy", "python", budget_s=2.0)
+    run = measure("numpy", "python", budget_s=8.0)
     rounds = {len(m.samples_s) for m in run.measurements}
     assert len(rounds) == 1
     assert rounds.pop() > 3
