@@ -25,9 +25,9 @@ def resolution(summary: Summary) -> str:
     if summary.resolution is None or summary.control_difference is None:
         return "This run has too few rounds, or no control, to say what difference it resolves: take nothing from it."
     return (
-        f"This run's resolution is {percent(summary.resolution)}, its widest interval; {summary.controls_label}, "
-        f"measured twice under two labels, differs from itself by up to {percent(summary.control_difference)}. A "
-        "difference is called one only where its own interval excludes 1."
+        f"This run's resolution is {percent(summary.resolution)}, the larger of its widest interval and of how far "
+        f"{summary.controls_label}, measured twice under two labels, can differ from itself "
+        f"({percent(summary.control_difference)}). A difference is called one only where its own interval excludes 1."
     )
 
 
