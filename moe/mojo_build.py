@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from moe.config import PRESETS
 from moe.processor import read_processor
 
 SOURCE = Path(__file__).resolve().parent.parent / "mojo_src"
@@ -25,6 +26,9 @@ HOW_TO_INSTALL = (
     "install it into this environment with `make env`, or `pip install max==26.7.0`; there are wheels for Linux "
     "(glibc 2.34 or newer, x86-64 and aarch64) and macOS on Apple silicon"
 )
+# d_model, d_ff, num_experts and top_k of a library compiled for them; None where they are known at run time.
+Sizes = tuple[int, int, int, int]
+DEFINES = ("D_MODEL", "D_FF", "NUM_EXPERTS", "TOP_K")
 COMPILER_NOISE = "Failed to initialize Crashpad"
 
 
@@ -79,17 +83,30 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MOE_CACHE") or user_cache_path("moe")) / "mojo"
 
 
-def build_options(defines: Mapping[str, str]) -> list[str]:
-    """The compiler's options, defines among them."""
-    words = [word for key, value in sorted(defines.items()) for word in ("-D", f"{key}={value}")]
-    return ["--Werror", "--emit", "shared-lib", *words]
+def prepared_sizes() -> tuple[Sizes | None, ...]:
+    """What is compiled beforehand: any sizes, and those of the preset `seed`, which the breakdown measures at."""
+    seed = PRESETS["seed"]
+    return None, (seed.d_model, seed.d_ff, seed.num_experts, seed.top_k)
 
 
-def build_key(toolchain: Toolchain, defines: Mapping[str, str]) -> str:
-    """Hash of all that shapes the library: source, compiler and its place, target CPU, options and defines."""
+def sizes_label(sizes: Sizes | None) -> str:
+    """What a library is compiled for, for a person."""
+    if sizes is None:
+        return "any sizes"
+    return "d_model={}, d_ff={}, num_experts={}, top_k={}".format(*sizes)
+
+
+def build_options(sizes: Sizes | None) -> list[str]:
+    """The compiler's options, sizes among them."""
+    defines = [f"{name}={value}" for name, value in zip(DEFINES, sizes or (), strict=False)]
+    return ["--Werror", "--emit", "shared-lib", *(word for define in defines for word in ("-D", define))]
+
+
+def build_key(toolchain: Toolchain, sizes: Sizes | None) -> str:
+    """Hash of all that shapes the library: source, compiler and its place, target CPU, options and sizes."""
     digest = hashlib.sha256()
     # The library holds the path of the toolchain's own libraries, so another place is another library.
-    parts = [toolchain.version, str(toolchain.command), repr(read_processor()), *build_options(defines)]
+    parts = [toolchain.version, str(toolchain.command), repr(read_processor()), *build_options(sizes)]
     for part in parts:
         digest.update(part.encode() + b"\0")
     for path in sources():
@@ -97,33 +114,32 @@ def build_key(toolchain: Toolchain, defines: Mapping[str, str]) -> str:
     return digest.hexdigest()[:24]
 
 
-def build(defines: Mapping[str, str] | None = None, timeout: float = 300) -> Library:
-    """The compiled kernel, from the cache or built now.
+def build(sizes: Sizes | None = None, timeout: float = 300) -> Library:
+    """The kernel compiled for `sizes`, or for any; from the cache or built now.
 
     Of processes that build at once, one compiles and the others wait for its library. Raises MojoBuildError
     with the compiler's own message, or after `timeout` seconds.
     """
-    defines = defines or {}
     toolchain = find_toolchain()
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MojoBuildError(f"no place for the compiled kernel: {error}; set MOE_CACHE to another folder") from error
-    path = folder / f"moe_kernel-{build_key(toolchain, defines)}.so"
+    path = folder / f"moe_kernel-{build_key(toolchain, sizes)}.so"
     started = time.monotonic()
     if not path.exists():
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                _compile(toolchain, defines, path, timeout)
+                _compile(toolchain, sizes, path, timeout)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Library(path, sha256, toolchain.version, time.monotonic() - started)
 
 
-def _compile(toolchain: Toolchain, defines: Mapping[str, str], path: Path, timeout: float) -> None:
+def _compile(toolchain: Toolchain, sizes: Sizes | None, path: Path, timeout: float) -> None:
     """Compile into a file beside `path` and move it there whole."""
     partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.so")
-    command = [str(toolchain.command), "build", *build_options(defines)]
+    command = [str(toolchain.command), "build", *build_options(sizes)]
     try:
         _run([*command, str(SOURCE / KERNEL), "-o", str(partial)], toolchain.environment, timeout)
         os.replace(partial, path)

@@ -9,14 +9,28 @@ from pathlib import Path
 # Name, number of arguments, whether it returns a number. Every argument is an address, a handle or a size.
 FUNCTIONS = (
     ("moe_vector_width", 0, True),
-    ("moe_prepare", 8, True),
+    ("moe_prepare", 9, True),
     ("moe_forward", 4, False),
     ("moe_threads", 1, True),
     ("moe_release", 1, False),
     ("moe_probe_prepare", 2, True),
     ("moe_probe_run", 3, True),
-    ("moe_probe_release", 1, False),
 )
+
+# The switches that a library holds every setting of, in the order of their bits in a form's number.
+FORM_SWITCHES = ("simd", "tile", "batch", "pool")
+
+
+def is_on(switch: str, value: str) -> bool:
+    """A switch's value; raises ValueError for anything but on and off."""
+    if value not in ("on", "off"):
+        raise ValueError(f"{switch} must be on or off, got {value!r}")
+    return value == "on"
+
+
+def form_number(**switches: str) -> int:
+    """The number by which the kernel knows a setting of FORM_SWITCHES."""
+    return sum(is_on(name, switches[name]) << bit for bit, name in enumerate(FORM_SWITCHES))
 
 
 @cache

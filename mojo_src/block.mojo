@@ -1,22 +1,35 @@
 """A block: the entries of one expert that share a pass over its weights, cut into tiles."""
 
-from tile import PANEL, TILE_ROWS, TILE_VECTORS, no_sums
-from vectors import Floats, Vector, W
+from plain import relu
+from tile import PANEL, STEPS, TILE_ROWS, TILE_VECTORS, no_sums
+from vectors import Floats, Vector
 
-comptime BLOCK_ROWS = 96
+comptime BLOCK_TILES = 16
+"""Most tiles of a block."""
+
+comptime BLOCK_ROWS = BLOCK_TILES * TILE_ROWS
 """Most entries that share one pass over an expert's weights: enough arithmetic a byte to hide memory."""
 
-comptime MOST_TILES = (BLOCK_ROWS + TILE_ROWS - 1) // TILE_ROWS
-"""Tiles of the largest block."""
+
+def tiles_of(rows: Int) -> Int:
+    """Says into how many tiles rows are cut.
+
+    Args:
+        rows: Number of entries.
+
+    Returns:
+        The number of tiles.
+    """
+    return (rows + TILE_ROWS - 1) // TILE_ROWS
 
 
-struct Tiles:
-    """A block's rows cut into tiles of almost equal height: none is left with a row or two."""
+struct Tiles(TrivialRegisterPassable):
+    """A block's rows cut into tiles: full ones, but for two that share what does not fill the last."""
 
     var count: Int
     """Number of tiles."""
-    var begin: Array[Int, MOST_TILES + 1]
-    """First row of each tile, and the end of the last."""
+    var _rows: Int
+    var _last: Int
 
     def __init__(out self, rows: Int):
         """Cuts.
@@ -24,17 +37,33 @@ struct Tiles:
         Args:
             rows: Rows of the block, at least 1 and at most BLOCK_ROWS.
         """
-        self.count = (rows + TILE_ROWS - 1) // TILE_ROWS
-        self.begin = Array[Int, MOST_TILES + 1](fill=0)
-        for t in range(self.count + 1):
-            self.begin[t] = rows * t // self.count
+        self.count = tiles_of(rows)
+        self._rows = rows
+        # A tile of one row or two waits for its weights: 7 rows are 4 and 3, not 6 and 1.
+        var full = max(self.count - 2, 0) * TILE_ROWS
+        self._last = full + (rows - full + 1) // 2
+
+    @always_inline
+    def begin(self, number: Int) -> Int:
+        """Says where a tile begins.
+
+        Args:
+            number: Of the tile; `count` gives the end of the last.
+
+        Returns:
+            Its first row.
+        """
+        if number == self.count:
+            return self._rows
+        return self._last if 0 < number == self.count - 1 else number * TILE_ROWS
 
 
 @always_inline
-def load_sums[rows: Int](source: Floats) -> Array[Vector, rows * TILE_VECTORS]:
+def load_sums[W: Int, rows: Int](source: Floats) -> Array[Vector[W], rows * TILE_VECTORS]:
     """Loads a tile's sums.
 
     Parameters:
+        W: Lanes of a vector.
         rows: Rows of the tile.
 
     Args:
@@ -43,17 +72,18 @@ def load_sums[rows: Int](source: Floats) -> Array[Vector, rows * TILE_VECTORS]:
     Returns:
         The sums.
     """
-    var sums = no_sums[rows * TILE_VECTORS]()
+    var sums = no_sums[W, rows * TILE_VECTORS]()
     comptime for i in range(rows * TILE_VECTORS):
         sums[i] = source.unsafe_load[width=W](i * W)
     return sums^
 
 
 @always_inline
-def store_sums[rows: Int](sums: Array[Vector, rows * TILE_VECTORS], target: Floats):
+def store_sums[W: Int, rows: Int](sums: Array[Vector[W], rows * TILE_VECTORS], target: Floats):
     """Stores a tile's sums, to be gone on with at the next part of the depth.
 
     Parameters:
+        W: Lanes of a vector.
         rows: Rows of the tile.
 
     Args:
@@ -65,19 +95,33 @@ def store_sums[rows: Int](sums: Array[Vector, rows * TILE_VECTORS], target: Floa
 
 
 @always_inline
-def store_hidden[rows: Int](sums: Array[Vector, rows * TILE_VECTORS], target: Floats):
+def store_hidden[
+    W: Int, rows: Int
+](sums: Array[Vector[W], rows * TILE_VECTORS], target: Floats, column: Int):
     """Stores relu of the first product, packed as the second product's tokens.
 
     Parameters:
+        W: Lanes of a vector.
         rows: Rows of the tile.
 
     Args:
         sums: (rows, TILE_VECTORS), each a vector.
-        target: (TILE_VECTORS, rows, W) of the tile's packed hidden activations.
+        target: The tile's packed hidden activations, (blocks, rows, STEPS).
+        column: The sums' first column.
     """
-    comptime for row in range(rows):
-        comptime for v in range(TILE_VECTORS):
-            var value = sums[row * TILE_VECTORS + v]
-            # Not max(value, 0), which is 0 for NaN.
-            var positive = value.lt(Vector(0)).select(Vector(0), value)
-            target.unsafe_store((v * rows + row) * W, positive)
+    # Where panels and blocks fill each other, no vector's block depends on the column: one division for all.
+    comptime ALIGNED = PANEL[W] % STEPS == 0 or STEPS % PANEL[W] == 0
+    var first = target.unsafe_offset(column // STEPS * (rows * STEPS))
+    var within = column % STEPS
+    comptime for v in range(TILE_VECTORS):
+        var block: Int
+        var step: Int
+        comptime if ALIGNED:
+            block = v * W // STEPS
+            step = within + v * W % STEPS
+        else:
+            block = (within + v * W) // STEPS
+            step = (within + v * W) % STEPS
+        var place = first.unsafe_offset(block * (rows * STEPS) + step)
+        comptime for row in range(rows):
+            place.unsafe_store(row * STEPS, relu(sums[row * TILE_VECTORS + v]))

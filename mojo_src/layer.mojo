@@ -1,188 +1,128 @@
-"""The layer: packed weights in prepare; route, sort, two products an expert and a weighted sum in forward.
+"""The layer: route, sort, two products an expert and a weighted sum, on any number of threads.
 
 Letters: T tokens, d model width, f hidden width, E experts, k experts a token. An *entry* is one of the T · k
 pairs of a token and a slot among its experts, numbered token · k + slot.
 """
 
-from block import BLOCK_ROWS, Tiles, load_sums, store_hidden, store_sums
-from packing import pack_columns, pack_token
+from block import BLOCK_ROWS, BLOCK_TILES, Tiles, load_sums, store_hidden, store_sums, tiles_of
+from form import Form, Sizes
+from gate import GATE_EXPERTS, GATE_TOKENS, gate_tile
+from packing import pack_token
+from plain import multiply_row, relu
 from pool import Pool, Words
 from routing import choose_experts, scratch_ints, sort_by_expert
-from tile import LINE_FLOATS, PANEL, TILE_ROWS, TILE_VECTORS, no_sums, tile
-from vectors import Floats, Ints, Vector, W, new_floats, new_ints, round_up, store_part
+from tile import LINE_FLOATS, PANEL, STEPS, TILE_ROWS, TILE_VECTORS, no_sums, tile
+from vectors import Floats, Vector, alone, share, store_part
+from weights import Weights
+from workspace import BLOCK_INTS, ROUTE_TOKENS, Workspace, most_chunk_tokens
 
-comptime DEPTH_BLOCKS = 512 // W
-"""Depth, in blocks of W, that a panel is taken through at a time. 512 steps of a panel and of a block's tokens are
+comptime DEPTH_BLOCKS = 512 // STEPS
+"""Depth, in blocks of STEPS, that a panel is taken through at a time. 512 steps of a panel and of a block's tokens are
 a third of a megabyte: they stay in a second-level cache, with the next panel on its way, while every tile uses them.
 """
-
-comptime OUTPUT_BYTES = 40 * 1024 * 1024
-"""Bound on the experts' outputs that wait for their weighted sum; more tokens go in chunks."""
-
-comptime ROUTE_TOKENS = W
-"""Tokens that a thread routes at a time: one for each lane."""
 
 comptime SUM_TOKENS = 64
 """Tokens whose outputs a thread sums at a time."""
 
-comptime HIDDEN = 0
-"""The first product of an expert: relu(tokens · w1)."""
+comptime SHARED_PRODUCTS = 256 * 1024
+"""Multiply-adds below which one thread does all: some 10 µs of reading weights, less than it takes to wake another."""
 
-comptime OUTPUT = 1
-"""The second: hidden · w2."""
+comptime PIECES_PER_THREAD = 4
+"""Into how many pieces for each thread the work is cut, at least."""
 
+comptime STREAM_ROWS = 4
+"""Reading an expert's weights costs about as much as multiplying this many rows with them."""
+
+# The steps of a forward, in their order.
 comptime ROUTE = 0
-"""Step 1 of a forward."""
-
+"""x · gate, and the experts and weights of each entry."""
 comptime EXPERTS = 1
-"""Step 3; sorting between them is the caller's alone."""
+"""Both products of each block; where blocks are too few for the threads, the next three steps instead."""
+comptime PACK = 2
+"""Each block's tokens, packed."""
+comptime HIDDEN = 3
+"""The first product, a part of a block's columns at a time: relu(tokens · w1)."""
+comptime OUTPUT = 4
+"""The second: hidden · w2, times the entry's weight."""
+comptime SUM = 5
+"""y[t], the sum of the token's k outputs."""
 
-comptime SUM = 2
-"""Step 4."""
+
+@fieldwise_init
+struct Block(TrivialRegisterPassable):
+    """Entries of one expert that share a pass over its weights."""
+
+    var expert: Int
+    """Number of the expert."""
+    var first: Int
+    """First of its entries among the sorted ones."""
+    var rows: Int
+    """How many."""
 
 
-struct Layer(Movable):
-    """A prepared layer with its packed weights, workspace and threads."""
+struct Layer[form: Form](Movable):
+    """A prepared layer.
 
-    var d: Int
-    """Width of a token."""
-    var experts: Int
-    """Number of experts."""
-    var k: Int
-    """Experts of a token."""
+    Parameters:
+        form: The switches that it is compiled with.
+    """
 
-    # Sizes as packed.
-    var d_blocks: Int
-    var f_padded: Int
-    var d_padded: Int
-    var experts_padded: Int
+    comptime W = Self.form.lanes()
+    """Lanes of a vector."""
 
-    # Packed weights.
-    var gate: Floats
-    var w1: Floats
-    var w2: Floats
-
-    # Workspace: a part for each thread, and what one chunk of tokens needs.
-    var packed_tokens: Floats
-    var hidden: Floats
-    var partial: Floats
-    var logits: Floats
-    var keys: Ints
-    var chunk_tokens: Int
-    var entry_expert: Ints
-    var entry_weight: Floats
-    var sorted: Ints
-    var starts: Ints
-    var blocks: Ints
-    var outputs: Floats
+    var given: Sizes[Self.form]
+    """The sizes; `sizes` gives them as constants where it can."""
+    var weights: Weights[Self.form]
+    """Packed."""
+    var workspace: Workspace[Self.form]
+    """What a forward needs beside."""
 
     # The forward under way.
     var x: Floats
+    """Input of the chunk (tokens, d)."""
     var y: Floats
+    """Its output (tokens, d)."""
     var tokens: Int
+    """Tokens of the chunk."""
     var block_count: Int
+    """Blocks of the chunk."""
+    var column_parts: Int
+    """Parts into which a block's columns are cut, so that threads share it; 1: they take whole blocks."""
     var step: Int
+    """What `work` does."""
 
-    def __init__(out self, gate: Floats, w1: Floats, w2: Floats, d: Int, f: Int, experts: Int, k: Int, threads: Int):
+    def __init__(out self, sizes: Sizes[Self.form], gate: Floats, w1: Floats, w2: Floats, threads: Int):
         """Packs the weights; the originals are not needed after.
 
         Args:
+            sizes: Of the layer.
             gate: (d, E).
             w1: (E, d, f).
             w2: (E, f, d).
-            d: Width of a token.
-            f: Hidden width of an expert.
-            experts: Number of experts.
-            k: Experts of a token.
             threads: Threads that will call `work`.
         """
-        self.d = d
-        self.experts = experts
-        self.k = k
-        self.d_blocks = round_up(d, W) // W
-        self.f_padded = round_up(f, PANEL)
-        self.d_padded = round_up(d, PANEL)
-        self.experts_padded = round_up(experts, W)
-
-        var depth = self.d_blocks * W
-        self.gate = new_floats(depth * self.experts_padded)
-        self.w1 = new_floats(experts * depth * self.f_padded)
-        self.w2 = new_floats(experts * self.f_padded * self.d_padded)
-        pack_columns[W](gate, d, experts, depth, self.gate)
-        for e in range(experts):
-            pack_columns[PANEL](
-                w1.unsafe_offset(e * d * f), d, f, depth, self.w1.unsafe_offset(e * depth * self.f_padded)
-            )
-            pack_columns[PANEL](
-                w2.unsafe_offset(e * f * d),
-                f,
-                d,
-                self.f_padded,
-                self.w2.unsafe_offset(e * self.f_padded * self.d_padded),
-            )
-
-        self.packed_tokens = new_floats(threads * BLOCK_ROWS * depth)
-        self.hidden = new_floats(threads * BLOCK_ROWS * self.f_padded)
-        self.partial = new_floats(threads * BLOCK_ROWS * PANEL)
-        self.logits = new_floats(threads * ROUTE_TOKENS * self.experts_padded)
-        self.keys = new_ints(threads * scratch_ints(k))
-        self.starts = new_ints(experts + 1)
-        self.chunk_tokens = 0
-        self.entry_expert = new_ints(0)
-        self.entry_weight = new_floats(0)
-        self.sorted = new_ints(0)
-        self.blocks = new_ints(0)
-        self.outputs = new_floats(0)
-        self.x = self.gate
-        self.y = self.gate
+        self.weights = Weights[Self.form](sizes, gate, w1, w2)
+        self.workspace = Workspace[Self.form](threads)
+        self.given = sizes
+        self.x = gate
+        self.y = gate
         self.tokens = 0
         self.block_count = 0
+        self.column_parts = 1
         self.step = ROUTE
+
+    @always_inline
+    def sizes(self) -> Sizes[Self.form]:
+        """Returns the sizes, as constants where the library is compiled for them."""
+        return self.given.known()
 
     def free(mut self):
         """Frees the weights and the workspace; the layer can't be used after."""
-        self.gate.unsafe_free()
-        self.w1.unsafe_free()
-        self.w2.unsafe_free()
-        self.packed_tokens.unsafe_free()
-        self.hidden.unsafe_free()
-        self.partial.unsafe_free()
-        self.logits.unsafe_free()
-        self.keys.unsafe_free()
-        self.starts.unsafe_free()
-        self._free_chunk()
-
-    def _free_chunk(mut self):
-        self.entry_expert.unsafe_free()
-        self.entry_weight.unsafe_free()
-        self.sorted.unsafe_free()
-        self.blocks.unsafe_free()
-        self.outputs.unsafe_free()
-
-    def most_chunk_tokens(self) -> Int:
-        """Returns how many tokens a chunk may have at most."""
-        return max(1, OUTPUT_BYTES // (4 * self.k * self.d_padded))
-
-    def reserve(mut self, tokens: Int):
-        """Makes room for a chunk, keeping what there is when that is enough.
-
-        Args:
-            tokens: Tokens of the chunk.
-        """
-        if tokens <= self.chunk_tokens:
-            return
-        self._free_chunk()
-        self.chunk_tokens = tokens
-        var entries = tokens * self.k
-        self.entry_expert = new_ints(entries)
-        self.entry_weight = new_floats(entries)
-        self.sorted = new_ints(entries)
-        # Every expert has at most one block more than its entries fill.
-        self.blocks = new_ints(3 * (entries // BLOCK_ROWS + self.experts))
-        self.outputs = new_floats(entries * self.d_padded)
+        self.weights.free()
+        self.workspace.free()
 
     def take(mut self, x: Floats, y: Floats, first: Int, tokens: Int):
-        """Sets the chunk of tokens that the steps work on.
+        """Sets the chunk of tokens that the steps work on, and makes room for it.
 
         Args:
             x: Input of the whole forward.
@@ -190,15 +130,20 @@ struct Layer(Movable):
             first: The chunk's first token.
             tokens: Its number of tokens.
         """
+        self.workspace.reserve(self.given, tokens)
         self.tokens = tokens
-        self.x = x.unsafe_offset(first * self.d)
-        self.y = y.unsafe_offset(first * self.d)
+        self.x = x.unsafe_offset(first * self.given.d)
+        self.y = y.unsafe_offset(first * self.given.d)
+
+    def is_small(self) -> Bool:
+        """Says whether the chunk is too little work for more than one thread."""
+        return self.tokens * self.given.k * 2 * self.given.d * self.given.f < SHARED_PRODUCTS
 
     def start(mut self, step: Int) -> Int:
         """Sets the step that `work` does next.
 
         Args:
-            step: ROUTE, EXPERTS or SUM.
+            step: ROUTE, EXPERTS, PACK, HIDDEN, OUTPUT or SUM.
 
         Returns:
             Into how many pieces it is cut.
@@ -206,9 +151,11 @@ struct Layer(Movable):
         self.step = step
         if step == ROUTE:
             return (self.tokens + ROUTE_TOKENS - 1) // ROUTE_TOKENS
-        if step == EXPERTS:
-            return self.block_count
-        return (self.tokens + SUM_TOKENS - 1) // SUM_TOKENS
+        if step == SUM:
+            return (self.tokens + SUM_TOKENS - 1) // SUM_TOKENS
+        if step == HIDDEN or step == OUTPUT:
+            return self.block_count * self.column_parts
+        return self.block_count
 
     def work(self, thread: Int, piece: Int):
         """Does one piece of the current step.
@@ -219,169 +166,284 @@ struct Layer(Movable):
         """
         if self.step == ROUTE:
             self._route(piece * ROUTE_TOKENS, min(self.tokens, (piece + 1) * ROUTE_TOKENS), thread)
-        elif self.step == EXPERTS:
-            self._expert_block(piece, thread)
-        else:
+        elif self.step == SUM:
             self._sum(piece * SUM_TOKENS, min(self.tokens, (piece + 1) * SUM_TOKENS))
+        else:
+            comptime if Self.form.tile:
+                self._tiles(thread, piece)
+            else:
+                self._plain(self._block(piece), thread)
 
     # Step 1: x (T, d) · gate (d, E) → experts and weights of each entry.
 
     def _route(self, first: Int, end: Int, thread: Int):
-        var packed = self.packed_tokens.unsafe_offset(thread * BLOCK_ROWS * self.d_blocks * W)
-        var logits = self.logits.unsafe_offset(thread * ROUTE_TOKENS * self.experts_padded)
-        for token in range(first, end, TILE_ROWS):
-            var rows = min(TILE_ROWS, end - token)
-            for row in range(rows):
-                var source = self.x.unsafe_offset((token + row) * self.d)
-                pack_token(source, self.d, rows, packed.unsafe_offset(row * W))
-            comptime for r in range(1, TILE_ROWS + 1):
-                if rows == r:
-                    self._logits_tile[r](packed, logits.unsafe_offset((token - first) * self.experts_padded))
-        choose_experts(
-            logits,
-            self.experts_padded,
-            self.experts,
-            self.k,
-            end - first,
-            self.keys.unsafe_offset(thread * scratch_ints(self.k)),
-            self.entry_expert.unsafe_offset(first * self.k),
-            self.entry_weight.unsafe_offset(first * self.k),
-        )
+        var sizes = self.sizes()
+        var d = sizes.d
+        var k = sizes.k
+        var stride = sizes.experts_padded
+        var logits = self.workspace.logits.unsafe_offset(thread * ROUTE_TOKENS * stride)
+        var x = self.x.unsafe_offset(first * d)
+        var gate = self.weights.gate
+        comptime if Self.form.tile:
+            var depth = sizes.gate_depth
+            for token in range(0, end - first, GATE_TOKENS):
+                for expert in range(0, stride, GATE_EXPERTS):
+                    gate_tile[Self.W](
+                        x.unsafe_offset(token * d),
+                        d,
+                        end - first - token - 1,
+                        gate.unsafe_offset(expert * depth),
+                        depth,
+                        logits.unsafe_offset(token * stride + expert),
+                        stride,
+                    )
+        else:
+            for token in range(end - first):
+                multiply_row[Self.W](
+                    x.unsafe_offset(token * d), gate, d, stride, logits.unsafe_offset(token * stride)
+                )
+        var keys = self.workspace.keys.unsafe_offset(thread * scratch_ints[Self.W](k))
+        for token in range(first, end, Self.W):
+            choose_experts[Self.W](
+                logits.unsafe_offset((token - first) * stride),
+                stride,
+                sizes.experts,
+                k,
+                min(Self.W, end - token),
+                keys,
+                self.workspace.experts.unsafe_offset(token * k),
+                self.workspace.factors.unsafe_offset(token * k),
+            )
 
-    @always_inline
-    def _logits_tile[rows: Int](self, packed: Floats, logits: Floats):
-        for first in range(0, self.experts_padded, W):
-            var panel = self.gate.unsafe_offset(first * self.d_blocks * W)
-            var sums = tile[rows, 1](packed, panel, self.d_blocks, no_sums[rows](), panel, 0)
-            comptime for row in range(rows):
-                logits.unsafe_store(row * self.experts_padded + first, sums[row])
-
-    # Step 2: entries in the order of experts, cut into blocks (expert, first, rows).
+    # Step 2: entries in the order of experts, cut into blocks.
 
     def sort(mut self):
-        """Sorts the entries by expert and cuts each expert's list into blocks of about equal size."""
-        sort_by_expert(self.entry_expert, self.tokens * self.k, self.experts, self.starts, self.sorted)
-        var count = 0
-        for expert in range(self.experts):
-            var first = Int(self.starts[unsafe_offset=expert])
-            var rows = Int(self.starts[unsafe_offset=expert + 1]) - first
-            var blocks = (rows + BLOCK_ROWS - 1) // BLOCK_ROWS
-            for block in range(blocks):
-                var begin = rows * block // blocks
-                self.blocks[unsafe_offset=3 * count] = Int32(expert)
-                self.blocks[unsafe_offset=3 * count + 1] = Int32(first + begin)
-                self.blocks[unsafe_offset=3 * count + 2] = Int32(rows * (block + 1) // blocks - begin)
-                count += 1
-        self.block_count = count
+        """Sorts the entries by expert and cuts each expert's list into blocks; token by token, each entry is one."""
+        self.block_count = 0
+        self.column_parts = 1
+        var sizes = self.sizes()
+        var entries = self.tokens * sizes.k
+        comptime if Self.form.batch:
+            var starts = self.workspace.starts
+            sort_by_expert(self.workspace.experts, entries, sizes.experts, starts, self.workspace.sorted)
+            for expert in range(sizes.experts):
+                var first = Int(starts[unsafe_offset=expert])
+                self._cut(expert, first, Int(starts[unsafe_offset=expert + 1]) - first)
+        else:
+            for entry in range(entries):
+                self.workspace.sorted[unsafe_offset=entry] = Int32(entry)
+                self._append(Block(Int(self.workspace.experts[unsafe_offset=entry]), entry, 1))
+        comptime if Self.form.tile:
+            if not self._is_balanced(entries):
+                var threads = self.workspace.threads
+                self.column_parts = (PIECES_PER_THREAD * threads + self.block_count - 1) // self.block_count
 
-    # Step 3: for each block, relu(tokens · w1[e]) · w2[e], times the entry's weight.
+    def _cut(mut self, expert: Int, first: Int, rows: Int):
+        """Cuts an expert's list into blocks of about equal size; all tiles but the list's last two are full."""
+        var tiles = tiles_of(rows)
+        var blocks = (tiles + BLOCK_TILES - 1) // BLOCK_TILES
+        for block in range(blocks):
+            var begin = share(tiles, block, blocks) * TILE_ROWS
+            var end = min(rows, share(tiles, block + 1, blocks) * TILE_ROWS)
+            self._append(Block(expert, first + begin, end - begin))
 
-    def _expert_block(self, block: Int, thread: Int):
-        var expert = Int(self.blocks[unsafe_offset=3 * block])
-        var entries = self.sorted.unsafe_offset(Int(self.blocks[unsafe_offset=3 * block + 1]))
-        var rows = Int(self.blocks[unsafe_offset=3 * block + 2])
-        var depth = self.d_blocks * W
-        var packed = self.packed_tokens.unsafe_offset(thread * BLOCK_ROWS * depth)
-        var hidden = self.hidden.unsafe_offset(thread * BLOCK_ROWS * self.f_padded)
-        var partial = self.partial.unsafe_offset(thread * BLOCK_ROWS * PANEL)
-        var tiles = Tiles(rows)
+    def _append(mut self, block: Block):
+        var target = self.workspace.blocks.unsafe_offset(BLOCK_INTS * self.block_count)
+        target[unsafe_offset=0] = Int32(block.expert)
+        target[unsafe_offset=1] = Int32(block.first)
+        target[unsafe_offset=2] = Int32(block.rows)
+        self.block_count += 1
 
+    def _block(self, number: Int) -> Block:
+        var source = self.workspace.blocks.unsafe_offset(BLOCK_INTS * number)
+        return Block(Int(source[unsafe_offset=0]), Int(source[unsafe_offset=1]), Int(source[unsafe_offset=2]))
+
+    def _is_balanced(self, entries: Int) -> Bool:
+        """Says whether threads that take whole blocks end within a twentieth of each other, or must take them so."""
+        var threads = self.workspace.threads
+        if self.block_count >= PIECES_PER_THREAD * threads or entries > threads * BLOCK_ROWS or self.block_count == 0:
+            return True
+        var loads = self.workspace.loads
+        for thread in range(threads):
+            loads[unsafe_offset=thread] = 0
+        var total = 0
+        for number in range(self.block_count):
+            var least = 0
+            for thread in range(1, threads):
+                if loads[unsafe_offset=thread] < loads[unsafe_offset=least]:
+                    least = thread
+            var cost = self._block(number).rows + STREAM_ROWS
+            loads[unsafe_offset=least] += Int32(cost)
+            total += cost
+        var most = 0
+        for thread in range(threads):
+            most = max(most, Int(loads[unsafe_offset=thread]))
+        return 20 * most * threads <= 21 * total
+
+    # Step 3 in the plain way: one entry after the other.
+
+    def _plain(self, block: Block, thread: Int):
+        var sizes = self.sizes()
+        var d = sizes.d
+        var f_padded = sizes.f_padded
+        var d_padded = sizes.d_padded
+        var hidden = self.workspace.hidden.unsafe_offset(thread * BLOCK_ROWS * f_padded)
+        for row in range(block.first, block.first + block.rows):
+            var entry = Int(self.workspace.sorted[unsafe_offset=row])
+            var x = self.x.unsafe_offset(entry // sizes.k * d)
+            var output = self.workspace.outputs.unsafe_offset(entry * d_padded)
+            multiply_row[Self.W](
+                x, self.weights.w1.unsafe_offset(block.expert * d * f_padded), d, f_padded, hidden
+            )
+            for column in range(0, f_padded, Self.W):
+                hidden.unsafe_store(column, relu(hidden.unsafe_load[width=Self.W](column)))
+            multiply_row[Self.W](
+                hidden, self.weights.w2.unsafe_offset(block.expert * sizes.f * d_padded), sizes.f, d_padded, output
+            )
+            var factor = Vector[Self.W](self.workspace.factors[unsafe_offset=entry])
+            for column in range(0, d_padded, Self.W):
+                output.unsafe_store(column, output.unsafe_load[width=Self.W](column) * factor)
+
+    # Step 3 in tiles: for each block, relu(tokens · w1[e]) · w2[e], times the entry's weight.
+
+    def _tiles(self, thread: Int, piece: Int):
+        var part = piece % self.column_parts if self.step != PACK else 0
+        var block = self._block(piece // self.column_parts if self.step != PACK else piece)
+        # A thread's own place for the whole block, or one that the threads share.
+        var place = thread * BLOCK_ROWS if self.step == EXPERTS else block.first
+        var tokens = self.workspace.tokens.unsafe_offset(place * self.given.depth)
+        var hidden = self.workspace.hidden.unsafe_offset(place * self.given.f_padded)
+        var tiles = Tiles(block.rows)
+        if self.step == EXPERTS or self.step == PACK:
+            self._pack(block, tiles, tokens)
+        if self.step == EXPERTS or self.step == HIDDEN:
+            self._product[HIDDEN](block, tiles, tokens, hidden, thread, part)
+        if self.step == EXPERTS or self.step == OUTPUT:
+            self._product[OUTPUT](block, tiles, hidden, hidden, thread, part)
+
+    def _pack(self, block: Block, tiles: Tiles, target: Floats):
+        """Gathers the block's tokens into tiles."""
+        var sizes = self.sizes()
         for t in range(tiles.count):
-            var begin = tiles.begin[t]
-            var height = tiles.begin[t + 1] - begin
+            var begin = tiles.begin(t)
+            var height = tiles.begin(t + 1) - begin
             for row in range(height):
-                var token = Int(entries[unsafe_offset=begin + row]) // self.k
-                var place = packed.unsafe_offset(begin * depth + row * W)
-                pack_token(self.x.unsafe_offset(token * self.d), self.d, height, place)
+                var token = Int(self.workspace.sorted[unsafe_offset=block.first + begin + row]) // sizes.k
+                var place = target.unsafe_offset(begin * sizes.depth + row * STEPS)
+                pack_token[Self.W](self.x.unsafe_offset(token * sizes.d), sizes.d, height, place)
 
-        var w1 = self.w1.unsafe_offset(expert * depth * self.f_padded)
-        for column in range(0, self.f_padded, PANEL):
-            self._panel[HIDDEN](tiles, packed, w1.unsafe_offset(column * depth), partial, hidden, entries, column)
-        var w2 = self.w2.unsafe_offset(expert * self.f_padded * self.d_padded)
-        for column in range(0, self.d_padded, PANEL):
-            var panel = w2.unsafe_offset(column * self.f_padded)
-            self._panel[OUTPUT](tiles, hidden, panel, partial, hidden, entries, column)
+    @always_inline
+    def _product[
+        product: Int
+    ](self, block: Block, tiles: Tiles, rows: Floats, hidden: Floats, thread: Int, part: Int):
+        """Multiplies a block's packed rows with one part of the columns of its expert's w1 or w2."""
+        var sizes = self.sizes()
+        var depth = sizes.depth if product == HIDDEN else sizes.hidden_depth
+        var width = sizes.f_padded if product == HIDDEN else sizes.d_padded
+        var weights = self.weights.w1 if product == HIDDEN else self.weights.w2
+        var panels = width // PANEL[Self.W]
+        for panel in range(share(panels, part, self.column_parts), share(panels, part + 1, self.column_parts)):
+            var first = panel * PANEL[Self.W]
+            var source = weights.unsafe_offset((block.expert * width + first) * depth)
+            self._panel[product](block, tiles, rows, depth, source, hidden, thread, first)
 
     @always_inline
     def _panel[
         product: Int
     ](
         self,
+        block: Block,
         tiles: Tiles,
-        tokens: Floats,
+        rows: Floats,
+        depth: Int,
         panel: Floats,
-        partial: Floats,
         hidden: Floats,
-        entries: Ints,
+        thread: Int,
         column: Int,
     ):
         """Takes every tile of a block through one panel, a part of the depth at a time."""
-        var blocks = self.d_blocks if product == HIDDEN else self.f_padded // W
+        comptime BLOCK_LINES = STEPS * PANEL[Self.W] // LINE_FLOATS
+        var blocks = depth // STEPS
+        var partial = self.workspace.partial.unsafe_offset(thread * BLOCK_ROWS * PANEL[Self.W])
         # Each tile brings its share of what follows the part that all of them are using.
         # One or two alone have little arithmetic to hide it behind, and stream faster without.
-        var lines = (W * PANEL // LINE_FLOATS + tiles.count - 1) // tiles.count if tiles.count > 2 else 0
+        var lines = (BLOCK_LINES + tiles.count - 1) // tiles.count if tiles.count > 2 else 0
         for first in range(0, blocks, DEPTH_BLOCKS):
             var part = min(DEPTH_BLOCKS, blocks - first)
-            var weights = panel.unsafe_offset(first * W * PANEL)
-            var ahead = weights.unsafe_offset(part * W * PANEL)
+            var weights = panel.unsafe_offset(first * STEPS * PANEL[Self.W])
+            var ahead = weights.unsafe_offset(part * STEPS * PANEL[Self.W])
             for t in range(tiles.count):
-                var begin = tiles.begin[t]
-                var height = tiles.begin[t + 1] - begin
-                var source = tokens.unsafe_offset((begin * blocks + first * height) * W)
-                var kept = partial.unsafe_offset(begin * PANEL)
-                comptime for rows in range(1, TILE_ROWS + 1):
-                    if height == rows:
-                        var sums = load_sums[rows](kept) if first > 0 else no_sums[rows * TILE_VECTORS]()
-                        sums = tile[rows, TILE_VECTORS](source, weights, part, sums^, ahead, lines)
+                var begin = tiles.begin(t)
+                var height = tiles.begin(t + 1) - begin
+                var source = rows.unsafe_offset((begin * blocks + first * height) * STEPS)
+                var kept = partial.unsafe_offset(begin * PANEL[Self.W])
+                comptime for r in range(1, TILE_ROWS + 1):
+                    if height == r:
+                        var sums = load_sums[Self.W, r](kept) if first > 0 else no_sums[Self.W, r * TILE_VECTORS]()
+                        sums = tile[Self.W, r](source, weights, part, sums^, ahead, lines)
                         if first + part < blocks:
-                            store_sums[rows](sums, kept)
+                            store_sums[Self.W, r](sums, kept)
                         elif product == HIDDEN:
-                            store_hidden[rows](sums, hidden.unsafe_offset(begin * self.f_padded + column * height))
+                            store_hidden[Self.W, r](
+                                sums, hidden.unsafe_offset(begin * self.sizes().f_padded), column
+                            )
                         else:
-                            self._store_output[rows](sums, entries.unsafe_offset(begin), column)
+                            self._store_output[r](sums, block.first + begin, column)
                 ahead = ahead.unsafe_offset(part * lines * LINE_FLOATS)
 
     @always_inline
-    def _store_output[rows: Int](self, sums: Array[Vector, rows * TILE_VECTORS], entries: Ints, column: Int):
+    def _store_output[
+        rows: Int
+    ](self, sums: Array[Vector[Self.W], rows * TILE_VECTORS], first: Int, column: Int):
         """Stores the second product, times each entry's weight, in the entry's own output row."""
         comptime for row in range(rows):
-            var entry = Int(entries[unsafe_offset=row])
-            var weight = Vector(self.entry_weight[unsafe_offset=entry])
-            var target = self.outputs.unsafe_offset(entry * self.d_padded + column)
+            var entry = Int(self.workspace.sorted[unsafe_offset=first + row])
+            var factor = Vector[Self.W](self.workspace.factors[unsafe_offset=entry])
+            var target = self.workspace.outputs.unsafe_offset(entry * self.sizes().d_padded + column)
             comptime for v in range(TILE_VECTORS):
-                target.unsafe_store(v * W, sums[row * TILE_VECTORS + v] * weight)
+                target.unsafe_store(v * Self.W, alone(sums[row * TILE_VECTORS + v] * factor))
 
     # Step 4: y[t] = the sum of the token's k outputs, in the order of its slots on any number of threads.
 
     def _sum(self, first: Int, end: Int):
+        var sizes = self.sizes()
+        var d = sizes.d
+        var d_padded = sizes.d_padded
+        var k = sizes.k
         for token in range(first, end):
-            var outputs = self.outputs.unsafe_offset(token * self.k * self.d_padded)
-            var target = self.y.unsafe_offset(token * self.d)
-            for column in range(0, self.d, W):
-                var total = outputs.unsafe_load[width=W](column)
-                for slot in range(1, self.k):
-                    total += outputs.unsafe_load[width=W](slot * self.d_padded + column)
-                store_part(target.unsafe_offset(column), total, self.d - column)
+            var outputs = self.workspace.outputs.unsafe_offset(token * k * d_padded)
+            var target = self.y.unsafe_offset(token * d)
+            for column in range(0, d, Self.W):
+                var total = outputs.unsafe_load[width=Self.W](column)
+                for slot in range(1, k):
+                    total += outputs.unsafe_load[width=Self.W](slot * d_padded + column)
+                store_part[Self.W](target.unsafe_offset(column), total, d - column)
 
 
-comptime Model = Pointer[Layer, MutUntrackedOrigin]
+comptime Model[form: Form] = Pointer[Layer[form], MutUntrackedOrigin]
 """A layer by its address. Threads share it behind the compiler's back, so no function that runs the pool may hold
 it as a `mut` argument: the compiler would then take it for its own and keep its fields in registers."""
 
 
-def work_on_layer(state: Words, thread: Int, piece: Int):
+def work_on_layer[form: Form](state: Words, thread: Int, piece: Int):
     """What the pool's threads do with a piece.
+
+    Parameters:
+        form: The switches.
 
     Args:
         state: Address of a Layer.
         thread: Number of the calling thread.
         piece: Number of the piece.
     """
-    Model(unsafe_from_address=Int(state))[].work(thread, piece)
+    Model[form](unsafe_from_address=Int(state))[].work(thread, piece)
 
 
-def forward(model: Model, pool: Pool[work_on_layer], x: Floats, y: Floats, tokens: Int):
+def forward[form: Form](model: Model[form], pool: Pool[work_on_layer[form]], x: Floats, y: Floats, tokens: Int):
     """Computes the layer.
+
+    Parameters:
+        form: The switches.
 
     Args:
         model: Prepared for as many threads as the pool has.
@@ -390,13 +452,20 @@ def forward(model: Model, pool: Pool[work_on_layer], x: Floats, y: Floats, token
         y: Output (T, d), written.
         tokens: T, which may be 0.
     """
-    var most = model[].most_chunk_tokens()
-    model[].reserve(min(tokens, most))
+    var most = most_chunk_tokens(model[].given)
     pool.hold()
     for first in range(0, tokens, most):
         model[].take(x, y, first, min(most, tokens - first))
-        pool.run(model[].start(ROUTE))
+        var small = model[].is_small()
+        pool.run(model[].start(ROUTE), small)
         model[].sort()
-        pool.run(model[].start(EXPERTS))
-        pool.run(model[].start(SUM))
+        if model[].column_parts == 1:
+            pool.run(model[].start(EXPERTS), small)
+        else:
+            pool.run(model[].start(PACK), small)
+            pool.run(model[].start(HIDDEN), small)
+            pool.run(model[].start(OUTPUT), small)
+        pool.run(model[].start(SUM), small)
+    comptime if not form.pool:
+        model[].workspace.free()
     pool.release()

@@ -1,44 +1,71 @@
-"""Rearranging memory into the order in which the tile reads it."""
+"""Rearranging memory into the order in which the products read it."""
 
-from vectors import Floats, Vector, W, load_part
+from tile import STEPS
+from vectors import Floats, Vector, load_part
 
 
-def pack_columns[columns: Int](source: Floats, rows: Int, width: Int, depth: Int, target: Floats):
-    """Packs a matrix into panels of `columns` columns, once, in prepare.
+def pack_columns[
+    W: Int
+](source: Floats, rows: Int, width: Int, depth: Int, columns: Int, target: Floats):
+    """Packs a matrix into panels, once, in prepare. One panel of all columns is the matrix as it was.
 
     Parameters:
-        columns: Columns of a panel, a multiple of W.
+        W: Lanes of a vector.
 
     Args:
         source: (rows, width), row after row.
         rows: Rows of the matrix.
         width: Columns of the matrix.
         depth: Rows of a panel, at least `rows`.
+        columns: Columns of a panel, a multiple of W.
         target: (width / columns rounded up, depth, columns), filled with zeros where the matrix ends.
     """
     var out = target
     for first in range(0, width, columns):
         for row in range(depth):
-            comptime for v in range(columns // W):
-                var column = first + v * W
-                var value = Vector(0)
+            for column in range(first, first + columns, W):
+                var value = Vector[W](0)
                 if row < rows and column < width:
-                    value = load_part(source.unsafe_offset(row * width + column), width - column)
-                out.unsafe_store(v * W, value)
-            out = out.unsafe_offset(columns)
+                    value = load_part[W](source.unsafe_offset(row * width + column), width - column)
+                out.unsafe_store(value)
+                out = out.unsafe_offset(W)
+
+
+def transpose(source: Floats, rows: Int, width: Int, depth: Int, columns: Int, target: Floats):
+    """Turns a matrix around, once, in prepare.
+
+    Args:
+        source: (rows, width), row after row.
+        rows: Rows of the matrix.
+        width: Columns of the matrix.
+        depth: Floats of a row of the target, at least `rows`.
+        columns: Rows of the target, at least `width`.
+        target: (columns, depth), filled with zeros where the matrix ends.
+    """
+    for column in range(columns):
+        for row in range(depth):
+            var inside = row < rows and column < width
+            var value = source[unsafe_offset=row * width + column] if inside else 0
+            target[unsafe_offset=column * depth + row] = value
 
 
 @always_inline
-def pack_token(source: Floats, d_model: Int, rows: Int, target: Floats):
+def pack_token[W: Int](source: Floats, d: Int, rows: Int, target: Floats):
     """Copies one token into its place in a packed tile.
 
+    Parameters:
+        W: Lanes of a vector.
+
     Args:
-        source: The token, (d_model,).
-        d_model: Its width.
+        source: The token, (d,).
+        d: Its width.
         rows: Tokens in the tile.
-        target: The token's first block in (blocks, rows, W); the last block is filled with zeros.
+        target: The token's first block in (blocks, rows, STEPS); the last block is filled with zeros.
     """
     var out = target
-    for column in range(0, d_model, W):
-        out.unsafe_store(load_part(source.unsafe_offset(column), d_model - column))
-        out = out.unsafe_offset(rows * W)
+    for first in range(0, d, STEPS):
+        comptime for step in range(0, STEPS, W):
+            var left = d - first - step
+            var value = load_part[W](source.unsafe_offset(first + step), left) if left > 0 else Vector[W](0)
+            out.unsafe_store(step, value)
+        out = out.unsafe_offset(rows * STEPS)

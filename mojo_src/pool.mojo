@@ -204,13 +204,14 @@ struct Pool[work: Work](Movable):
         if self.threads > 1:
             Atomic.store(_word(self._shared, HELD), Int64(0))
 
-    def run(self, pieces: Int):
+    def run(self, pieces: Int, alone: Bool = False):
         """Does all pieces of a step and returns when they are done.
 
         Args:
             pieces: How many, fewer than 2³².
+            alone: Whether the calling thread does them all: they are too small to share.
         """
-        if self.threads == 1 or pieces < 2:
+        if self.threads == 1 or pieces < 2 or alone:
             for piece in range(pieces):
                 Self.work(self._state, 0, piece)
             return

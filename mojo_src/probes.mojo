@@ -5,7 +5,7 @@ Every share of a limit that a report shows is a share of what these reach in the
 
 from pool import Words
 from tile import WIDE_REGISTER_FILE
-from vectors import CACHE_LINE, Floats, Vector, W, new_floats
+from vectors import CACHE_LINE, LANES, Floats, Vector, new_floats
 
 comptime SUMS = 24 if WIDE_REGISTER_FILE else 12
 """Independent sums: as many as leave registers for the two factors, and more than a unit's latency hides."""
@@ -43,7 +43,7 @@ struct Probe(Movable):
             threads: Threads that will call `work`.
             bytes: Size of the buffer, rounded up to whole steps.
         """
-        var step = 3 * READ_SUMS * W * threads
+        var step = 3 * READ_SUMS * LANES * threads
         self.floats = (bytes // 4 + step - 1) // step * step
         self.repeats = 0
         self.kind = MULTIPLY_ADD
@@ -75,7 +75,7 @@ struct Probe(Movable):
             Floating-point operations, or bytes read and written.
         """
         if self.kind == MULTIPLY_ADD:
-            return 2 * W * SUMS * self.repeats * self._threads
+            return 2 * LANES * SUMS * self.repeats * self._threads
         return 4 * self.floats * self.repeats
 
     def work(self, piece: Int):
@@ -86,7 +86,7 @@ struct Probe(Movable):
         """
         var share = self.floats // self._threads
         var part = self._buffer.unsafe_offset(piece * share)
-        var result: Vector
+        var result: Vector[LANES]
         if self.kind == MULTIPLY_ADD:
             result = _multiply_add(part, self.repeats)
         elif self.kind == READ:
@@ -97,11 +97,11 @@ struct Probe(Movable):
         self._results.unsafe_store(piece * CACHE_LINE, result)
 
 
-def _multiply_add(factors: Floats, steps: Int) -> Vector:
+def _multiply_add(factors: Floats, steps: Int) -> Vector[LANES]:
     """Runs SUMS chains of `steps` multiply-adds."""
-    var a = factors.unsafe_load[width=W](0)
-    var b = factors.unsafe_load[width=W](W)
-    var sums = Array[Vector, SUMS](fill=a)
+    var a = factors.unsafe_load[width=LANES](0)
+    var b = factors.unsafe_load[width=LANES](LANES)
+    var sums = Array[Vector[LANES], SUMS](fill=a)
     for _ in range(steps):
         comptime for i in range(SUMS):
             sums[i] = a.fma(b, sums[i])
@@ -111,30 +111,30 @@ def _multiply_add(factors: Floats, steps: Int) -> Vector:
     return total
 
 
-def _read(source: Floats, count: Int, passes: Int) -> Vector:
+def _read(source: Floats, count: Int, passes: Int) -> Vector[LANES]:
     """Sums `count` floats `passes` times."""
-    var sums = Array[Vector, READ_SUMS](fill=Vector(0))
+    var sums = Array[Vector[LANES], READ_SUMS](fill=Vector[LANES](0))
     for _ in range(passes):
-        for first in range(0, count, READ_SUMS * W):
+        for first in range(0, count, READ_SUMS * LANES):
             comptime for i in range(READ_SUMS):
-                sums[i] += source.unsafe_load[width=W](first + i * W)
+                sums[i] += source.unsafe_load[width=LANES](first + i * LANES)
     var total = sums[0]
     comptime for i in range(1, READ_SUMS):
         total += sums[i]
     return total
 
 
-def _triad(target: Floats, count: Int, passes: Int) -> Vector:
+def _triad(target: Floats, count: Int, passes: Int) -> Vector[LANES]:
     """Writes a = b + c · s over three arrays of `count` floats that follow each other, `passes` times."""
     var b = target.unsafe_offset(count)
     var c = target.unsafe_offset(2 * count)
-    var factor = Vector(0.5)
+    var factor = Vector[LANES](0.5)
     for _ in range(passes):
-        for first in range(0, count, READ_SUMS * W):
+        for first in range(0, count, READ_SUMS * LANES):
             comptime for i in range(READ_SUMS):
-                var at = first + i * W
-                target.unsafe_store(at, c.unsafe_load[width=W](at).fma(factor, b.unsafe_load[width=W](at)))
-    return target.unsafe_load[width=W]()
+                var at = first + i * LANES
+                target.unsafe_store(at, c.unsafe_load[width=LANES](at).fma(factor, b.unsafe_load[width=LANES](at)))
+    return target.unsafe_load[width=LANES]()
 
 
 comptime ProbePointer = Pointer[Probe, MutUntrackedOrigin]

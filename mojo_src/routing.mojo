@@ -3,9 +3,9 @@
 from std.math import exp
 from std.memory import bitcast
 
-from vectors import Floats, Ints, Vector, W
+from vectors import Floats, Ints, Vector
 
-comptime Keys = SIMD[DType.int32, W]
+comptime Keys[W: Int] = SIMD[DType.int32, W]
 """Logits of W tokens as integers in the same order."""
 
 comptime NO_KEY = Int32.MIN
@@ -15,8 +15,11 @@ comptime SIGN_BIT = 31
 """The place of a float32's sign."""
 
 
-def scratch_ints(top_k: Int) -> Int:
+def scratch_ints[W: Int](top_k: Int) -> Int:
     """Says how much room `choose_experts` needs.
+
+    Parameters:
+        W: Lanes of a vector.
 
     Args:
         top_k: Experts of a token k.
@@ -28,19 +31,21 @@ def scratch_ints(top_k: Int) -> Int:
 
 
 @always_inline
-def _to_keys(logits: Vector) -> Keys:
+def _to_keys[W: Int](logits: Vector[W]) -> Keys[W]:
     """Maps floats to integers that compare as they do; NaN has a place in that order too."""
     # Adding 0 makes -0 into 0. A negative float's other bits grow as it falls: they are turned around.
-    var bits = bitcast[DType.int32, W](logits + Vector(0))
-    return max(bits ^ ((bits >> SIGN_BIT) & Int32.MAX), Keys(NO_KEY + 1))
+    var bits = bitcast[DType.int32, W](logits + Vector[W](0))
+    return max(bits ^ ((bits >> SIGN_BIT) & Int32.MAX), Keys[W](NO_KEY + 1))
 
 
 @always_inline
-def _to_logits(keys: Keys) -> Vector:
+def _to_logits[W: Int](keys: Keys[W]) -> Vector[W]:
     return bitcast[DType.float32, W](keys ^ ((keys >> SIGN_BIT) & Int32.MAX))
 
 
-def choose_experts(
+def choose_experts[
+    W: Int
+](
     logits: Floats,
     stride: Int,
     num_experts: Int,
@@ -56,28 +61,31 @@ def choose_experts(
     chosen alone. A token whose logits are NaN or whose largest is infinite gets NaN weights, and still k different
     experts. With 64 experts and k = 8 this takes 0.12 µs a token; looking for one token's largest k times took 1.3.
 
+    Parameters:
+        W: Lanes of a vector.
+
     Args:
         logits: (tokens, stride), of which the first num_experts columns count.
         stride: Floats from one token's logits to the next one's.
         num_experts: E.
         top_k: Experts of a token k, at most E.
         tokens: From 1 to W.
-        scratch: Room for `scratch_ints(top_k)`.
+        scratch: Room for `scratch_ints[W](top_k)`.
         experts: (tokens, top_k), written in order of falling logits.
         weights: (tokens, top_k), written.
     """
     var best = scratch  # (top_k, W) keys, falling
     var owner = scratch.unsafe_offset(top_k * W)  # (top_k, W) whose they are
     for slot in range(top_k):
-        best.unsafe_store(slot * W, Keys(NO_KEY))
-        owner.unsafe_store(slot * W, Keys(0))
-    var places = Keys()
+        best.unsafe_store(slot * W, Keys[W](NO_KEY))
+        owner.unsafe_store(slot * W, Keys[W](0))
+    var places = Keys[W]()
     comptime for lane in range(W):
         places[lane] = Int32(min(lane, tokens - 1) * stride)
     for expert in range(num_experts):
         # Insert the expert into the lists of all lanes at once: from its slot on, everything moves one down.
         var key = _to_keys(logits.unsafe_offset(expert).unsafe_gather[width=W](places))
-        var whose = Keys(Int32(expert))
+        var whose = Keys[W](Int32(expert))
         var moved = SIMD[DType.bool, W](fill=False)
         for slot in range(top_k):
             var old = best.unsafe_load[width=W](slot * W)
@@ -89,7 +97,7 @@ def choose_experts(
             key = min(key, old)
             whose = moved.select(old_owner, whose)
     var largest = _to_logits(best.unsafe_load[width=W]())
-    var total = Vector(0)
+    var total = Vector[W](0)
     for slot in range(top_k):
         var below = _to_logits(best.unsafe_load[width=W](slot * W)) - largest
         # Mojo's exp clamps its argument, and a NaN with it.

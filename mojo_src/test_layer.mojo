@@ -2,6 +2,7 @@
 
 from std.testing import TestSuite, assert_almost_equal, assert_equal
 
+from form import FORMS, Form, Sizes, form_of
 from layer import Layer, forward, work_on_layer
 from pool import Pool, Words
 from routing import choose_experts, scratch_ints
@@ -19,32 +20,32 @@ def noise(count: Int, seed: Int) -> Floats:
     return values
 
 
-def check_layer(tokens: Int, d: Int, f: Int, experts: Int, k: Int, threads: Int) raises:
+def check_layer[form: Form](tokens: Int, d: Int, f: Int, experts: Int, k: Int, threads: Int) raises:
     """Compares `forward` with one token at a time in float64."""
     var x = noise(tokens * d, 1)
     var gate = noise(d * experts, 2)
     var w1 = noise(experts * d * f, 3)
     var w2 = noise(experts * f * d, 4)
-    var model = unsafe_alloc[Layer](1)
-    model.unsafe_write(Layer(gate, w1, w2, d, f, experts, k, threads))
-    var pool = Pool[work_on_layer](threads, Words(unsafe_from_address=Int(model)))
+    var model = unsafe_alloc[Layer[form]](1)
+    model.unsafe_write(Layer[form](Sizes[form](d, f, experts, k), gate, w1, w2, threads))
+    var pool = Pool[work_on_layer[form]](threads, Words(unsafe_from_address=Int(model)))
     var y = new_floats(tokens * d + 1)
     y[unsafe_offset=tokens * d] = 1234.5
-    forward(model, pool, x, y, tokens)
+    forward[form](model, pool, x, y, tokens)
     pool.stop()
     assert_equal(y[unsafe_offset=tokens * d], 1234.5, "wrote past the output")
 
     var logits = new_floats(experts)
     var chosen = new_ints(k)
     var weights = new_floats(k)
-    var scratch = new_ints(scratch_ints(k))
+    var scratch = new_ints(scratch_ints[1](k))
     for t in range(tokens):
         for e in range(experts):
             var logit = Float64(0)
             for i in range(d):
                 logit += Float64(x[unsafe_offset=t * d + i]) * Float64(gate[unsafe_offset=i * experts + e])
             logits[unsafe_offset=e] = Float32(logit)
-        choose_experts(logits, experts, experts, k, 1, scratch, chosen, weights)
+        choose_experts[1](logits, experts, experts, k, 1, scratch, chosen, weights)
         for i in range(d):
             var expected = Float64(0)
             for slot in range(k):
@@ -61,18 +62,22 @@ def check_layer(tokens: Int, d: Int, f: Int, experts: Int, k: Int, threads: Int)
     model.unsafe_free()
 
 
-def test_sizes() raises:
-    """Sizes that fill vectors and sizes that do not, on one thread and several."""
+def check_form[form: Form]() raises:
+    """Checks sizes that fill vectors and sizes that do not, on one thread and several, and a forward twice."""
     for threads in range(1, 4):
-        check_layer(1, 1, 1, 1, 1, threads)
-        check_layer(7, 16, 32, 4, 2, threads)
-        check_layer(30, 19, 37, 5, 3, threads)
-        check_layer(3, 8, 8, 20, 20, threads)
+        check_layer[form](0, 8, 8, 2, 1, threads)
+        check_layer[form](1, 1, 1, 1, 1, threads)
+        check_layer[form](7, 16, 32, 4, 2, threads)
+        check_layer[form](30, 19, 37, 5, 3, threads)
+        check_layer[form](3, 8, 8, 20, 20, threads)
+    # Few uneven blocks of more work than one thread does alone: their columns are shared.
+    check_layer[form](13, 70, 150, 3, 1, 3)
 
 
-def test_no_tokens() raises:
-    """Nothing in, nothing out."""
-    check_layer(0, 8, 8, 2, 1, 2)
+def test_every_form() raises:
+    """Every setting of the switches computes the same layer."""
+    comptime for number in range(FORMS):
+        check_form[form_of(number)]()
 
 
 def main() raises:

@@ -3,7 +3,7 @@
 from std.testing import TestSuite, assert_almost_equal, assert_equal, assert_true
 
 from routing import choose_experts, scratch_ints, sort_by_expert
-from vectors import Floats, W, new_floats, new_ints
+from vectors import LANES, Floats, new_floats, new_ints
 
 
 def floats(values: List[Float32]) -> Floats:
@@ -17,8 +17,8 @@ def floats(values: List[Float32]) -> Floats:
 def chosen(logits: List[Float32], top_k: Int, weights: Floats) -> List[Int]:
     """Routes one token and returns its experts."""
     var experts = new_ints(top_k)
-    var scratch = new_ints(scratch_ints(top_k))
-    choose_experts(floats(logits), len(logits), len(logits), top_k, 1, scratch, experts, weights)
+    var scratch = new_ints(scratch_ints[LANES](top_k))
+    choose_experts[LANES](floats(logits), len(logits), len(logits), top_k, 1, scratch, experts, weights)
     var found = List[Int]()
     for slot in range(top_k):
         found.append(Int(experts[unsafe_offset=slot]))
@@ -63,8 +63,8 @@ def test_signed_zeros_are_equal() raises:
     assert_equal(weights[unsafe_offset=0], 0.5)
 
 
-def test_tokens_in_lanes_do_not_mix() raises:
-    """Every number of tokens, each with other logits, over rows with padding that must not be chosen."""
+def check_lanes[W: Int]() raises:
+    """Routes every number of tokens, each with other logits, over rows with padding that must not be chosen."""
     comptime EXPERTS = 5
     comptime STRIDE = 7
     for tokens in range(1, W + 1):
@@ -76,12 +76,18 @@ def test_tokens_in_lanes_do_not_mix() raises:
         var experts = new_ints(3 * tokens + 1)
         experts[unsafe_offset=3 * tokens] = -7
         var weights = new_floats(3 * tokens)
-        choose_experts(logits, STRIDE, EXPERTS, 3, tokens, new_ints(scratch_ints(3)), experts, weights)
+        choose_experts[W](logits, STRIDE, EXPERTS, 3, tokens, new_ints(scratch_ints[W](3)), experts, weights)
         for token in range(tokens):
             for slot in range(3):
                 var expected = (2 * EXPERTS - 1 - slot - token % EXPERTS) % EXPERTS
                 assert_equal(Int(experts[unsafe_offset=3 * token + slot]), expected)
         assert_equal(Int(experts[unsafe_offset=3 * tokens]), -7, "wrote past the last token")
+
+
+def test_tokens_in_lanes_do_not_mix() raises:
+    """Full vectors and a single lane."""
+    check_lanes[LANES]()
+    check_lanes[1]()
 
 
 def test_bad_logits_give_nan_and_different_experts() raises:

@@ -1,10 +1,13 @@
-"""Tests of packing and of the register tile against a plain triple loop."""
+"""Tests of packing, of the register tile and of the gate's tile against a plain triple loop."""
 
 from std.testing import TestSuite, assert_almost_equal, assert_equal
 
-from packing import pack_columns, pack_token
-from tile import PANEL, TILE_ROWS, TILE_VECTORS, no_sums, tile
-from vectors import Floats, Vector, W, load_part, new_floats, round_up, store_part
+from block import BLOCK_ROWS, Tiles
+from gate import GATE_EXPERTS, GATE_TOKENS, gate_tile
+from packing import pack_columns, pack_token, transpose
+from plain import multiply_row
+from tile import PANEL, STEPS, TILE_ROWS, TILE_VECTORS, no_sums, tile
+from vectors import LANES, Floats, Vector, load_part, new_floats, round_up, store_part
 
 
 def ramp(count: Int, step: Float32) -> Floats:
@@ -15,47 +18,116 @@ def ramp(count: Int, step: Float32) -> Floats:
     return values
 
 
-def check_tile[rows: Int](depth: Int, width: Int) raises:
-    """Compares the tile of `rows` tokens with a triple loop over (rows, depth) · (depth, width)."""
+def product(a: Floats, b: Floats, depth: Int, width: Int, row: Int, column: Int) -> Float32:
+    """Computes one element of (rows, depth) · (depth, width)."""
+    var sum = Float32(0)
+    for k in range(depth):
+        sum += a[unsafe_offset=row * depth + k] * b[unsafe_offset=k * width + column]
+    return sum
+
+
+def check_tile[W: Int, rows: Int](depth: Int, width: Int) raises:
+    """Compares the tile of `rows` tokens with a triple loop."""
     var a = ramp(rows * depth, 0.25)
     var b = ramp(depth * width, 0.125)
-    var blocks = round_up(depth, W) // W
-    var packed_a = new_floats(rows * blocks * W)
+    var blocks = round_up(depth, STEPS) // STEPS
+    var packed_a = new_floats(rows * blocks * STEPS)
     for row in range(rows):
-        pack_token(a.unsafe_offset(row * depth), depth, rows, packed_a.unsafe_offset(row * W))
-    var packed_b = new_floats(blocks * W * round_up(width, PANEL))
-    pack_columns[PANEL](b, depth, width, blocks * W, packed_b)
-    for first in range(0, width, PANEL):
-        var panel = packed_b.unsafe_offset(first * blocks * W)
-        var sums = tile[rows, TILE_VECTORS](packed_a, panel, blocks, no_sums[rows * TILE_VECTORS](), panel, 0)
+        pack_token[W](a.unsafe_offset(row * depth), depth, rows, packed_a.unsafe_offset(row * STEPS))
+    var packed_b = new_floats(blocks * STEPS * round_up(width, PANEL[W]))
+    pack_columns[W](b, depth, width, blocks * STEPS, PANEL[W], packed_b)
+    for first in range(0, width, PANEL[W]):
+        var panel = packed_b.unsafe_offset(first * blocks * STEPS)
+        var sums = tile[W, rows](packed_a, panel, blocks, no_sums[W, rows * TILE_VECTORS](), panel, 0)
         for row in range(rows):
-            for column in range(PANEL):
-                var expected = Float32(0)
-                if first + column < width:
-                    for k in range(depth):
-                        expected += a[unsafe_offset=row * depth + k] * b[unsafe_offset=k * width + first + column]
+            for column in range(min(PANEL[W], width - first)):
                 var found = sums[row * TILE_VECTORS + column // W][column % W]
-                assert_almost_equal(found, expected, atol=1e-3)
+                assert_almost_equal(found, product(a, b, depth, width, row, first + column), atol=1e-3)
+
+
+def check_every_height[W: Int]() raises:
+    """Checks tiles of every number of rows, over sizes that fill vectors and panels and sizes that do not."""
+    comptime for rows in range(1, TILE_ROWS + 1):
+        check_tile[W, rows](STEPS, PANEL[W])
+        check_tile[W, rows](1, 1)
+        check_tile[W, rows](3 * STEPS + 5, 2 * PANEL[W] + 3)
+        check_tile[W, rows](STEPS - 1, PANEL[W] - 1)
 
 
 def test_every_height() raises:
-    """Tiles of every number of rows, over sizes that fill vectors and panels and sizes that do not."""
-    comptime for rows in range(1, TILE_ROWS + 1):
-        check_tile[rows](W, PANEL)
-        check_tile[rows](1, 1)
-        check_tile[rows](3 * W + 5, 2 * PANEL + 3)
-        check_tile[rows](W - 1, PANEL - 1)
+    """Full vectors and a single lane."""
+    check_every_height[LANES]()
+    check_every_height[1]()
+
+
+def check_gate[W: Int](depth: Int, tokens: Int) raises:
+    """Compares the gate's tile with a triple loop; tokens that are not there are not read."""
+    var x = ramp(tokens * depth, 0.25)
+    var gate = ramp(depth * GATE_EXPERTS, 0.125)
+    var padded = round_up(depth, W)
+    var turned = new_floats(GATE_EXPERTS * padded)
+    transpose(gate, depth, GATE_EXPERTS, padded, GATE_EXPERTS, turned)
+    comptime STRIDE = GATE_EXPERTS + 3
+    var logits = new_floats(GATE_TOKENS * STRIDE)
+    gate_tile[W](x, depth, tokens - 1, turned, padded, logits, STRIDE)
+    for t in range(tokens):
+        for e in range(GATE_EXPERTS):
+            var expected = product(x, gate, depth, GATE_EXPERTS, t, e)
+            assert_almost_equal(logits[unsafe_offset=t * STRIDE + e], expected, atol=1e-3)
+
+
+def test_gate() raises:
+    """Depths that fill vectors and depths that do not, for every number of tokens."""
+    for tokens in range(1, GATE_TOKENS + 1):
+        for depth in [1, LANES - 1, LANES, 5 * LANES + 3]:
+            check_gate[LANES](depth, tokens)
+            check_gate[1](depth, tokens)
+
+
+def check_plain[W: Int](depth: Int, width: Int) raises:
+    """Compares the plain product with a triple loop."""
+    var a = ramp(depth, 0.25)
+    var b = ramp(depth * width, 0.125)
+    var padded = round_up(width, W)
+    var rows = new_floats(depth * padded)
+    pack_columns[W](b, depth, width, depth, padded, rows)
+    var y = new_floats(padded)
+    multiply_row[W](a, rows, depth, padded, y)
+    for column in range(width):
+        assert_almost_equal(y[unsafe_offset=column], product(a, b, depth, width, 0, column), atol=1e-3)
+
+
+def test_plain() raises:
+    """Widths that fill vectors and widths that do not."""
+    for width in [1, LANES, 3 * LANES + 1]:
+        check_plain[LANES](9, width)
+        check_plain[1](9, width)
+
+
+def test_tiles_cover_a_block() raises:
+    """Tiles follow each other, hold all rows, and are full but for the last two, which are almost equal."""
+    for rows in range(1, BLOCK_ROWS + 1):
+        var tiles = Tiles(rows)
+        assert_equal(tiles.begin(0), 0)
+        assert_equal(tiles.begin(tiles.count), rows)
+        for t in range(tiles.count):
+            var height = tiles.begin(t + 1) - tiles.begin(t)
+            if t < tiles.count - 2:
+                assert_equal(height, TILE_ROWS)
+            elif tiles.count > 1:
+                var both = rows - tiles.begin(tiles.count - 2)
+                assert_equal(height, (both + 1) // 2 if t == tiles.count - 2 else both // 2)
 
 
 def test_parts_of_a_vector() raises:
     """A part is loaded with zeros behind it, and stored without touching what is behind it."""
-    var source = ramp(2 * W, 1.0)
-    for count in range(1, W + 1):
-        var part = load_part(source, count)
-        var target = new_floats(2 * W)
-        target.unsafe_store(Vector(99))
-        store_part(target, part, count)
-        for lane in range(W):
+    var source = ramp(2 * LANES, 1.0)
+    for count in range(1, LANES + 1):
+        var part = load_part[LANES](source, count)
+        var target = new_floats(2 * LANES)
+        target.unsafe_store(Vector[LANES](99))
+        store_part[LANES](target, part, count)
+        for lane in range(LANES):
             var expected = source[unsafe_offset=lane] if lane < count else 0
             assert_equal(part[lane], expected)
             assert_equal(target[unsafe_offset=lane], expected if lane < count else 99)

@@ -2,8 +2,8 @@
 
 Both operands are packed so that the tile reads them straight through:
 
-- tokens, `rows` of them: blocks of W steps of the depth, in each block W floats of token 0, W of token 1, …
-- a panel of `vectors` · W columns: one step of the depth after the other.
+- tokens, `rows` of them: blocks of STEPS steps of the depth, in each block STEPS floats of token 0, of token 1, …
+- a panel of TILE_VECTORS · W columns: one step of the depth after the other.
 
 A step of the depth then multiplies one float of each token into the panel's vectors. The address of that
 float is the block's own plus a constant, which leaves every register but a few to the sums.
@@ -12,7 +12,7 @@ float is the block's own plus a constant, which leaves every register but a few 
 from std.sys.info import CompilationTarget
 from std.sys.intrinsics import PrefetchOptions, prefetch
 
-from vectors import CACHE_LINE, Floats, Vector, W
+from vectors import CACHE_LINE, Floats, Vector, multiply_add
 
 comptime WIDE_REGISTER_FILE = CompilationTarget.has_avx512f() or CompilationTarget.has_neon()
 """AVX-512 and NEON have 32 vector registers, AVX2 has 16."""
@@ -26,30 +26,38 @@ GFLOP/s a core, 8 × 3 at 116 and 12 × 2, whose twelve floats a step are loaded
 NEON multiplies by a lane of a register, which needs six more of them for the tokens: 6 × 3 is what does not spill.
 """
 
+comptime PANEL[W: Int] = TILE_VECTORS * W
+"""Columns of a panel of expert weights."""
+
 comptime LINE_FLOATS = CACHE_LINE // 4
 """Floats of a cache line."""
 
-comptime PANEL = TILE_VECTORS * W
-"""Columns of a panel of expert weights."""
+comptime STEPS = LINE_FLOATS
+"""Steps of the depth in a block of packed tokens: a token's share is a cache line."""
 
 
 @always_inline
 def tile[
-    rows: Int, vectors: Int
+    W: Int, rows: Int
 ](
-    tokens: Floats, panel: Floats, blocks: Int, var sums: Array[Vector, rows * vectors], ahead: Floats, lines: Int
-) -> Array[Vector, rows * vectors]:
+    tokens: Floats,
+    panel: Floats,
+    blocks: Int,
+    var sums: Array[Vector[W], rows * TILE_VECTORS],
+    ahead: Floats,
+    lines: Int,
+) -> Array[Vector[W], rows * TILE_VECTORS]:
     """Adds the product of `rows` packed tokens and one packed panel to `sums`.
 
     Parameters:
+        W: Lanes of a vector.
         rows: Tokens in the tile.
-        vectors: Vectors of columns in the panel.
 
     Args:
-        tokens: (blocks, rows, W).
-        panel: (blocks · W, vectors · W).
-        blocks: Depth of the product in blocks of W.
-        sums: (rows, vectors), each a vector.
+        tokens: (blocks, rows, STEPS).
+        panel: (blocks · STEPS, TILE_VECTORS · W).
+        blocks: Depth of the product in blocks of STEPS.
+        sums: (rows, TILE_VECTORS), each a vector.
         ahead: What will be read after the panel; brought closer meanwhile, and never read here.
         lines: How many cache lines of it for each block.
 
@@ -65,27 +73,29 @@ def tile[
                 next.unsafe_offset(line * LINE_FLOATS)
             )
         next = next.unsafe_offset(lines * LINE_FLOATS)
-        comptime for step in range(W):
-            var columns = Array[Vector, vectors](fill=Vector(0))
-            comptime for v in range(vectors):
-                columns[v] = b.unsafe_load[width=W]((step * vectors + v) * W)
+        comptime for step in range(STEPS):
+            var columns = Array[Vector[W], TILE_VECTORS](fill=Vector[W](0))
+            comptime for v in range(TILE_VECTORS):
+                columns[v] = b.unsafe_load[width=W]((step * TILE_VECTORS + v) * W)
             comptime for row in range(rows):
-                var factor = Vector(a[unsafe_offset=row * W + step])
-                comptime for v in range(vectors):
-                    sums[row * vectors + v] = factor.fma(columns[v], sums[row * vectors + v])
-        a = a.unsafe_offset(rows * W)
-        b = b.unsafe_offset(W * vectors * W)
+                var factor = Vector[W](a[unsafe_offset=row * STEPS + step])
+                comptime for v in range(TILE_VECTORS):
+                    comptime i = row * TILE_VECTORS + v
+                    sums[i] = multiply_add(factor, columns[v], sums[i])
+        a = a.unsafe_offset(rows * STEPS)
+        b = b.unsafe_offset(STEPS * PANEL[W])
     return sums^
 
 
 @always_inline
-def no_sums[count: Int]() -> Array[Vector, count]:
+def no_sums[W: Int, count: Int]() -> Array[Vector[W], count]:
     """Begins sums.
 
     Parameters:
+        W: Lanes of a vector.
         count: How many vectors.
 
     Returns:
         Zeros.
     """
-    return Array[Vector, count](fill=Vector(0))
+    return Array[Vector[W], count](fill=Vector[W](0))

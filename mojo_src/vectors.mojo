@@ -2,13 +2,15 @@
 
 from std.memory.alloc import unsafe_alloc
 from std.sys import simd_width_of
+from std.sys._assembly import inlined_assembly
+from std.sys.info import CompilationTarget
 from std.sys.intrinsics import masked_load, masked_store
 
-comptime W = simd_width_of[DType.float32]()
-"""Lanes of a vector register: 16 with AVX-512, 8 with AVX2, 4 with NEON."""
+comptime LANES = simd_width_of[DType.float32]()
+"""Lanes of the machine's vector register: 16 with AVX-512, 8 with AVX2, 4 with NEON."""
 
-comptime Vector = SIMD[DType.float32, W]
-"""One register of float32."""
+comptime Vector[W: Int] = SIMD[DType.float32, W]
+"""W floats in one register; W is LANES, or 1 where the switch `simd` is off."""
 
 comptime Floats = Pointer[Float32, MutUntrackedOrigin]
 """Plain float32 memory whose size the caller knows."""
@@ -31,6 +33,21 @@ def round_up(value: Int, multiple: Int) -> Int:
         The smallest multiple that is not less than `value`.
     """
     return (value + multiple - 1) // multiple * multiple
+
+
+@no_inline
+def share(count: Int, part: Int, parts: Int) -> Int:
+    """Says where one of some almost equal parts begins.
+
+    Args:
+        count: What is cut.
+        part: Number of the part; that of the part after the last gives the end.
+        parts: How many.
+
+    Returns:
+        The part's first.
+    """
+    return count * part // parts
 
 
 def new_floats(count: Int) -> Floats:
@@ -58,8 +75,50 @@ def new_ints(count: Int) -> Ints:
 
 
 @always_inline
-def first_lanes(count: Int) -> SIMD[DType.bool, W]:
+def alone[W: Int](value: Vector[W]) -> Vector[W]:
+    """Keeps a single lane single: the compiler would join neighbours into vectors, and `simd` off would measure nothing.
+
+    Parameters:
+        W: Lanes; more than one pass as they are.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        The same, by way of an assembly statement without instructions.
+    """
+    comptime if W > 1:
+        return value
+    elif CompilationTarget.is_x86():
+        return inlined_assembly["", Float32, constraints="=x,0", has_side_effect=False](value[0])
+    else:
+        return inlined_assembly["", Float32, constraints="=w,0", has_side_effect=False](value[0])
+
+
+@always_inline
+def multiply_add[W: Int](a: Vector[W], b: Vector[W], c: Vector[W]) -> Vector[W]:
+    """Computes a · b + c with one rounding.
+
+    Parameters:
+        W: Lanes.
+
+    Args:
+        a: Factor.
+        b: Factor.
+        c: What is added.
+
+    Returns:
+        The result in every lane.
+    """
+    return alone(a.fma(b, c))
+
+
+@always_inline
+def first_lanes[W: Int](count: Int) -> SIMD[DType.bool, W]:
     """Builds the mask of a vector's first lanes.
+
+    Parameters:
+        W: Lanes.
 
     Args:
         count: How many lanes; W or more gives all of them.
@@ -74,31 +133,43 @@ def first_lanes(count: Int) -> SIMD[DType.bool, W]:
 
 
 @always_inline
-def load_part(source: Floats, count: Int) -> Vector:
+def load_part[W: Int](source: Floats, count: Int) -> Vector[W]:
     """Loads up to W floats and reads no memory past them.
+
+    Parameters:
+        W: Lanes.
 
     Args:
         source: The first float.
-        count: How many floats there are.
+        count: How many floats there are, at least 1.
 
     Returns:
         The floats, and 0 in the lanes past them.
     """
-    if count >= W:
+    comptime if W == 1:
         return source.unsafe_load[width=W]()
-    return masked_load[W](source, first_lanes(count), Vector(0))
+    else:
+        if count >= W:
+            return source.unsafe_load[width=W]()
+        return masked_load[W](source, first_lanes[W](count), Vector[W](0))
 
 
 @always_inline
-def store_part(target: Floats, value: Vector, count: Int):
+def store_part[W: Int](target: Floats, value: Vector[W], count: Int):
     """Stores up to W floats and writes no memory past them.
+
+    Parameters:
+        W: Lanes.
 
     Args:
         target: Where the first lane goes.
         value: The vector.
-        count: How many floats there is room for.
+        count: How many floats there is room for, at least 1.
     """
-    if count >= W:
+    comptime if W == 1:
         target.unsafe_store(value)
     else:
-        masked_store[W](value, target, first_lanes(count))
+        if count >= W:
+            target.unsafe_store(value)
+        else:
+            masked_store[W](value, target, first_lanes[W](count))

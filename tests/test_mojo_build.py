@@ -64,14 +64,14 @@ def test_the_key_covers_what_shapes_the_library(own_source: Path, monkeypatch: p
     here = mojo_build.find_toolchain()
     elsewhere = mojo_build.Toolchain(Path("/another/mojo"), here.environment, here.version)
     newer = mojo_build.Toolchain(here.command, here.environment, "Mojo 9")
-    keys = [mojo_build.build_key(t, {}) for t in (here, elsewhere, newer)]
-    keys.append(mojo_build.build_key(here, {"SIMD": "0"}))
+    keys = [mojo_build.build_key(t, None) for t in (here, elsewhere, newer)]
+    keys.append(mojo_build.build_key(here, (8, 8, 2, 1)))
     monkeypatch.setattr(mojo_build, "read_processor", lambda: "another processor")
-    keys.append(mojo_build.build_key(here, {}))
+    keys.append(mojo_build.build_key(here, None))
     monkeypatch.undo()
     monkeypatch.setattr(mojo_build, "SOURCE", own_source)
     (own_source / "tile.mojo").write_text((own_source / "tile.mojo").read_text() + "\n")
-    keys.append(mojo_build.build_key(here, {}))
+    keys.append(mojo_build.build_key(here, None))
     assert len(set(keys)) == len(keys)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from moe import mojo_build
 from moe.implementations.contract import NotAvailableError
-from moe.mojo_kernel import load_kernel
+from moe.mojo_kernel import form_number, is_on, load_kernel
 from moe.problem import Float32Array, Weights
 
 
@@ -23,9 +23,12 @@ class NativeInput(NamedTuple):
 
 
 class MojoLayer:
-    """The kernel in `mojo_src/`, its sizes known at run time, on a pool of `threads` threads.
+    """The kernel in `mojo_src/` on a pool of `threads` threads.
 
-    The kernel packs a copy of the weights in prepare; no other reference to them is kept.
+    The kernel packs a copy of the weights in prepare; no other reference to them is kept. Each optimisation is a
+    switch, on or off: `simd` (vectors, or one lane), `tile` (register tiles over packed weights, or plain loops),
+    `batch` (an expert's tokens together, or token by token), `pool` (workspace kept, or allocated in each forward)
+    and `specialize` (compiled for these d_model, d_ff, num_experts and top_k in prepare, or for any).
     """
 
     name = "mojo"
@@ -40,21 +43,32 @@ class MojoLayer:
             return False, str(error)
         return True, ""
 
-    def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        top_k: int,
+        threads: int,
+        batch: str = "on",
+        simd: str = "on",
+        specialize: str = "off",
+        pool: str = "on",
+        tile: str = "on",
+    ) -> None:
+        form = form_number(simd=simd, tile=tile, batch=batch, pool=pool)
         available, reason = self.available()
         if not available:
             raise NotAvailableError(reason)
-        self.library = mojo_build.build()
+        sizes = (weights.d_model, weights.d_ff, weights.num_experts, top_k)
+        self.library = mojo_build.build(sizes if is_on("specialize", specialize) else None)
         kernel = load_kernel(self.library.path)
         handle = kernel.moe_prepare(
             weights.gate.ctypes.data,
             weights.w1.ctypes.data,
             weights.w2.ctypes.data,
-            weights.d_model,
-            weights.d_ff,
-            weights.num_experts,
-            top_k,
+            *sizes,
             threads,
+            form,
         )
         if not handle:
             raise RuntimeError(f"the Mojo kernel could not start {threads} threads")

@@ -45,7 +45,7 @@ class Probes:
 
     def close(self) -> None:
         """End the probes' threads and free the buffer."""
-        self._kernel.moe_probe_release(self._handle)
+        self._kernel.moe_release(self._handle)
 
 
 def far_bytes() -> int:
