@@ -8,7 +8,7 @@ SHELL := bash
 
 PROFILE ?= quick
 PARAMS ?=
-BENCH ?= --config seed --threads 1,2
+SHAPES ?=
 
 # An activated conda environment made from environment.yml serves as it is; otherwise there is a .venv.
 ifeq ($(CONDA_DEFAULT_ENV),moe)
@@ -40,8 +40,8 @@ test: lint ## Lint, then all tests
 lab: $(READY) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-bench: $(READY) ## Measure and print: BENCH="numpy mojo --config seed,tokens=16"
-	$(BIN)/moe bench $(BENCH)
+bench: $(READY) ## The kernel beside its goals and PyTorch's forms, 20 minutes: SHAPES="seed medium"
+	$(BIN)/moe goals $(SHAPES)
 
 lint: $(READY) ## Check style, types, notebooks and Mojo's formatting
 	$(BIN)/ruff check .

@@ -66,10 +66,18 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--threads", type=_threads, default=[1], help="numbers of threads, 1,2 (1)")
     bench.add_argument("--budget", type=float, default=60.0, help="seconds of measuring (%(default)g)")
     bench.add_argument("--timeout", type=float, default=120.0, help="seconds for one step (%(default)g)")
+    bench.add_argument("--cache", default="warm", help="warm, or cold: emptied before each forward (%(default)s)")
     bench.add_argument("--json", type=Path, metavar="FILE", help="where to save the run")
     again = bench.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with the run in FILE")
     again.add_argument("--force", action="store_true", help="replace FILE")
+
+    goals = add("goals", _goals, "measure the Mojo kernel beside its goals and every form of PyTorch")
+    goals.add_argument("names", nargs="*", metavar="SHAPE", help="shapes of mojo_src/goals.yaml (all)")
+    goals.add_argument("--threads", type=_threads, default=[1, 2], help="numbers of threads, 1,2 (1,2)")
+    goals.add_argument("--budget", type=float, default=100.0, help="seconds of measuring a shape (%(default)g)")
+    goals.add_argument("--folder", type=Path, default=Path("reports/goals"), help="where results go (%(default)s)")
+    goals.add_argument("--page", type=Path, metavar="FILE", help="a Markdown page whose table to replace")
 
     report = add("report", _report, "measure, execute the notebooks and render them")
     report.add_argument("--profile", default="quick", help="smoke, quick or full (%(default)s)")
@@ -91,9 +99,9 @@ def _threads(text: str) -> list[int]:
 
 
 def _list(_: argparse.Namespace) -> int:
-    for name in names():
+    for name in names(peers=True):
         available, reason = availability(name)
-        print(f"{name:12} {load(name).description if available else f'not run: {reason}'}")
+        print(f"{name:14} {load(name).description if available else f'not run: {reason}'}")
     return 0
 
 
@@ -106,9 +114,12 @@ def _doctor(_: argparse.Namespace) -> int:
 
 
 def _build(_: argparse.Namespace) -> int:
-    print("compiling the Mojo kernel", file=sys.stderr)
-    library = mojo_build.build()
-    print(f"{library.path}\n{library.compiler}, SHA-256 {library.sha256}, {library.build_s:.1f} s")
+    kinds = mojo_build.prepared_sizes()
+    for number, sizes in enumerate(kinds, 1):
+        label = mojo_build.sizes_label(sizes)
+        print(f"compiling the Mojo kernel for {label} ({number} of {len(kinds)})", file=sys.stderr, flush=True)
+        library = mojo_build.build(sizes)
+        print(f"{library.path}\n{library.compiler}, SHA-256 {library.sha256}, {library.build_s:.1f} s")
     return 0
 
 
@@ -116,7 +127,7 @@ def _check(parsed: argparse.Namespace) -> int:
     from moe.check import check
     from moe.report.text import threads_text
 
-    chosen = [str(parse_variant(name)) for name in parsed.names or names()]
+    chosen = [str(parse_variant(name)) for name in parsed.names or names(peers=True)]
     counts = {"ok": 0, "failed": 0, "not_run": 0}
     for result in check(chosen, parsed.threads):
         counts[result.status] += 1
@@ -142,9 +153,16 @@ def _bench(parsed: argparse.Namespace) -> int:
         force=parsed.force,
         budget_s=parsed.budget,
         timeout_s=parsed.timeout,
+        cache=parsed.cache,
     )
     print("\n".join(table_lines(summarise(run))))
     return 1 if any(m.status == "failed" for m in run.measurements) else 0
+
+
+def _goals(parsed: argparse.Namespace) -> int:
+    from moe.goals import measure_goals
+
+    return measure_goals(parsed.names, parsed.threads, parsed.budget, parsed.folder, parsed.page)
 
 
 def _report(parsed: argparse.Namespace) -> int:

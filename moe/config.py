@@ -14,7 +14,9 @@ FLOAT32_BYTES = 4
 
 @dataclass(frozen=True)
 class MoEConfig:
-    """One layer's sizes and the seed of its weights and input.
+    """One layer's sizes, the seed of its weights and input, and how unevenly tokens fall on the experts.
+
+    `skew` is the share of tokens, in percent, that take expert 0, the others then do not; 0 leaves it to the gate.
 
     Raises ValueError, naming the field, for a value that no layer can have.
     """
@@ -25,13 +27,16 @@ class MoEConfig:
     num_experts: int = 4
     top_k: int = 2
     seed: int = 0
+    skew: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("tokens", "seed") else 1
+            least = 0 if field.name in ("tokens", "seed", "skew") else 1
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{field.name} must be a whole number of at least {least}, got {value!r}")
+        if self.skew > 100:
+            raise ValueError(f"skew must be at most 100 percent, got {self.skew}")
         if self.top_k > self.num_experts:
             raise ValueError(f"top_k must be at most num_experts ({self.num_experts}), got {self.top_k}")
 
@@ -62,7 +67,8 @@ class MoEConfig:
     @property
     def label(self) -> str:
         """Short text for tables: `T=1024 d=256 f=1024 E=4 k=2`."""
-        return f"T={self.tokens} d={self.d_model} f={self.d_ff} E={self.num_experts} k={self.top_k}"
+        skew = f" skew={self.skew} %" if self.skew else ""
+        return f"T={self.tokens} d={self.d_model} f={self.d_ff} E={self.num_experts} k={self.top_k}{skew}"
 
 
 PRESETS = {

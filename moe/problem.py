@@ -11,6 +11,8 @@ from moe.config import MoEConfig
 
 Float32Array = NDArray[np.float32]
 
+SKEW_LOGIT = 10.0  # other logits are of order 1
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -115,7 +117,13 @@ def make_inputs(config: MoEConfig, count: int) -> list[Float32Array]:
     An input with fewer tokens is the beginning of one with more.
     """
     streams = np.random.SeedSequence([config.seed, 1]).spawn(count)
-    return [_uniform(stream, (config.tokens, config.d_model), 1.0) for stream in streams]
+    inputs = [_uniform(stream, (config.tokens, config.d_model), 1.0) for stream in streams]
+    if config.skew:
+        for x, stream in zip(inputs, np.random.SeedSequence([config.seed, 2]).spawn(count), strict=True):
+            # Uniform between -√3 and √3; what `make_weights` makes of the first feature's sign decides.
+            drawn = _uniform(stream, (config.tokens,), 1.0)
+            x[:, 0] = np.where(drawn < (2 * config.skew / 100 - 1) * np.sqrt(3), 1, -1)
+    return inputs
 
 
 def make_weights(config: MoEConfig) -> Weights:
@@ -125,8 +133,13 @@ def make_weights(config: MoEConfig) -> Weights:
     """
     gate, w1, w2 = np.random.SeedSequence([config.seed, 0]).spawn(3)
     d, f, experts = config.d_model, config.d_ff, config.num_experts
+    router = _uniform(gate, (d, experts), d**-0.5)
+    if config.skew:
+        # The first feature is 1 or -1 and speaks for or against expert 0 alone, louder than all others together.
+        router[0, :] = 0
+        router[0, 0] = SKEW_LOGIT
     return Weights(
-        gate=_uniform(gate, (d, experts), d**-0.5),
+        gate=router,
         w1=_uniform(w1, (experts, d, f), (2 / d) ** 0.5),
         w2=_uniform(w2, (experts, f, d), f**-0.5),
     )

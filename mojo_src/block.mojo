@@ -4,7 +4,7 @@ from plain import relu
 from tile import PANEL, STEPS, TILE_ROWS, TILE_VECTORS, no_sums
 from vectors import Floats, Vector
 
-comptime BLOCK_TILES = 16
+comptime BLOCK_TILES = 24
 """Most tiles of a block."""
 
 comptime BLOCK_ROWS = BLOCK_TILES * TILE_ROWS

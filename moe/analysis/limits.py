@@ -21,6 +21,11 @@ class Limits:
         """Read bandwidth of the probe whose size is nearest to `size` bytes, by ratio."""
         return self.read_bytes_per_s[min(self.read_bytes_per_s, key=lambda probe: abs(log(probe / size)))]
 
+    @property
+    def far_bandwidth(self) -> float:
+        """Read bandwidth past the last cache."""
+        return self.read_bytes_per_s[max(self.read_bytes_per_s)]
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -47,5 +52,5 @@ def bound_of(measurement: Measurement, limits: Limits) -> Bound:
     config = measurement.config
     arithmetic = config.flops / limits.flops_per_s
     size = measurement.details.get("bytes_moved", config.expected_bytes)
-    memory = size / limits.bandwidth(size)
+    memory = size / (limits.far_bandwidth if measurement.cache == "cold" else limits.bandwidth(size))
     return Bound(arithmetic, "arithmetic") if arithmetic >= memory else Bound(memory, "memory")

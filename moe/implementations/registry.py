@@ -30,6 +30,7 @@ class Entry:
     target: str  # "module:Class"
     affordable_tokens: int | None = None  # it gets the first so many tokens of a larger problem
     most_threads: int | None = None
+    peer: bool = False  # measured when it is named: another form, or another library, of what is measured anyway
 
 
 REGISTRY = {
@@ -38,6 +39,10 @@ REGISTRY = {
     "torch-naive": Entry("moe.implementations.torch_naive_layer:TorchNaiveLayer"),
     "torch": Entry("moe.implementations.torch_layer:TorchLayer"),
     "mojo": Entry("moe.implementations.mojo_layer:MojoLayer"),
+    "torch-loop": Entry("moe.implementations.torch_loop_layer:TorchLoopLayer", peer=True),
+    "torch-grouped": Entry("moe.implementations.torch_grouped_layer:TorchGroupedLayer", peer=True),
+    "torch-onednn": Entry("moe.implementations.torch_onednn_layer:TorchOnednnLayer", peer=True),
+    "torch-compile": Entry("moe.implementations.torch_compile_layer:TorchCompileLayer", peer=True),
 }
 BASELINE = "numpy"
 
@@ -47,9 +52,10 @@ def entry_of(variant: Variant) -> Entry:
     return REGISTRY.get(variant.name, Entry(variant.name))
 
 
-def names() -> list[str]:
-    """The package's implementations in the order of the table, then installed third parties'."""
-    return [*REGISTRY, *sorted(set(_entry_points()) - set(REGISTRY))]
+def names(*, peers: bool = False) -> list[str]:
+    """The package's implementations in the order of the table, with its peers or not, then third parties'."""
+    own = [name for name, entry in REGISTRY.items() if peers or not entry.peer]
+    return [*own, *sorted(set(_entry_points()) - set(REGISTRY))]
 
 
 def parse_variant(text: str) -> Variant:
@@ -79,7 +85,7 @@ def load(name: str) -> type[Any]:
     path, colon, class_name = name.rpartition(":")
     if colon and path.endswith(".py"):
         return _class_from_file(Path(path), class_name)
-    raise UnknownNameError(unknown_name("implementation", name, names()))
+    raise UnknownNameError(unknown_name("implementation", name, names(peers=True)))
 
 
 def _class_in(module: Any, class_name: str) -> type[Any]:

@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
-from moe.implementations.contract import NotAvailableError
+from moe.implementations.torch_common import TorchWeights, sorted_by_expert, torch_available
 from moe.problem import Float32Array, Weights
 
-DEVICES = ("cpu", "cuda")
 SWITCH = ("on", "off")
-
-
-def torch_available() -> tuple[bool, str]:
-    """Say whether PyTorch is installed, without importing it."""
-    if find_spec("torch") is None:
-        return False, "PyTorch is not installed: pip install torch"
-    return True, ""
-
-
-class TorchWeights:
-    """The layer's weights as tensors on `device`, with PyTorch's threads set; shared by both layers."""
-
-    def __init__(self, weights: Weights, *, threads: int, device: str) -> None:
-        import torch
-
-        if device not in DEVICES:
-            raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise NotAvailableError("no CUDA device")
-        # A full-precision product, whatever default a PyTorch build has.
-        torch.set_float32_matmul_precision("highest")
-        torch.set_num_threads(threads)
-        self.device = torch.device(device)
-        self.gate, self.w1, self.w2 = (self.tensor(a) for a in (weights.gate, weights.w1, weights.w2))
-
-    def tensor(self, array: Float32Array) -> Any:
-        """`array` as a tensor on the device; on the CPU over the same memory."""
-        import torch
-
-        return torch.from_numpy(array).to(self.device)
 
 
 class TorchLayer:
@@ -94,20 +62,13 @@ class TorchLayer:
             return y
 
     def _layer(self, x: Any) -> Any:
+        return sorted_by_expert(x, self.native, self.top_k, self._products)
+
+    def _products(self, rows: Any, counts: list[int]) -> Any:
         import torch
 
-        # Not topk, which promises no order among equals.
-        logits, experts = torch.sort(x @ self.native.gate, dim=1, descending=True, stable=True)  # (T, E)
-        # A softmax over the chosen logits alone: dividing by their sum cancels the others.
-        weights = torch.softmax(logits[:, : self.top_k], dim=1).flatten()  # (T·k,)
-        flat = experts[:, : self.top_k].flatten()
-        order = torch.argsort(flat, stable=True)
-        tokens = torch.div(order, self.top_k, rounding_mode="floor")
-        counts = torch.bincount(flat, minlength=len(self.w1)).tolist()
-        rows = x.index_select(0, tokens)  # (T·k, d), in the order of experts
         out = torch.empty_like(rows)
         for part, result, w1, w2 in zip(rows.split(counts), out.split(counts), self.w1, self.w2, strict=True):
             if len(part):
                 torch.mm(torch.mm(part, w1).relu_(), w2, out=result)  # (n, d) → (n, f) → (n, d)
-        out.mul_(weights.index_select(0, order).unsqueeze(1))
-        return torch.zeros_like(x).index_add_(0, tokens, out)
+        return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moe.implementations.torch_layer import TorchWeights, torch_available
+from moe.implementations.torch_common import TorchWeights, torch_available
 from moe.problem import Float32Array, Weights
 
 

@@ -48,6 +48,8 @@ def compare(
     """
     settings = Protocol(**protocol)
     planned = plan([parse_variant(name) for name in implementations], config, threads)
+    for measurement in planned:
+        measurement.cache = settings.cache
     run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": list(threads)}, planned)
     target = Path(path) if path is not None else None
     if target is not None and target.exists() and not force:
@@ -242,6 +244,8 @@ class _Session:
                 seconds=settings.turn_s,
                 least=settings.turn_forwards,
                 warm_up=settings.warm_up_s,
+                cache=settings.cache,
+                threads=m.threads,
             )
         except WorkerFailedError as error:
             self._end(number, "failed", str(error))

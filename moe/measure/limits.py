@@ -11,8 +11,8 @@ from time import perf_counter
 from typing import Any
 
 from moe import mojo_build
+from moe.measure.caches import last_cache_bytes
 from moe.mojo_kernel import load_kernel
-from moe.processor import cache_sizes
 
 MULTIPLY_ADD, READ, TRIAD = 0, 1, 2
 OWN_BYTES = 2**19  # a thread's share of this lies in its second-level cache
@@ -49,8 +49,8 @@ class Probes:
 
 
 def far_bytes() -> int:
-    """Four times the last cache, or 128 MiB where its size is unknown."""
-    return 4 * max(cache_sizes().values(), default=32 * 2**20)
+    """Four times the last cache."""
+    return 4 * last_cache_bytes()
 
 
 def measure_limits(threads: int) -> dict[str, Any]:

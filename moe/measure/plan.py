@@ -14,6 +14,8 @@ from moe.variant import Variant
 
 FEWEST_INPUTS = 2  # an output for one could be right by accident, or be yesterday's
 
+CACHES = ("warm", "cold")
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -21,7 +23,8 @@ class Protocol:
 
     A turn times single forwards for turn_s, at least turn_forwards of them, after untimed ones for warm_up_s.
     A round gives every variant one turn, in an order shuffled by `seed`. Rounds go on in each of `processes`
-    generations of workers until its share of budget_s is spent.
+    generations of workers until its share of budget_s is spent. With `cache` "cold", more memory than the last
+    cache holds is written before every forward.
     """
 
     budget_s: float = 60.0
@@ -36,11 +39,14 @@ class Protocol:
     pause_s: float = 0.05
     seed: int = 0
     save_every_s: float = 5.0
+    cache: str = "warm"
 
     # What a continued run may have otherwise without its samples meaning anything else.
     MAY_CHANGE: ClassVar = ("budget_s", "timeout_s", "processes", "save_every_s")
 
     def __post_init__(self) -> None:
+        if self.cache not in CACHES:
+            raise ValueError(f"cache must be {' or '.join(CACHES)}, got {self.cache!r}")
         if self.inputs < FEWEST_INPUTS:
             raise ValueError(f"inputs must be at least {FEWEST_INPUTS}, got {self.inputs!r}")
         for name in ("budget_s", "timeout_s", "processes", "turn_forwards"):

@@ -74,8 +74,16 @@ class Worker:
         np.savez(path, *[np.asarray(layer.to_numpy(y)) for y in native])
         return {}
 
-    def turn(self, number: int, seconds: float, least: int, warm_up: float) -> dict[str, Any]:
-        """Time single forwards for at least `seconds` and `least` of them, after untimed ones for `warm_up`."""
+    def turn(
+        self, number: int, seconds: float, least: int, warm_up: float, cache: str, threads: int
+    ) -> dict[str, Any]:
+        """Time single forwards for at least `seconds` and `least` of them, after untimed ones for `warm_up`.
+
+        With a cold cache the seconds are those that the whole turn takes, writing over the caches included.
+        """
+        from moe.measure.caches import CacheFlush
+
+        flush = CacheFlush(threads) if cache == "cold" else None
         layer, inputs = self.prepared[number]
         forward = layer.forward
         warm_until = perf_counter() + warm_up
@@ -87,6 +95,8 @@ class Worker:
         total = 0.0
         while total < seconds or len(samples) < least:
             x = next(inputs)
+            if flush is not None:
+                total += flush.write()
             started = perf_counter()
             y = forward(x)
             stopped = perf_counter()

@@ -105,8 +105,8 @@ def what_is_measured(summary: Summary) -> list[str]:
         f"Each turn times single forwards for at least {significant(1e3 * protocol['turn_s'])} ms and "
         f"{protocol['turn_forwards']} of them, after untimed ones; a round gives every variant one turn in shuffled "
         f"order. Here: {_count_text(rounds)} rounds in {len(generations)} "
-        f"{'process' if len(generations) == 1 else 'processes'} a variant, caches warm, cycling through "
-        f"{protocol['inputs']} inputs.",
+        f"{'process' if len(generations) == 1 else 'processes'} a variant, caches {protocol.get('cache', 'warm')}, "
+        f"cycling through {protocol['inputs']} inputs.",
         "A row's value is the median of its rounds; brackets hold its 95 % interval, the wider of a bootstrap over "
         "processes and rounds and Student's t over processes, or a question mark where there are too few rounds; "
         "ratios are paired round by round.",

@@ -1,0 +1,235 @@
+"""The Mojo kernel beside its goals: how near to the machine's limit, and how far ahead of PyTorch's forms."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moe.analysis import Interval, Row, summarise
+from moe.analysis.statistics import median_interval
+from moe.analysis.summary import tokens_ratio
+from moe.config import MoEConfig, parse_config, unknown_name
+from moe.measure import compare
+from moe.measure.boundary import measure_boundary
+from moe.mojo_build import SOURCE
+from moe.report.text import significant, span, threads_text
+from moe.run import Run, write_atomically
+
+GOALS = SOURCE / "goals.yaml"
+KERNEL = "mojo"
+FORMS = ("torch", "torch-loop", "torch-grouped", "torch-onednn", "torch-compile")
+EMPTY_CALL_S = 2e-6  # most that a call into the kernel should take
+TURN_FORWARDS_COLD = 20  # every forward after the caches were written over, which takes far longer than it
+MARK = "<!-- goals -->"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A shape, what binds it, and what the kernel should reach there, by number of threads."""
+
+    name: str
+    config: str
+    binds: str
+    cache: str = "warm"
+    share: dict[int, float] = field(default_factory=dict)
+    over_torch: dict[int, float] = field(default_factory=dict)
+    beyond_us: dict[int, float] = field(default_factory=dict)
+    of: str = ""
+
+    @property
+    def size(self) -> MoEConfig:
+        """The sizes."""
+        return parse_config(self.config)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One goal on one number of threads: what was wanted, what was measured, and whether it was reached."""
+
+    what: str
+    goal: float
+    measured: Interval
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The kernel on one shape and number of threads."""
+
+    shape: str
+    config: MoEConfig
+    cache: str
+    binds: str
+    threads: int
+    latency_s: Interval
+    share: Interval
+    bound_s: float
+    over: dict[str, Interval]
+    verdicts: list[Verdict]
+
+    @property
+    def nearest(self) -> tuple[str, Interval] | None:
+        """The fastest form of PyTorch, and how many times as fast the kernel is."""
+        return min(self.over.items(), key=lambda item: item[1].value) if self.over else None
+
+
+def load_goals(names: Sequence[str] = ()) -> list[Goal]:
+    """The goals of these names, or all; raises ValueError for a name that is not there."""
+    goals = {g["name"]: Goal(**g) for g in yaml.safe_load(GOALS.read_text())}
+    for name in names:
+        if name not in goals:
+            raise ValueError(unknown_name("shape", name, list(goals)))
+    return [goal for goal in goals.values() if not names or goal.name in names]
+
+
+def measure_goals(
+    names: Sequence[str], threads: Sequence[int], budget_s: float, folder: Path, page: Path | None = None
+) -> int:
+    """Measure each shape in a run of its own, print and save results; returns the command's exit status.
+
+    A missed goal is a result, not a failure. With `page`, the table takes the place of the one in that file.
+    """
+    goals = load_goals(names)
+    folder.mkdir(parents=True, exist_ok=True)
+    results: list[Result] = []
+    failed = False
+    machine: dict[str, Any] = {}
+    for goal in goals:
+        run = compare(
+            [KERNEL, *FORMS],
+            goal.size,
+            threads,
+            path=folder / f"{goal.name}.json",
+            force=True,
+            budget_s=budget_s,
+            cache=goal.cache,
+            turn_forwards=TURN_FORWARDS_COLD if goal.cache == "cold" else 3,
+        )
+        failed = failed or any(m.status == "failed" for m in run.measurements)
+        machine = {"machine": run.machine, "versions": run.versions}
+        new = judge(goal, run, results)
+        results += new
+        print("\n".join(result_lines(new)), flush=True)
+        _save(folder / "goals.json", results, {}, machine)
+    calls = {what: median_interval(rounds, [0] * len(rounds)) for what, rounds in measure_boundary().items()}
+    print("\n".join(f"{what}: {span(i, 1e6)} µs, goal {EMPTY_CALL_S * 1e6:g} µs" for what, i in calls.items()))
+    _save(folder / "goals.json", results, calls, machine)
+    if page is not None:
+        write_page(page, results, calls, machine)
+    return 1 if failed else 0
+
+
+def judge(goal: Goal, run: Run, before: Sequence[Result] = ()) -> list[Result]:
+    """The kernel's results in a run, one for each number of threads; `before` holds those that goals refer to."""
+    summary = summarise(run, "torch")
+    results = []
+    for threads in summary.thread_counts:
+        row = summary.row(KERNEL, threads)
+        if row is None or row.latency is None or row.share_of_limit is None or row.bound is None:
+            continue
+        over = {}
+        for form in FORMS:
+            other = summary.row(form, threads)
+            ratio = tokens_ratio(row.measurement, other.measurement) if other else None
+            if ratio is not None:
+                over[form] = ratio
+        verdicts = _verdicts(goal, row, over, before)
+        results.append(
+            Result(
+                goal.name, row.measurement.config, goal.cache, goal.binds, threads,
+                row.latency, row.share_of_limit, row.bound.seconds, over, verdicts,
+            )
+        )  # fmt: skip
+    return results
+
+
+def _verdicts(goal: Goal, row: Row, over: dict[str, Interval], before: Sequence[Result]) -> list[Verdict]:
+    found = []
+    threads, share, latency, bound = row.threads, row.share_of_limit, row.latency, row.bound
+    assert share is not None
+    assert latency is not None
+    assert bound is not None
+    if threads in goal.share:
+        other = next((r for r in before if (r.shape, r.threads) == (goal.of, threads)), None)
+        if not goal.of:
+            found.append(_verdict("share of the limit", goal.share[threads], share))
+        elif other is not None:
+            found.append(_verdict(f"share of {goal.of}'s", goal.share[threads], share.scaled(1 / other.share.value)))
+    if threads in goal.beyond_us:
+        beyond = Interval(*((s - bound.seconds) * 1e6 for s in (latency.value, latency.low, latency.high)))
+        found.append(_verdict("µs beyond the limit", goal.beyond_us[threads], beyond, most=True))
+    if threads in goal.over_torch and "torch" in over:
+        found.append(_verdict("× torch", goal.over_torch[threads], over["torch"]))
+    if over:
+        form, ratio = min(over.items(), key=lambda item: item[1].value)
+        found.append(_verdict(f"× {form}", 1.0, ratio))
+    return found
+
+
+def _verdict(what: str, goal: float, measured: Interval, *, most: bool = False) -> Verdict:
+    if not measured.excludes(goal):
+        return Verdict(what, goal, measured, "not resolved")
+    reached = (measured.value < goal) if most else (measured.value > goal)
+    return Verdict(what, goal, measured, "reached" if reached else "missed")
+
+
+def result_lines(results: Sequence[Result]) -> list[str]:
+    """Results as lines for a terminal."""
+    lines = []
+    for r in results:
+        lines.append(
+            f"{r.shape} ({r.config.label}, {r.cache}), {threads_text(r.threads)}: {span(r.latency_s, 1e6)} µs, "
+            f"{span(r.share, 100)} % of the limit ({r.binds})"
+        )
+        lines += [f"    {v.what}: {span(v.measured)}, goal {v.goal:g}: {v.verdict}" for v in r.verdicts]
+    return lines
+
+
+def _save(path: Path, results: Sequence[Result], calls: dict[str, Interval], machine: dict[str, Any]) -> None:
+    content = {"schema": 1, **machine, "results": [asdict(r) for r in results], "calls_s": calls}
+    write_atomically(path, json.dumps(content, default=asdict, indent=1))
+
+
+def write_page(page: Path, results: Sequence[Result], calls: dict[str, Interval], machine: dict[str, Any]) -> None:
+    """Put the results between the page's two marks; raises ValueError for a page without them."""
+    text = page.read_text()
+    if text.count(MARK) != 2:
+        raise ValueError(f"{page} must hold {MARK} twice, where the table begins and ends")
+    begin, _, end = text.split(MARK)
+    write_atomically(page, f"{begin}{MARK}\n{markdown(results, calls, machine)}\n{MARK}{end}")
+
+
+def markdown(results: Sequence[Result], calls: dict[str, Interval], machine: dict[str, Any]) -> str:
+    """Results as a Markdown table, with the machine and versions that they belong to."""
+    facts, versions = machine["machine"], machine["versions"]
+    lines = [
+        f"Measured on {facts['processor']} ({facts['usable_cores']} cores, {', '.join(facts['vector_features'])}); "
+        + ", ".join(f"{name} {version}" for name, version in versions.items())
+        + ". Medians with 95 % intervals.",
+        "",
+        "| shape (T, d, f, E, k) | threads | time, µs | % of the limit | goal | × torch | × the fastest form |",
+        "| --- | --: | --: | --: | --- | --: | --: |",
+    ]
+    for r in results:
+        c = r.config
+        sizes = f"{r.shape} ({c.tokens}, {c.d_model}, {c.d_ff}, {c.num_experts}, {c.top_k})"
+        wanted = "; ".join(f"{_goal_text(v)}: {v.verdict}" for v in r.verdicts)
+        torch = span(r.over["torch"]) if "torch" in r.over else "–"
+        nearest = f"{span(r.nearest[1])} ({r.nearest[0]})" if r.nearest else "–"
+        cells = (sizes, str(r.threads), span(r.latency_s, 1e6), span(r.share, 100), wanted, torch, nearest)
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "A call from Python into the kernel:", ""]
+    lines += [f"- {what}: {span(i, 1e6)} µs" for what, i in calls.items()]
+    return "\n".join(lines)
+
+
+def _goal_text(verdict: Verdict) -> str:
+    if verdict.what.startswith("share"):
+        return re.sub("^share", f"{significant(100 * verdict.goal, 2)} %", verdict.what)
+    return f"{verdict.goal:g} {verdict.what}"

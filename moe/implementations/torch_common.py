@@ -1,0 +1,69 @@
+"""What all PyTorch layers share: the weights as tensors, the router, and tokens in the order of their experts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+from moe.implementations.contract import NotAvailableError
+from moe.problem import Float32Array, Weights
+
+DEVICES = ("cpu", "cuda")
+
+
+def torch_available() -> tuple[bool, str]:
+    """Say whether PyTorch is installed, without importing it."""
+    if find_spec("torch") is None:
+        return False, "PyTorch is not installed: pip install torch"
+    return True, ""
+
+
+class TorchWeights:
+    """The layer's weights as tensors on `device`, with PyTorch's threads set; shared by both layers."""
+
+    def __init__(self, weights: Weights, *, threads: int, device: str) -> None:
+        import torch
+
+        if device not in DEVICES:
+            raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise NotAvailableError("no CUDA device")
+        # A full-precision product, whatever default a PyTorch build has.
+        torch.set_float32_matmul_precision("highest")
+        torch.set_num_threads(threads)
+        self.device = torch.device(device)
+        self.gate, self.w1, self.w2 = (self.tensor(a) for a in (weights.gate, weights.w1, weights.w2))
+
+    def tensor(self, array: Float32Array) -> Any:
+        """`array` as a tensor on the device; on the CPU over the same memory."""
+        import torch
+
+        return torch.from_numpy(array).to(self.device)
+
+
+def route(x: Any, gate: Any, top_k: int) -> tuple[Any, Any]:
+    """Experts (T, k) of each token, a tie to the lower number, and their weights (T, k)."""
+    import torch
+
+    # Not topk, which promises no order among equals.
+    logits, experts = torch.sort(x @ gate, dim=1, descending=True, stable=True)  # (T, E)
+    # A softmax over the chosen logits alone: dividing by their sum cancels the others.
+    return experts[:, :top_k], torch.softmax(logits[:, :top_k], dim=1)
+
+
+def sorted_by_expert(x: Any, native: TorchWeights, top_k: int, products: Callable[[Any, list[int]], Any]) -> Any:
+    """The layer with one pass over all experts: x (T, d) → y (T, d).
+
+    `products` maps rows (T·k, d) in the order of their experts, and how many each expert has, to its outputs.
+    """
+    import torch
+
+    experts, weights = route(x, native.gate, top_k)
+    flat = experts.flatten()
+    order = torch.argsort(flat, stable=True)
+    tokens = torch.div(order, top_k, rounding_mode="floor")
+    counts = torch.bincount(flat, minlength=native.gate.shape[1]).tolist()
+    out = products(x.index_select(0, tokens), counts)
+    out.mul_(weights.flatten().index_select(0, order).unsqueeze(1))
+    return torch.zeros_like(x).index_add_(0, tokens, out)

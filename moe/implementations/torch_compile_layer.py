@@ -1,0 +1,74 @@
+"""The layer in PyTorch, its experts compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moe.implementations.contract import NotAvailableError
+from moe.implementations.torch_common import TorchWeights, sorted_by_expert, torch_available
+from moe.problem import Float32Array, Weights
+
+
+class TorchCompileLayer:
+    """PyTorch: tokens sorted by expert, an expert's two products compiled by `torch.compile` for any number of rows.
+
+    The whole layer would be cut in two where the numbers of tokens leave the graph, and be no faster. Compiling is
+    part of prepare; it needs a C++ compiler.
+    """
+
+    name = "torch-compile"
+    description = "PyTorch, sorted by expert, torch.compile"
+
+    @staticmethod
+    def available() -> tuple[bool, str]:
+        """Say whether PyTorch is installed."""
+        return torch_available()
+
+    def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
+        import torch
+        from torch._inductor import config
+        from torch._inductor.exc import InductorError, InvalidCxxCompiler
+
+        # Compiling processes would outlive prepare and be in the way of what is timed.
+        config.compile_threads = 1
+        self.native = TorchWeights(weights, threads=threads, device="cpu")
+        self.top_k = top_k
+        self.expert = torch.compile(_expert, dynamic=True)
+        try:
+            with torch.inference_mode():
+                for rows in (2, 1):  # one row is a case of its own
+                    self.expert(torch.zeros(rows, weights.d_model), self.native.w1[0], self.native.w2[0])
+        except (InductorError, InvalidCxxCompiler) as error:
+            raise NotAvailableError(f"torch.compile failed here: {error}") from error
+
+    def to_native(self, x: Float32Array) -> Any:
+        """A (T, d) tensor."""
+        return self.native.tensor(x)
+
+    def to_numpy(self, y: Any) -> Float32Array:
+        """A (T, d) array."""
+        array: Float32Array = y.numpy()
+        return array
+
+    def forward(self, x: Any) -> Any:
+        """x (T, d) → y (T, d)."""
+        import torch
+
+        with torch.inference_mode():
+            return sorted_by_expert(x, self.native, self.top_k, self._products)
+
+    def _products(self, rows: Any, counts: list[int]) -> Any:
+        import torch
+
+        out = torch.empty_like(rows)
+        parts = zip(rows.split(counts), out.split(counts), self.native.w1, self.native.w2, strict=True)
+        for part, result, w1, w2 in parts:
+            if len(part):
+                result.copy_(self.expert(part, w1, w2))  # (n, d) → (n, d)
+        return out
+
+
+def _expert(rows: Any, w1: Any, w2: Any) -> Any:
+    import torch
+
+    return torch.mm(torch.relu(torch.mm(rows, w1)), w2)

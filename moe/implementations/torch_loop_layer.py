@@ -1,0 +1,50 @@
+"""The layer in PyTorch as most model code writes it: a mask an expert."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moe.implementations.torch_common import TorchWeights, route, torch_available
+from moe.problem import Float32Array, Weights
+
+
+class TorchLoopLayer:
+    """PyTorch: for each expert its tokens found by a mask, two products, and a sum into the output.
+
+    The form that published models are usually written in; with many experts the masks cost more than the products.
+    """
+
+    name = "torch-loop"
+    description = "PyTorch, a mask and a sum for each expert"
+
+    @staticmethod
+    def available() -> tuple[bool, str]:
+        """Say whether PyTorch is installed."""
+        return torch_available()
+
+    def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
+        self.native = TorchWeights(weights, threads=threads, device="cpu")
+        self.top_k = top_k
+
+    def to_native(self, x: Float32Array) -> Any:
+        """A (T, d) tensor."""
+        return self.native.tensor(x)
+
+    def to_numpy(self, y: Any) -> Float32Array:
+        """A (T, d) array."""
+        array: Float32Array = y.numpy()
+        return array
+
+    def forward(self, x: Any) -> Any:
+        """x (T, d) → y (T, d)."""
+        import torch
+
+        with torch.inference_mode():
+            experts, weights = route(x, self.native.gate, self.top_k)
+            y = torch.zeros_like(x)
+            for e, (w1, w2) in enumerate(zip(self.native.w1, self.native.w2, strict=True)):
+                tokens, slots = torch.where(experts == e)
+                if len(tokens):
+                    out = torch.mm(torch.mm(x[tokens], w1).relu_(), w2)  # (n, d) → (n, f) → (n, d)
+                    y.index_add_(0, tokens, out * weights[tokens, slots].unsqueeze(1))
+            return y
