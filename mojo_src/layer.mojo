@@ -4,7 +4,7 @@ Letters: T tokens, d model width, f hidden width, E experts, k experts a token. 
 pairs of a token and a slot among its experts, numbered token · k + slot.
 """
 
-from block import BLOCK_ROWS, BLOCK_TILES, Tiles, load_sums, store_hidden, store_sums, tiles_of
+from block import BLOCK_ROWS, BLOCK_TILES, FEWEST_TILES, Tiles, load_sums, store_hidden, store_sums, tiles_of
 from form import Form, Sizes
 from gate import GATE_EXPERTS, GATE_TOKENS, gate_tile
 from packing import pack_token
@@ -226,9 +226,10 @@ struct Layer[form: Form](Movable):
         comptime if Self.form.batch:
             var starts = self.workspace.starts
             sort_by_expert(self.workspace.experts, entries, sizes.experts, starts, self.workspace.sorted)
+            var most = self._most_tiles(entries)
             for expert in range(sizes.experts):
                 var first = Int(starts[unsafe_offset=expert])
-                self._cut(expert, first, Int(starts[unsafe_offset=expert + 1]) - first)
+                self._cut(expert, first, Int(starts[unsafe_offset=expert + 1]) - first, most)
         else:
             for entry in range(entries):
                 self.workspace.sorted[unsafe_offset=entry] = Int32(entry)
@@ -238,10 +239,17 @@ struct Layer[form: Form](Movable):
                 var threads = self.workspace.threads
                 self.column_parts = (PIECES_PER_THREAD * threads + self.block_count - 1) // self.block_count
 
-    def _cut(mut self, expert: Int, first: Int, rows: Int):
+    def _most_tiles(self, entries: Int) -> Int:
+        """Returns how many tiles a block may have: fewer where threads would else get too few blocks to end together."""
+        var threads = self.workspace.threads
+        if threads == 1:
+            return BLOCK_TILES
+        return min(BLOCK_TILES, max(FEWEST_TILES, tiles_of(entries) // (PIECES_PER_THREAD * threads)))
+
+    def _cut(mut self, expert: Int, first: Int, rows: Int, most: Int):
         """Cuts an expert's list into blocks of about equal size; all tiles but the list's last two are full."""
         var tiles = tiles_of(rows)
-        var blocks = (tiles + BLOCK_TILES - 1) // BLOCK_TILES
+        var blocks = (tiles + most - 1) // most
         for block in range(blocks):
             var begin = share(tiles, block, blocks) * TILE_ROWS
             var end = min(rows, share(tiles, block + 1, blocks) * TILE_ROWS)
@@ -292,9 +300,7 @@ struct Layer[form: Form](Movable):
             var entry = Int(self.workspace.sorted[unsafe_offset=row])
             var x = self.x.unsafe_offset(entry // sizes.k * d)
             var output = self.workspace.outputs.unsafe_offset(entry * d_padded)
-            multiply_row[Self.W](
-                x, self.weights.w1.unsafe_offset(block.expert * d * f_padded), d, f_padded, hidden
-            )
+            multiply_row[Self.W](x, self.weights.w1.unsafe_offset(block.expert * d * f_padded), d, f_padded, hidden)
             for column in range(0, f_padded, Self.W):
                 hidden.unsafe_store(column, relu(hidden.unsafe_load[width=Self.W](column)))
             multiply_row[Self.W](
@@ -384,17 +390,13 @@ struct Layer[form: Form](Movable):
                         if first + part < blocks:
                             store_sums[Self.W, r](sums, kept)
                         elif product == HIDDEN:
-                            store_hidden[Self.W, r](
-                                sums, hidden.unsafe_offset(begin * self.sizes().f_padded), column
-                            )
+                            store_hidden[Self.W, r](sums, hidden.unsafe_offset(begin * self.sizes().f_padded), column)
                         else:
                             self._store_output[r](sums, block.first + begin, column)
                 ahead = ahead.unsafe_offset(part * lines * LINE_FLOATS)
 
     @always_inline
-    def _store_output[
-        rows: Int
-    ](self, sums: Array[Vector[Self.W], rows * TILE_VECTORS], first: Int, column: Int):
+    def _store_output[rows: Int](self, sums: Array[Vector[Self.W], rows * TILE_VECTORS], first: Int, column: Int):
         """Stores the second product, times each entry's weight, in the entry's own output row."""
         comptime for row in range(rows):
             var entry = Int(self.workspace.sorted[unsafe_offset=first + row])

@@ -6,7 +6,7 @@ from vectors import Floats, Vector, load_part
 
 def pack_columns[
     W: Int
-](source: Floats, rows: Int, width: Int, depth: Int, columns: Int, target: Floats):
+](source: Floats, rows: Int, width: Int, depth: Int, padded: Int, columns: Int, target: Floats):
     """Packs a matrix into panels, once, in prepare. One panel of all columns is the matrix as it was.
 
     Parameters:
@@ -17,11 +17,12 @@ def pack_columns[
         rows: Rows of the matrix.
         width: Columns of the matrix.
         depth: Rows of a panel, at least `rows`.
+        padded: Columns of all panels, at least `width`.
         columns: Columns of a panel, a multiple of W.
-        target: (width / columns rounded up, depth, columns), filled with zeros where the matrix ends.
+        target: (padded / columns, depth, columns), filled with zeros where the matrix ends.
     """
     var out = target
-    for first in range(0, width, columns):
+    for first in range(0, padded, columns):
         for row in range(depth):
             for column in range(first, first + columns, W):
                 var value = Vector[W](0)

@@ -35,7 +35,7 @@ def check_tile[W: Int, rows: Int](depth: Int, width: Int) raises:
     for row in range(rows):
         pack_token[W](a.unsafe_offset(row * depth), depth, rows, packed_a.unsafe_offset(row * STEPS))
     var packed_b = new_floats(blocks * STEPS * round_up(width, PANEL[W]))
-    pack_columns[W](b, depth, width, blocks * STEPS, PANEL[W], packed_b)
+    pack_columns[W](b, depth, width, blocks * STEPS, round_up(width, PANEL[W]), PANEL[W], packed_b)
     for first in range(0, width, PANEL[W]):
         var panel = packed_b.unsafe_offset(first * blocks * STEPS)
         var sums = tile[W, rows](packed_a, panel, blocks, no_sums[W, rows * TILE_VECTORS](), panel, 0)
@@ -90,7 +90,7 @@ def check_plain[W: Int](depth: Int, width: Int) raises:
     var b = ramp(depth * width, 0.125)
     var padded = round_up(width, W)
     var rows = new_floats(depth * padded)
-    pack_columns[W](b, depth, width, depth, padded, rows)
+    pack_columns[W](b, depth, width, depth, padded, padded, rows)
     var y = new_floats(padded)
     multiply_row[W](a, rows, depth, padded, y)
     for column in range(width):

@@ -1,8 +1,10 @@
 """Names for the machine's vectors and for plain memory, shared by every step of the layer."""
 
 from std.memory.alloc import unsafe_alloc
+from std.utils.numerics import nan
 from std.sys import simd_width_of
 from std.sys._assembly import inlined_assembly
+from std.sys.defines import get_defined_bool
 from std.sys.info import CompilationTarget
 from std.sys.intrinsics import masked_load, masked_store
 
@@ -50,6 +52,10 @@ def share(count: Int, part: Int, parts: Int) -> Int:
     return count * part // parts
 
 
+comptime POISON = get_defined_bool["POISON", False]()
+"""Whether new memory is filled with NaN, so that a test finds whatever is read before it is written."""
+
+
 def new_floats(count: Int) -> Floats:
     """Allocates uninitialised floats on a cache line; freed with `unsafe_free`.
 
@@ -59,7 +65,11 @@ def new_floats(count: Int) -> Floats:
     Returns:
         Their address.
     """
-    return unsafe_alloc[Float32](max(count, 1), alignment=CACHE_LINE)
+    var floats = unsafe_alloc[Float32](max(count, 1), alignment=CACHE_LINE)
+    comptime if POISON:
+        for i in range(count):
+            floats[unsafe_offset=i] = nan[DType.float32]()
+    return floats
 
 
 def new_ints(count: Int) -> Ints:

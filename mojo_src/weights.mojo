@@ -40,7 +40,7 @@ struct Weights[form: Form](Movable):
             transpose(gate, d, experts, sizes.gate_depth, sizes.experts_padded, self.gate)
         else:
             self.gate = new_floats(d * sizes.experts_padded)
-            pack_columns[Self.W](gate, d, experts, d, sizes.experts_padded, self.gate)
+            pack_columns[Self.W](gate, d, experts, d, sizes.experts_padded, sizes.experts_padded, self.gate)
 
         var w1_floats = sizes.depth * sizes.f_padded
         var w2_floats = sizes.hidden_depth * sizes.d_padded
@@ -51,8 +51,10 @@ struct Weights[form: Form](Movable):
         for e in range(experts):
             var from1 = w1.unsafe_offset(e * d * f)
             var from2 = w2.unsafe_offset(e * f * d)
-            pack_columns[Self.W](from1, d, f, sizes.depth, w1_columns, self.w1.unsafe_offset(e * w1_floats))
-            pack_columns[Self.W](from2, f, d, sizes.hidden_depth, w2_columns, self.w2.unsafe_offset(e * w2_floats))
+            var to1 = self.w1.unsafe_offset(e * w1_floats)
+            var to2 = self.w2.unsafe_offset(e * w2_floats)
+            pack_columns[Self.W](from1, d, f, sizes.depth, sizes.f_padded, w1_columns, to1)
+            pack_columns[Self.W](from2, f, d, sizes.hidden_depth, sizes.d_padded, w2_columns, to2)
 
     def free(mut self):
         """Frees the weights, which can't be used after."""

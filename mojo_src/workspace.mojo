@@ -1,9 +1,9 @@
 """What a forward needs beside input, output and weights: a part for each thread, and one for a chunk of tokens."""
 
-from block import BLOCK_ROWS
+from block import BLOCK_ROWS, FEWEST_TILES
 from form import Form, Sizes
 from routing import scratch_ints
-from tile import PANEL
+from tile import PANEL, TILE_ROWS
 from vectors import CACHE_LINE, Floats, Ints, new_floats, new_ints
 
 comptime OUTPUT_BYTES = 40 * 1024 * 1024
@@ -121,8 +121,8 @@ struct Workspace[form: Form](Movable):
         self.factors = new_floats(entries)
         self.starts = new_ints(sizes.experts + 1)
         self.sorted = new_ints(entries)
-        # Every expert has at most one block more than its entries fill.
-        var blocks = entries // BLOCK_ROWS + sizes.experts if Self.form.batch else entries
+        # Every expert has at most one block more than its entries fill, and no block need be smaller than this.
+        var blocks = entries // (FEWEST_TILES * TILE_ROWS) + sizes.experts if Self.form.batch else entries
         self.blocks = new_ints(BLOCK_INTS * blocks)
         self.outputs = new_floats(entries * sizes.d_padded)
 

@@ -1,0 +1,117 @@
+"""The kernel's switches: every setting is right, and off means off."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import moe
+from moe import mojo_build
+from moe.check import check_layer
+from moe.edges import edge_problems
+from moe.mojo_kernel import FORM_SWITCHES, form_number
+
+FORMS = [
+    dict(zip(FORM_SWITCHES, s, strict=True)) for s in itertools.product(("on", "off"), repeat=len(FORM_SWITCHES))
+]
+# Compiled beforehand, so that sixteen forms of it cost no further compilation.
+SEED = moe.PRESETS["seed"]
+
+ONE_FORM = """
+from form import form_of
+from layer import Model, forward, work_on_layer
+from pool import Pool
+from vectors import Floats
+
+comptime FORM = form_of({number})
+
+
+@export
+def one_forward(model: Int, pool: Int, x: Int, y: Int, tokens: Int) abi("C"):
+    forward[FORM](
+        Model[FORM](unsafe_from_address=model),
+        Pointer[Pool[work_on_layer[FORM]], MutUntrackedOrigin](unsafe_from_address=pool)[],
+        Floats(unsafe_from_address=x),
+        Floats(unsafe_from_address=y),
+        tokens,
+    )
+"""
+# Packed arithmetic of x86 and of ARM; a scalar's register is moved, and set to zero, by instructions for vectors too.
+PACKED_X86 = re.compile(
+    r"^\s+v?(?:p?(?:add|sub|mul|min|max)|div|fn?m(?:add|sub)\d*)\w*p[sd]\b|^\s+vp(?:add|sub|mul)\w*", re.M
+)
+PACKED_ARM = re.compile(r"^\s+(?:f|s|u)?(?:add|sub|mul|mla|div|min|max)\w*\s+v\d+\.\d+[bhsd]", re.M)
+SCALAR = re.compile(r"^\s+(?:vfmadd\d+ss|fmadd\s+s\d+)", re.M)
+
+
+def written(form: dict[str, str], **more: str) -> str:
+    options = ",".join(f"{key}={value}" for key, value in {**form, **more}.items())
+    return f"mojo[{options}]"
+
+
+def test_numbers_of_forms_are_different() -> None:
+    assert sorted(form_number(**form) for form in FORMS) == list(range(16))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=written)
+def test_every_form_on_every_edge(mojo: str, form: dict[str, str]) -> None:
+    for edge, problem in edge_problems().items():
+        for threads in (1, 2):
+            layer = moe.create(written(form), problem.weights, top_k=problem.top_k, threads=threads)
+            parity = check_layer(layer, problem)
+            assert parity.passed, (edge, threads, parity.reason)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=written)
+def test_every_form_compiled_for_its_sizes(mojo: str, form: dict[str, str]) -> None:
+    for tokens in (0, 1, 5, 70):
+        problem = moe.make_problem(SEED.with_tokens(tokens))
+        layer = moe.create(written(form, specialize="on"), problem.weights, top_k=SEED.top_k, threads=2)
+        assert layer.implementation.library.path == mojo_build.build(mojo_build.prepared_sizes()[1]).path
+        parity = check_layer(layer, problem)
+        assert parity.passed, (tokens, parity.reason)
+
+
+@pytest.mark.parametrize("option", ["simd=no", "specialize=1", "pool="])
+def test_a_switch_is_on_or_off(mojo: str, option: str) -> None:
+    problem = moe.make_problem(moe.PRESETS["smoke"])
+    with pytest.raises(ValueError, match=r"on or off|key=value"):
+        moe.create(f"mojo[{option}]", problem.weights, top_k=2)
+
+
+def assembly(number: int, folder: Path) -> str:
+    """The instructions of a forward in one form."""
+    toolchain = mojo_build.find_toolchain()
+    source, output = folder / "one_form.mojo", folder / "one_form.s"
+    source.write_text(ONE_FORM.format(number=number))
+    command = [str(toolchain.command), "build", "--Werror", "--emit", "asm", "-I", str(mojo_build.SOURCE)]
+    subprocess.run(
+        [*command, str(source), "-o", str(output)],
+        env=toolchain.environment,
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    return output.read_text()
+
+
+def packed(text: str) -> Counter[str]:
+    found = [*PACKED_X86.findall(text), *PACKED_ARM.findall(text)]
+    return Counter(line.split()[0] for line in found)
+
+
+@pytest.mark.parametrize("tile", ["on", "off"])
+@pytest.mark.parametrize("batch", ["on", "off"])
+def test_one_lane_means_no_packed_arithmetic(mojo: str, tmp_path: Path, tile: str, batch: str) -> None:
+    one = assembly(form_number(simd="off", tile=tile, batch=batch, pool="on"), tmp_path)
+    assert not packed(one)
+    assert SCALAR.search(one)
+
+
+def test_vectors_mean_packed_arithmetic(mojo: str, tmp_path: Path) -> None:
+    assert packed(assembly(form_number(simd="on", tile="on", batch="on", pool="on"), tmp_path)).total() > 100
