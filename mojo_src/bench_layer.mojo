@@ -1,18 +1,87 @@
-"""Where a forward's time goes, step by step, in Mojo alone.
+"""The layer in Mojo alone: gate, expert products and whole forward apart, at the sizes of a published benchmark.
 
-Run: mojo run -I mojo_src mojo_src/bench_layer.mojo
+Run: mojo run -I mojo_src mojo_src/bench_layer.mojo [THREADS]
+
+The published sizes ask for up to 17 GB of weights and 560 TFLOP a forward. Tokens and experts are divided by a power
+of two until they fit FORWARD_FLOPS and WEIGHT_BYTES; each line says by how much. What it prints as "moe bench …" is
+the command that measures the same from Python: both must give the same time within noise.
 """
 
+from std.benchmark import Report, run
 from std.memory.alloc import unsafe_alloc
-from std.time import perf_counter_ns
+from std.sys import argv
 
-from layer import EXPERTS, ROUTE, SUM, Layer, Model, work_on_layer
+from form import Sizes, form_of
+from layer import EXPERTS, ROUTE, Layer, Model, forward, work_on_layer
 from pool import Pool, Words
-from probes import MULTIPLY_ADD, Probe, ProbePointer, work_on_probe
+from probes import MULTIPLY_ADD, Probe, work_on_probe
 from vectors import Floats, new_floats
 
-comptime ROUNDS = 15
-"""Forwards of which the median is printed."""
+comptime FORM = form_of(15)
+"""Every switch on."""
+
+comptime FORWARD_FLOPS = 100 * 1000**3
+"""Most floating-point operations of a forward: about half a second of one core."""
+
+comptime WEIGHT_BYTES = 1 << 31
+"""Most bytes of w1 and w2; while they are packed there are twice as many."""
+
+comptime SECONDS = 2.0
+"""Spent on each part."""
+
+comptime PROBE_STEPS = 1_000_000
+"""Steps of the multiply-add probe: some 50 ms."""
+
+
+@fieldwise_init
+struct Size(Copyable, Movable):
+    """A layer's name and sizes."""
+
+    var name: String
+    """What the published benchmark calls it."""
+    var tokens: Int
+    """T."""
+    var d: Int
+    """Width of a token."""
+    var f: Int
+    """Hidden width of an expert."""
+    var experts: Int
+    """E."""
+    var k: Int
+    """Experts of a token."""
+
+    def flops(self) -> Int:
+        """Returns the floating-point operations of a forward."""
+        return self.gate_flops() + self.product_flops()
+
+    def gate_flops(self) -> Int:
+        """Returns those of the gate's product."""
+        return self.tokens * 2 * self.d * self.experts
+
+    def product_flops(self) -> Int:
+        """Returns those of the experts' products."""
+        return self.tokens * self.k * 4 * self.d * self.f
+
+    def weight_bytes(self) -> Int:
+        """Returns the size of w1 and w2."""
+        return self.experts * 2 * self.d * self.f * 4
+
+
+def scaled(size: Size) -> Size:
+    """Divides experts, then tokens, by powers of two until the size fits.
+
+    Args:
+        size: As published.
+
+    Returns:
+        A size of the same d, f and k.
+    """
+    var fit = size.copy()
+    while fit.weight_bytes() > WEIGHT_BYTES and fit.experts // 2 >= fit.k:
+        fit.experts //= 2
+    while fit.flops() > FORWARD_FLOPS and fit.tokens > 1:
+        fit.tokens //= 2
+    return fit^
 
 
 def noise(count: Int, scale: Float32, seed: Int) -> Floats:
@@ -34,18 +103,21 @@ def noise(count: Int, scale: Float32, seed: Int) -> Floats:
     return values
 
 
-def median(mut values: List[Float64]) -> Float64:
-    """Returns the middle value, which it sorts them for.
+def median(report: Report) -> Float64:
+    """Returns the median of single runs in seconds.
 
     Args:
-        values: At least one.
+        report: Whose batches are one run each.
     """
-    sort(values)
-    return values[len(values) // 2]
+    var seconds = List[Float64]()
+    for single in report.runs:
+        seconds.append(single.mean())
+    sort(seconds)
+    return seconds[len(seconds) // 2]
 
 
 def peak(threads: Int) raises -> Float64:
-    """Returns the multiply-add peak in GFLOP/s.
+    """Returns the multiply-add peak in FLOP/s.
 
     Args:
         threads: How many threads.
@@ -53,81 +125,88 @@ def peak(threads: Int) raises -> Float64:
     var probe = unsafe_alloc[Probe](1)
     probe.unsafe_write(Probe(threads, 1 << 20))
     var pool = Pool[work_on_probe](threads, Words(unsafe_from_address=Int(probe)))
-    var best = Float64(0)
-    for _ in range(ROUNDS):
-        probe[].begin(MULTIPLY_ADD, 1000000)
-        var started = perf_counter_ns()
+    probe[].begin(MULTIPLY_ADD, PROBE_STEPS)
+
+    def multiply_add() raises {imm pool, imm threads}:
         pool.run(threads)
-        best = max(best, Float64(probe[].work_done()) / Float64(perf_counter_ns() - started))
+
+    var report = run(multiply_add, max_runtime_secs=SECONDS, max_batch_size=1)
+    var rate = Float64(probe[].work_done()) / median(report)
     pool.stop()
-    return best
+    probe[].free()
+    probe.unsafe_free()
+    return rate
 
 
-def bench(name: String, tokens: Int, d: Int, f: Int, experts: Int, k: Int, threads: Int, limit: Float64) raises:
-    """Prints a layer's rate and the time of each step.
+def print_part(part: String, report: Report, flops: Int, limit: Float64):
+    """Prints a part's median time and rate.
 
     Args:
-        name: What to call it.
-        tokens: T.
-        d: Width of a token.
-        f: Hidden width of an expert.
-        experts: E.
-        k: Experts of a token.
-        threads: How many threads.
-        limit: Multiply-add peak in GFLOP/s.
+        part: Its name.
+        report: Of single runs.
+        flops: Floating-point operations of one.
+        limit: Multiply-add peak in FLOP/s.
     """
-    var gate = noise(d * experts, 0.1, 1)
-    var w1 = noise(experts * d * f, 0.1, 2)
-    var w2 = noise(experts * f * d, 0.1, 3)
-    var x = noise(tokens * d, 1, 4)
-    var y = new_floats(tokens * d)
-    var model = unsafe_alloc[Layer](1)
-    model.unsafe_write(Layer(gate, w1, w2, d, f, experts, k, threads))
+    var rate = Float64(flops) / median(report)
+    var ms = round(1e3 * median(report), 4)
+    var share = round(100 * rate / limit, 1)
+    print(t"    {part}: {ms} ms, {round(rate / 1e9, 1)} GFLOP/s, {share} % of the peak, {len(report.runs)} runs")
+
+
+def bench(published: Size, threads: Int, limit: Float64) raises:
+    """Prints the times of a layer's parts.
+
+    Args:
+        published: A size.
+        threads: How many threads.
+        limit: Multiply-add peak in FLOP/s.
+    """
+    var size = scaled(published)
+    var config = t"tokens={size.tokens},d_model={size.d},d_ff={size.f},num_experts={size.experts},top_k={size.k}"
+    var divided = t"tokens / {published.tokens // size.tokens}, experts / {published.experts // size.experts}"
+    print(t"{size.name}, {divided}: moe bench mojo --threads {threads} --config {config}")
+    var gate = noise(size.d * size.experts, 0.1, 1)
+    var w1 = noise(size.experts * size.d * size.f, 0.1, 2)
+    var w2 = noise(size.experts * size.f * size.d, 0.1, 3)
+    var x = noise(size.tokens * size.d, 1, 4)
+    var y = new_floats(size.tokens * size.d)
+    var model = unsafe_alloc[Layer[FORM]](1)
+    var sizes = Sizes[FORM](size.d, size.f, size.experts, size.k)
+    model.unsafe_write(Layer[FORM](sizes, gate, w1, w2, threads))
     w1.unsafe_free()
     w2.unsafe_free()
-    var pool = Pool[work_on_layer](threads, Words(unsafe_from_address=Int(model)))
-    model[].reserve(tokens)
-    model[].take(x, y, 0, tokens)
-    var whole = List[Float64]()
-    var steps: List[List[Float64]] = [[], [], [], []]
-    for round in range(ROUNDS + 2):
-        pool.hold()
-        var t0 = perf_counter_ns()
+    var pool = Pool[work_on_layer[FORM]](threads, Words(unsafe_from_address=Int(model)))
+    var tokens = size.tokens
+
+    def whole() raises {imm model, imm pool, imm x, imm y, imm tokens}:
+        forward[FORM](model, pool, x, y, tokens)
+
+    # After a forward, its steps can be taken again.
+    def route() raises {imm model, imm pool}:
         pool.run(model[].start(ROUTE))
-        var t1 = perf_counter_ns()
-        model[].sort()
-        var t2 = perf_counter_ns()
+
+    def products() raises {imm model, imm pool}:
         pool.run(model[].start(EXPERTS))
-        var t3 = perf_counter_ns()
-        pool.run(model[].start(SUM))
-        var t4 = perf_counter_ns()
-        pool.release()
-        if round < 2:
-            continue
-        whole.append(Float64(t4 - t0) / 1000)
-        steps[0].append(Float64(t1 - t0) / 1000)
-        steps[1].append(Float64(t2 - t1) / 1000)
-        steps[2].append(Float64(t3 - t2) / 1000)
-        steps[3].append(Float64(t4 - t3) / 1000)
-    pool.stop()
-    var flops = Float64(tokens * (2 * d * experts + k * 4 * d * f))
-    var time = median(whole)
-    var share = 100 * flops / (time * 1000) / limit
-    print(name, threads, "threads:", time, "µs,", flops / (time * 1000), "GFLOP/s,", share, "% of peak")
-    print(
-        "    route", median(steps[0]), "sort", median(steps[1]), "experts", median(steps[2]), "sum", median(steps[3])
+
+    var report = run(whole, max_runtime_secs=SECONDS, max_batch_size=1)
+    print_part("gate and choice", run(route, max_runtime_secs=SECONDS, max_batch_size=1), size.gate_flops(), limit)
+    print_part(
+        "expert products", run(products, max_runtime_secs=SECONDS, max_batch_size=1), size.product_flops(), limit
     )
+    print_part("whole layer", report, size.flops(), limit)
+    pool.stop()
     model[].free()
     model.unsafe_free()
+    gate.unsafe_free()
+    x.unsafe_free()
+    y.unsafe_free()
 
 
 def main() raises:
-    for threads in range(1, 3):
-        var limit = peak(threads)
-        print("multiply-add peak on", threads, "threads:", limit, "GFLOP/s")
-        bench("seed", 1024, 256, 1024, 4, 2, threads, limit)
-        bench("medium", 512, 1024, 2048, 8, 2, threads, limit)
-        bench("olmoe", 256, 2048, 1024, 64, 8, threads, limit)
-        bench("decode16", 16, 256, 1024, 4, 2, threads, limit)
-        bench("decode1", 1, 256, 1024, 4, 2, threads, limit)
-        bench("many-small", 64, 64, 128, 64, 8, threads, limit)
+    var threads = atol(String(argv()[1])) if len(argv()) > 1 else 1
+    var limit = peak(threads)
+    print(t"multiply-add peak on {threads} threads: {round(limit / 1e9, 1)} GFLOP/s; medians of single runs")
+    bench(Size("seed", 1024, 256, 1024, 4, 2), threads, limit)
+    bench(Size("small", 32 * 512, 1024, 4096, 8, 2), threads, limit)
+    bench(Size("medium", 64 * 1024, 2048, 8192, 16, 4), threads, limit)
+    bench(Size("large", 128 * 2048, 4096, 16384, 32, 8), threads, limit)

@@ -45,6 +45,14 @@ def test_native(mojo: str, path: Path) -> None:
     assert " 0 passed" not in output, output
 
 
+def test_the_benchmark_compiles(mojo: str, tmp_path: Path) -> None:
+    toolchain = mojo_build.find_toolchain()
+    command = [str(toolchain.command), "build", "--Werror", "-I", str(mojo_build.SOURCE)]
+    command += [str(mojo_build.SOURCE / "bench_layer.mojo"), "-o", str(tmp_path / "bench")]
+    result = subprocess.run(command, capture_output=True, text=True, env=toolchain.environment, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 @pytest.mark.parametrize("config", ["smoke", "small", "seed", "tokens=5,d_model=37,d_ff=53,num_experts=5,top_k=3"])
 def test_same_bits_on_any_number_of_threads(mojo: str, config: str) -> None:
     problem = moe.make_problem(moe.config.parse_config(config))
