@@ -51,19 +51,35 @@ struct Size(Copyable, Movable):
     """Experts of a token."""
 
     def flops(self) -> Int:
-        """Returns the floating-point operations of a forward."""
+        """Counts the floating-point operations of a forward.
+
+        Returns:
+            Their number.
+        """
         return self.gate_flops() + self.product_flops()
 
     def gate_flops(self) -> Int:
-        """Returns those of the gate's product."""
+        """Counts those of the gate's product.
+
+        Returns:
+            Their number.
+        """
         return self.tokens * 2 * self.d * self.experts
 
     def product_flops(self) -> Int:
-        """Returns those of the experts' products."""
+        """Counts those of the experts' products.
+
+        Returns:
+            Their number.
+        """
         return self.tokens * self.k * 4 * self.d * self.f
 
     def weight_bytes(self) -> Int:
-        """Returns the size of w1 and w2."""
+        """Adds up w1 and w2.
+
+        Returns:
+            Their bytes.
+        """
         return self.experts * 2 * self.d * self.f * 4
 
 
@@ -104,10 +120,13 @@ def noise(count: Int, scale: Float32, seed: Int) -> Floats:
 
 
 def median(report: Report) -> Float64:
-    """Returns the median of single runs in seconds.
+    """Takes the median of single runs.
 
     Args:
         report: Whose batches are one run each.
+
+    Returns:
+        Seconds.
     """
     var seconds = List[Float64]()
     for single in report.runs:
@@ -117,10 +136,16 @@ def median(report: Report) -> Float64:
 
 
 def peak(threads: Int) raises -> Float64:
-    """Returns the multiply-add peak in FLOP/s.
+    """Measures the multiply-add peak.
 
     Args:
         threads: How many threads.
+
+    Returns:
+        FLOP/s.
+
+    Raises:
+        When the system refuses a thread.
     """
     var probe = unsafe_alloc[Probe](1)
     probe.unsafe_write(Probe(threads, 1 << 20))
@@ -160,6 +185,9 @@ def bench(published: Size, threads: Int, limit: Float64) raises:
         published: A size.
         threads: How many threads.
         limit: Multiply-add peak in FLOP/s.
+
+    Raises:
+        When the system refuses a thread.
     """
     var size = scaled(published)
     var config = t"tokens={size.tokens},d_model={size.d},d_ff={size.f},num_experts={size.experts},top_k={size.k}"
@@ -203,6 +231,11 @@ def bench(published: Size, threads: Int, limit: Float64) raises:
 
 
 def main() raises:
+    """Measures every size on as many threads as the first argument says.
+
+    Raises:
+        When that is no number, or the system refuses a thread.
+    """
     var threads = atol(String(argv()[1])) if len(argv()) > 1 else 1
     var limit = peak(threads)
     print(t"multiply-add peak on {threads} threads: {round(limit / 1e9, 1)} GFLOP/s; medians of single runs")

@@ -38,7 +38,11 @@ struct Form(TrivialRegisterPassable):
 
     @always_inline
     def lanes(self) -> Int:
-        """Returns the lanes of a vector."""
+        """Counts lanes.
+
+        Returns:
+            Lanes of a vector.
+        """
         return LANES if self.simd else 1
 
 
@@ -116,7 +120,11 @@ struct Sizes[form: Form](TrivialRegisterPassable):
 
     @always_inline
     def known(self) -> Self:
-        """Returns the sizes, as constants where the library is compiled for them: the switch `specialize`."""
+        """Replaces sizes by constants where the library is compiled for them: the switch `specialize`.
+
+        Returns:
+            The same sizes.
+        """
         comptime if D_MODEL > 0:
             return Self(D_MODEL, D_FF, NUM_EXPERTS, TOP_K)
         else:

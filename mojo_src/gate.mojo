@@ -13,7 +13,11 @@ comptime GATE_EXPERTS = 4 if WIDE_REGISTER_FILE else 2
 """Experts whose logits are summed together: 16 sums where registers are many, 8 where they are few."""
 
 comptime Sums[W: Int] = Array[Vector[W], GATE_TOKENS * GATE_EXPERTS]
-"""A sum for each token and expert, still spread over the lanes."""
+"""A sum for each token and expert, still spread over the lanes.
+
+Parameters:
+    W: Lanes of a vector.
+"""
 
 
 @always_inline
@@ -48,7 +52,7 @@ def gate_tile[W: Int](x: Floats, d: Int, last: Int, gate: Floats, depth: Int, lo
         d: Width of a token.
         last: Number of the last token; it stands in for those after it.
         gate: (GATE_EXPERTS, depth), zeros past d.
-        depth: d rounded up to whole vectors.
+        depth: Floats of an expert's row: d rounded up to whole vectors.
         logits: (GATE_TOKENS, stride), of which GATE_EXPERTS columns are written.
         stride: Floats from one token's logits to the next one's.
     """

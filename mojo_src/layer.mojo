@@ -35,17 +35,17 @@ comptime STREAM_ROWS = 4
 
 # The steps of a forward, in their order.
 comptime ROUTE = 0
-"""x · gate, and the experts and weights of each entry."""
+"""Take x · gate, and the experts and weights of each entry."""
 comptime EXPERTS = 1
-"""Both products of each block; where blocks are too few for the threads, the next three steps instead."""
+"""Take both products of each block; where blocks are too few for the threads, the next three steps instead."""
 comptime PACK = 2
-"""Each block's tokens, packed."""
+"""Pack each block's tokens."""
 comptime HIDDEN = 3
-"""The first product, a part of a block's columns at a time: relu(tokens · w1)."""
+"""Take the first product, a part of a block's columns at a time: relu(tokens · w1)."""
 comptime OUTPUT = 4
-"""The second: hidden · w2, times the entry's weight."""
+"""Take the second: hidden · w2, times the entry's weight."""
 comptime SUM = 5
-"""y[t], the sum of the token's k outputs."""
+"""Sum each token's k outputs into y."""
 
 
 @fieldwise_init
@@ -113,7 +113,11 @@ struct Layer[form: Form](Movable):
 
     @always_inline
     def sizes(self) -> Sizes[Self.form]:
-        """Returns the sizes, as constants where the library is compiled for them."""
+        """Gives the sizes, as constants where the library is compiled for them.
+
+        Returns:
+            The sizes.
+        """
         return self.given.known()
 
     def free(mut self):
@@ -136,7 +140,11 @@ struct Layer[form: Form](Movable):
         self.y = y.unsafe_offset(first * self.given.d)
 
     def is_small(self) -> Bool:
-        """Says whether the chunk is too little work for more than one thread."""
+        """Says whether the chunk is too little work for more than one thread.
+
+        Returns:
+            Whether it is.
+        """
         return self.tokens * self.given.k * 2 * self.given.d * self.given.f < SHARED_PRODUCTS
 
     def start(mut self, step: Int) -> Int:
@@ -424,7 +432,11 @@ struct Layer[form: Form](Movable):
 
 comptime Model[form: Form] = Pointer[Layer[form], MutUntrackedOrigin]
 """A layer by its address. Threads share it behind the compiler's back, so no function that runs the pool may hold
-it as a `mut` argument: the compiler would then take it for its own and keep its fields in registers."""
+it as a `mut` argument: the compiler would then take it for its own and keep its fields in registers.
+
+Parameters:
+    form: The switches.
+"""
 
 
 def work_on_layer[form: Form](state: Words, thread: Int, piece: Int):

@@ -33,12 +33,15 @@ def multiply_row[W: Int](x: Floats, weights: Floats, depth: Int, width: Int, y: 
 
 @always_inline
 def relu[W: Int](value: Vector[W]) -> Vector[W]:
-    """Returns the positive part; not max(value, 0), which is 0 for NaN.
+    """Takes the positive part; not max(value, 0), which is 0 for NaN.
 
     Parameters:
         W: Lanes of a vector.
 
     Args:
         value: Any vector.
+
+    Returns:
+        The value in lanes where it is positive or NaN, else 0.
     """
     return alone(value.lt(Vector[W](0)).select(Vector[W](0), value))

@@ -6,7 +6,11 @@ from std.memory import bitcast
 from vectors import Floats, Ints, Vector
 
 comptime Keys[W: Int] = SIMD[DType.int32, W]
-"""Logits of W tokens as integers in the same order."""
+"""Logits of W tokens as integers in the same order.
+
+Parameters:
+    W: Lanes of a vector.
+"""
 
 comptime NO_KEY = Int32.MIN
 """Below the key of every logit."""

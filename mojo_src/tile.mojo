@@ -27,7 +27,11 @@ NEON multiplies by a lane of a register, which needs six more of them for the to
 """
 
 comptime PANEL[W: Int] = TILE_VECTORS * W
-"""Columns of a panel of expert weights."""
+"""Columns of a panel of expert weights.
+
+Parameters:
+    W: Lanes of a vector.
+"""
 
 comptime LINE_FLOATS = CACHE_LINE // 4
 """Floats of a cache line."""

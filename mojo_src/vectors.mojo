@@ -12,7 +12,11 @@ comptime LANES = simd_width_of[DType.float32]()
 """Lanes of the machine's vector register: 16 with AVX-512, 8 with AVX2, 4 with NEON."""
 
 comptime Vector[W: Int] = SIMD[DType.float32, W]
-"""W floats in one register; W is LANES, or 1 where the switch `simd` is off."""
+"""W floats in one register.
+
+Parameters:
+    W: LANES, or 1 where the switch `simd` is off.
+"""
 
 comptime Floats = Pointer[Float32, MutUntrackedOrigin]
 """Plain float32 memory whose size the caller knows."""

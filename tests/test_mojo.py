@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,6 +47,21 @@ def test_native(mojo: str, path: Path) -> None:
     assert " 0 passed" not in output, output
 
 
+def test_docstrings_are_complete(mojo: str) -> None:
+    toolchain = mojo_build.find_toolchain()
+    command = [
+        str(toolchain.command),
+        "doc",
+        "--diagnose-missing-doc-strings",
+        "--Werror",
+        "-I",
+        str(mojo_build.SOURCE),
+    ]
+    for path in [*mojo_build.sources(), mojo_build.SOURCE / "bench_layer.mojo"]:
+        result = subprocess.run([*command, str(path), "-o", os.devnull], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+
+
 def test_the_benchmark_compiles(mojo: str, tmp_path: Path) -> None:
     toolchain = mojo_build.find_toolchain()
     command = [str(toolchain.command), "build", "--Werror", "-I", str(mojo_build.SOURCE)]
@@ -53,7 +70,10 @@ def test_the_benchmark_compiles(mojo: str, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("config", ["smoke", "small", "seed", "tokens=5,d_model=37,d_ff=53,num_experts=5,top_k=3"])
+@pytest.mark.parametrize(
+    "config",
+    ["smoke", "small", "seed", "seed,tokens=16", "seed,skew=70", "tokens=5,d_model=37,d_ff=53,num_experts=5,top_k=3"],
+)
 def test_same_bits_on_any_number_of_threads(mojo: str, config: str) -> None:
     problem = moe.make_problem(moe.config.parse_config(config))
     layers = [moe.create(mojo, problem.weights, top_k=problem.top_k, threads=t) for t in (1, 2, 3)]
@@ -92,6 +112,33 @@ def test_one_expert_taking_all_is_cut_into_blocks(mojo: str) -> None:
     skewed = moe.Problem(moe.Weights(gate, problem.weights.w1, problem.weights.w2), problem.x, 1)
     parity = check_layer(moe.create(mojo, skewed.weights, top_k=1, threads=2), skewed)
     assert parity.passed, parity.reason
+
+
+def test_the_kernels_own_memory_does_not_grow_with_tokens(mojo: str) -> None:
+    program = (
+        "import numpy as np, psutil, moe\n"
+        "from moe.measure.worker import peak_rss_bytes\n"
+        "problem = moe.make_problem(moe.PRESETS['smoke'].with_tokens(1))\n"
+        "moe.create('mojo', problem.weights, top_k=2)(problem.x)\n"
+        "weights = moe.make_problem(moe.PRESETS['seed'].with_tokens(1)).weights\n"
+        "x = np.random.default_rng(0).standard_normal((262_144, 256), dtype=np.float32)\n"
+        "before = psutil.Process().memory_info().rss\n"
+        "packed = weights.w1.nbytes + weights.w2.nbytes\n"
+        "y = moe.create('mojo', weights, top_k=2, threads=2)(x)\n"
+        "print(peak_rss_bytes() - before - packed - y.nbytes)\n"
+    )
+    own = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert 10e6 < int(own) < 64e6  # the experts' outputs of a chunk alone are 40 MiB
+
+
+def test_the_layer_keeps_no_reference_to_the_weights(mojo: str) -> None:
+    problem = moe.make_problem(moe.PRESETS["smoke"])
+    weights = [weakref.ref(a) for a in (problem.weights.gate, problem.weights.w1, problem.weights.w2)]
+    layer = moe.create(mojo, problem.weights, top_k=2)
+    x = problem.x
+    del problem
+    assert [ref() for ref in weights] == [None, None, None]
+    assert np.isfinite(layer(x)).all()
 
 
 def threads_of_this_process() -> int:

@@ -88,6 +88,19 @@ def test_two_processes_end_with_one_whole_library(mojo: str, tmp_path: Path) -> 
     assert [p.suffix for p in (tmp_path / "mojo").iterdir() if p.suffix != ".lock"] == [".so"]
 
 
+def test_the_same_source_gives_the_same_library(mojo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = set()
+    for number in range(2):
+        # The compiler's own cache is empty too, or the second library would be the first one's copy.
+        monkeypatch.setenv("MODULAR_CACHE_DIR", str(tmp_path / f"compiler{number}"))
+        monkeypatch.setenv("MOE_CACHE", str(tmp_path / f"kernel{number}"))
+        library = mojo_build.build()
+        assert any((tmp_path / f"compiler{number}").iterdir())
+        assert library.path.is_relative_to(tmp_path / f"kernel{number}")
+        hashes.add(library.sha256)
+    assert len(hashes) == 1
+
+
 def test_a_build_is_found_again(mojo: str) -> None:
     first, again = mojo_build.build(), mojo_build.build()
     assert (first.path, first.sha256) == (again.path, again.sha256)
