@@ -72,3 +72,9 @@ def test_sizes_are_checked_together() -> None:
 def test_parse_config_says_what_is_wrong(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_config(text)
+
+
+def test_skew_is_a_percentage() -> None:
+    assert parse_config("smoke,skew=70").label.endswith("skew=70 %")
+    with pytest.raises(ValueError, match="skew must be at most 100 percent, got 101"):
+        moe.MoEConfig(skew=101)

@@ -50,6 +50,22 @@ def test_variants(variant: str) -> None:
         assert parity.passed, (edge, parity.reason)
 
 
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("peer", sorted(set(names(peers=True)) - set(names())))
+def test_peers(peer: str, threads: int) -> None:
+    refused = []
+    for edge, problem in (edge_problems() | {"seed": moe.make_problem(moe.PRESETS["seed"])}).items():
+        try:
+            layer = layer_for(peer, problem, threads)
+        except moe.implementations.NotAvailableError:
+            refused.append(edge)
+            continue
+        parity = check_layer(layer, problem)
+        assert parity.passed, (edge, parity.reason)
+    # One of them takes rows of whole 16 bytes alone; nothing else may be refused.
+    assert set(refused) <= ({"all sizes 1", "odd sizes", "narrow"} if peer == "torch-grouped" else set())
+
+
 @given(
     name=st.sampled_from([n for n in names() if availability(n)[0]]),
     tokens=st.integers(0, 40),

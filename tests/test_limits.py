@@ -53,3 +53,10 @@ def test_probes_measure_something_plausible(mojo: str) -> None:
         assert 1e7 < probe["triad_bytes_per_s"] < 1e13
     sizes = [probe["bytes"] for probe in found["bandwidth"]]
     assert sizes == sorted(set(sizes))
+
+
+def test_a_cold_forward_is_bound_by_memory_past_the_last_cache() -> None:
+    config = moe.MoEConfig(1, 256, 1024, 4, 2)
+    cold = measurement(config)
+    cold.cache = "cold"
+    assert bound_of(cold, LIMITS).seconds == pytest.approx(config.expected_bytes / 1e10)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
@@ -14,9 +15,12 @@ import pytest
 import moe
 from moe.analysis import summarise
 from moe.implementations import parse_variant
+from moe.measure import caches
+from moe.measure.caches import CacheFlush, last_cache_bytes
 from moe.measure.child import Child, WorkerFailedError
 from moe.measure.engine import NOT_REACHED, require_threads
 from moe.measure.plan import plan
+from moe.measure.worker import Worker
 from moe.run import Measurement, Run, RunFileError, load_run
 
 TINY = moe.MoEConfig(tokens=6, d_model=8, d_ff=16, num_experts=3, top_k=2)
@@ -178,6 +182,7 @@ def test_a_hung_worker_and_what_it_started_are_ended() -> None:
         ([], {}, "at least one implementation"),
         (["numpy", "numpy"], {}, "must not repeat"),
         (["numpy"], {"threads": [0]}, "threads must be whole numbers"),
+        (["numpy"], {"cache": "cool"}, "cache must be warm or cold, got 'cool'"),
         (["numpy"], {"budget_s": 0}, "budget_s must be greater than 0, got 0"),
         (["numpy"], {"processes": -1}, "processes must be greater than 0"),
     ],
@@ -233,3 +238,34 @@ def test_workers_end_with_the_run() -> None:
     before = set(psutil.Process().children(recursive=True))
     measure("numpy", f"{MISBEHAVING}:Hangs", timeout_s=2.0)
     assert set(psutil.Process().children(recursive=True)) <= before
+
+
+def test_cold_caches_are_written_over_before_every_timed_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    class Recorded(CacheFlush):
+        def write(self) -> float:
+            before = [part.copy() for part in self._parts]
+            seconds = super().write()
+            assert sum(part.nbytes for part in self._parts) == 2 * last_cache_bytes()
+            assert all((part == old + 1).all() for part, old in zip(self._parts, before, strict=True))
+            done.append("write")
+            return seconds
+
+    monkeypatch.setattr(caches, "CacheFlush", Recorded)
+    monkeypatch.setattr(caches, "cache_sizes", lambda: {"L3": 2**20})
+    worker = Worker()
+    worker.load("numpy", 1)
+    worker.prepare(0, "numpy", asdict(TINY), 1, 2)
+    layer = worker.prepared[0][0]
+    forward = layer.forward
+    layer.forward = lambda x: done.append("forward") or forward(x)
+    samples = worker.turn(0, 0.0, 5, 0.0, "cold", 2)["samples"]
+    assert done == ["forward", *["write", "forward"] * 5]  # the first warms up
+    assert len(samples) == 5
+
+
+def test_a_run_with_cold_caches_says_so() -> None:
+    run = measure("numpy", cache="cold")
+    assert {m.cache for m in run.measurements} == {"cold"}
+    assert {m.status for m in run.measurements} == {"ok"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import moe
-from moe.problem import check_input, make_inputs
+from moe.problem import check_input, make_inputs, make_weights
 from moe.reference import reference
 
 
@@ -89,3 +89,19 @@ def test_bytes_moved_count_each_used_expert_once() -> None:
     problem = moe.make_problem(moe.MoEConfig(tokens=6, d_model=8, d_ff=16, num_experts=4, top_k=1))
     experts = np.array([[0], [0], [2], [2], [0], [0]])
     assert problem.bytes_moved(experts) == 4 * (2 * 6 * 8 + 8 * 4 + 2 * (2 * 8 * 16))
+
+
+@pytest.mark.parametrize("skew", [20, 70, 100])
+def test_skew_sends_that_share_of_tokens_to_expert_0(skew: int) -> None:
+    config = moe.MoEConfig(tokens=3000, d_model=16, d_ff=4, num_experts=6, top_k=2, skew=skew)
+    for x in make_inputs(config, 2):
+        experts = reference(moe.Problem(make_weights(config), x, config.top_k)).experts
+        assert (experts == 0).any(axis=1).mean() == pytest.approx(skew / 100, abs=0.03)
+        # The others share what is left.
+        counts = np.bincount(experts[experts > 0], minlength=6)[1:]
+        assert counts.min() > 0.5 * counts.mean()
+
+
+def test_skewed_inputs_with_fewer_tokens_are_the_beginning_too() -> None:
+    config = moe.MoEConfig(tokens=40, d_model=8, skew=50)
+    np.testing.assert_array_equal(make_inputs(config, 1)[0][:7], make_inputs(config.with_tokens(7), 1)[0])

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moe.goals import FORMS, MARK, Goal, judge, load_goals, result_lines, write_page
+from moe.implementations.registry import REGISTRY
+from moe.run import Run
+
+from .synthetic import MACHINE, synthetic_run
+
+TIMES = {"mojo": 0.02, "torch": 0.05, "torch-onednn": 0.03}
+FLOPS_PER_S = 1.2e11  # the preset seed then takes 17.9 ms at least, 89 % of the kernel's 20 ms
+FACTS = {"machine": MACHINE, "versions": {"numpy": "2"}}
+
+
+def a_run(threads: tuple[int, ...] = (1,), noise: float = 0.0) -> Run:
+    run = synthetic_run(TIMES, threads, noise=noise)
+    probes = [{"bytes": 2**22, "read_bytes_per_s": 1e11, "triad_bytes_per_s": 1e11}]
+    run.limits = [{"threads": t, "flops_per_s": FLOPS_PER_S * t, "bandwidth": probes} for t in threads]
+    return run
+
+
+def verdicts(goal: Goal, run: Run) -> dict[str, str]:
+    return {v.what: v.verdict for result in judge(goal, run) for v in result.verdicts}
+
+
+def test_the_goals_are_of_shapes_that_exist() -> None:
+    goals = load_goals()
+    assert len(goals) >= 9
+    for goal in goals:
+        assert goal.size.tokens > 0
+        assert set(goal.share) | set(goal.beyond_us) == {1, 2} or goal.of
+        assert not goal.of or goal.of in [g.name for g in goals[: goals.index(goal)]]
+    assert {name for name, entry in REGISTRY.items() if entry.peer} == set(FORMS) - {"torch"}
+
+
+def test_an_unknown_shape_is_named() -> None:
+    with pytest.raises(ValueError, match="did you mean seed"):
+        load_goals(["sead"])
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.85, "reached"), (0.95, "missed")])
+def test_a_share_is_of_the_limit_measured_in_the_same_run(share: float, expected: str) -> None:
+    goal = Goal("seed", "seed", "arithmetic", share={1: share})
+    assert verdicts(goal, a_run())["share of the limit"] == expected
+
+
+def test_noise_that_covers_the_goal_resolves_nothing() -> None:
+    goal = Goal("seed", "seed", "arithmetic", share={1: 0.9})
+    assert verdicts(goal, a_run(noise=0.2))["share of the limit"] == "not resolved"
+
+
+def test_the_nearest_form_of_pytorch_is_the_fastest_one() -> None:
+    goal = Goal("seed", "seed", "arithmetic", over_torch={1: 2})
+    (result,) = judge(goal, a_run())
+    assert result.nearest is not None
+    assert result.nearest[0] == "torch-onednn"
+    assert {v.what: v.verdict for v in result.verdicts} == {"× torch": "reached", "× torch-onednn": "reached"}
+    assert {form: ratio.value for form, ratio in result.over.items()} == {
+        "torch": pytest.approx(2.5),
+        "torch-onednn": pytest.approx(1.5),
+    }
+
+
+def test_time_beyond_the_limit_is_good_when_small() -> None:
+    # 20 ms are 2,081 µs more than the limit's own time.
+    for most, expected in ((2000, "missed"), (2200, "reached")):
+        goal = Goal("seed", "seed", "arithmetic", beyond_us={1: most})
+        assert verdicts(goal, a_run())["µs beyond the limit"] == expected
+
+
+def test_a_goal_may_be_a_share_of_another_shapes() -> None:
+    seed = judge(Goal("seed", "seed", "arithmetic"), a_run())
+    goal = Goal("skewed", "seed", "balance", share={1: 0.9}, of="seed")
+    (again,) = judge(goal, a_run(), seed)
+    assert again.verdicts[0].what == "share of seed's"
+    assert again.verdicts[0].measured.value == pytest.approx(1)
+    assert judge(goal, a_run())[0].verdicts[0].what == "× torch-onednn"
+
+
+def test_lines_and_page_show_what_was_measured(tmp_path: Path) -> None:
+    results = judge(Goal("seed", "seed", "arithmetic", share={1: 0.95, 2: 0.92}), a_run((1, 2)))
+    lines = result_lines(results)
+    assert "89.6 [89.6–89.6] % of the limit" in lines[0]
+    assert "goal 0.95: missed" in lines[1]
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{MARK}\nold\n{MARK}\nafter\n")
+    call = results[0].latency_s.scaled(1e-4)
+    write_page(page, results, {"a call": call}, FACTS)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| seed (1024, 256, 1024, 4, 2) | 2 | 10,000 [10,000–10,000] |" in text
+    assert "95 % of the limit: missed" in text
+    assert "- a call: 2.00 [2.00–2.00] µs" in text
+
+
+def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="twice"):
+        write_page(page, [], {}, FACTS)
+    assert page.read_text() == "no marks"
