@@ -7,14 +7,16 @@ of two until they fit FORWARD_FLOPS and WEIGHT_BYTES; each line says by how much
 the command that measures the same from Python: both must give the same time within noise.
 """
 
-from std.benchmark import Report, run
+from std.benchmark import Report, keep, run
 from std.memory.alloc import unsafe_alloc
 from std.sys import argv
 
+from block import BLOCK_ROWS, BLOCK_TILES, store_sums
 from form import Sizes, form_of
 from layer import EXPERTS, ROUTE, Layer, Model, forward, work_on_layer
 from pool import Pool, Words
 from probes import MULTIPLY_ADD, Probe, work_on_probe
+from tile import PANEL, STEPS, TILE_ROWS, TILE_VECTORS, no_sums, tile
 from vectors import Floats, new_floats
 
 comptime FORM = form_of(15)
@@ -178,6 +180,37 @@ def print_part(part: String, report: Report, flops: Int, limit: Float64):
     print(t"    {part}: {ms} ms, {round(rate / 1e9, 1)} GFLOP/s, {share} % of the peak, {len(report.runs)} runs")
 
 
+def bench_tile(depth: Int, limit: Float64) raises:
+    """Prints the rate of a block's tiles over panels that stay in the cache: what the products could reach at most.
+
+    Args:
+        depth: Of the product, a multiple of STEPS.
+        limit: Multiply-add peak of one thread in FLOP/s.
+
+    Raises:
+        Nothing of its own.
+    """
+    comptime W = FORM.lanes()
+    var tokens = noise(BLOCK_ROWS * depth, 1, 1)
+    var panel = noise(depth * PANEL[W], 1, 2)
+    var kept = new_floats(BLOCK_ROWS * PANEL[W])
+
+    def products() raises {imm tokens, imm panel, imm kept, imm depth}:
+        for t in range(BLOCK_TILES):
+            var rows = tokens.unsafe_offset(t * TILE_ROWS * depth)
+            var none = no_sums[W, TILE_ROWS * TILE_VECTORS]()
+            var sums = tile[W, TILE_ROWS](rows, panel, depth // STEPS, none^, panel, 0)
+            store_sums[W, TILE_ROWS](sums, kept.unsafe_offset(t * TILE_ROWS * PANEL[W]))
+
+    var report = run(products, max_iters=2000, max_batch_size=1)
+    var flops = 2 * BLOCK_ROWS * PANEL[W] * depth
+    print_part(String(t"tiles alone, depth {depth}"), report, flops, limit)
+    keep(kept[unsafe_offset=0])
+    tokens.unsafe_free()
+    panel.unsafe_free()
+    kept.unsafe_free()
+
+
 def bench(published: Size, threads: Int, limit: Float64) raises:
     """Prints the times of a layer's parts.
 
@@ -239,6 +272,9 @@ def main() raises:
     var threads = atol(String(argv()[1])) if len(argv()) > 1 else 1
     var limit = peak(threads)
     print(t"multiply-add peak on {threads} threads: {round(limit / 1e9, 1)} GFLOP/s; medians of single runs")
+    if threads == 1:
+        for depth in [256, 512, 1024]:
+            bench_tile(depth, limit)
     bench(Size("seed", 1024, 256, 1024, 4, 2), threads, limit)
     bench(Size("small", 32 * 512, 1024, 4096, 8, 2), threads, limit)
     bench(Size("medium", 64 * 1024, 2048, 8192, 16, 4), threads, limit)

@@ -7,7 +7,7 @@ pairs of a token and a slot among its experts, numbered token · k + slot.
 from block import BLOCK_ROWS, BLOCK_TILES, FEWEST_TILES, Tiles, load_sums, store_hidden, store_sums, tiles_of
 from form import Form, Sizes
 from gate import GATE_EXPERTS, GATE_TOKENS, gate_tile
-from packing import pack_token
+from packing import pack_tokens
 from plain import multiply_row, relu
 from pool import Pool, Words
 from routing import choose_experts, scratch_ints, sort_by_expert
@@ -341,10 +341,13 @@ struct Layer[form: Form](Movable):
         for t in range(tiles.count):
             var begin = tiles.begin(t)
             var height = tiles.begin(t + 1) - begin
+            var sources = Array[Floats, TILE_ROWS](fill=self.x)
             for row in range(height):
                 var token = Int(self.workspace.sorted[unsafe_offset=block.first + begin + row]) // sizes.k
-                var place = target.unsafe_offset(begin * sizes.depth + row * STEPS)
-                pack_token[Self.W](self.x.unsafe_offset(token * sizes.d), sizes.d, height, place)
+                sources[row] = self.x.unsafe_offset(token * sizes.d)
+            comptime for rows in range(1, TILE_ROWS + 1):
+                if height == rows:
+                    pack_tokens[Self.W, rows](sources, sizes.d, target.unsafe_offset(begin * sizes.depth))
 
     @always_inline
     def _product[

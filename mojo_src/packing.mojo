@@ -1,7 +1,7 @@
 """Rearranging memory into the order in which the products read it."""
 
-from tile import STEPS
-from vectors import Floats, Vector, load_part
+from tile import STEPS, TILE_ROWS
+from vectors import Floats, Vector, alone, load_part
 
 
 def pack_columns[
@@ -51,22 +51,29 @@ def transpose(source: Floats, rows: Int, width: Int, depth: Int, columns: Int, t
 
 
 @always_inline
-def pack_token[W: Int](source: Floats, d: Int, rows: Int, target: Floats):
-    """Copies one token into its place in a packed tile.
+def pack_tokens[W: Int, rows: Int](sources: Array[Floats, TILE_ROWS], d: Int, target: Floats):
+    """Packs the tokens of a tile, a block of steps at a time: as many streams of memory as there are tokens.
 
     Parameters:
         W: Lanes of a vector.
+        rows: Tokens of the tile.
 
     Args:
-        source: The token, (d,).
-        d: Its width.
-        rows: Tokens in the tile.
-        target: The token's first block in (blocks, rows, STEPS); the last block is filled with zeros.
+        sources: The tokens, (d,) each.
+        d: Their width.
+        target: (blocks, rows, STEPS); the last block is filled with zeros.
     """
     var out = target
-    for first in range(0, d, STEPS):
-        comptime for step in range(0, STEPS, W):
-            var left = d - first - step
-            var value = load_part[W](source.unsafe_offset(first + step), left) if left > 0 else Vector[W](0)
-            out.unsafe_store(step, value)
+    var whole = d // STEPS * STEPS
+    for first in range(0, whole, STEPS):
+        comptime for row in range(rows):
+            comptime for step in range(0, STEPS, W):
+                var value = sources[row].unsafe_load[width=W](first + step)
+                out.unsafe_store(row * STEPS + step, alone(value))
         out = out.unsafe_offset(rows * STEPS)
+    if whole < d:
+        comptime for row in range(rows):
+            comptime for step in range(0, STEPS, W):
+                var left = d - whole - step
+                var value = load_part[W](sources[row].unsafe_offset(whole + step), left) if left > 0 else Vector[W](0)
+                out.unsafe_store(row * STEPS + step, value)

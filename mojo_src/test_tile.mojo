@@ -4,7 +4,7 @@ from std.testing import TestSuite, assert_almost_equal, assert_equal
 
 from block import BLOCK_ROWS, Tiles
 from gate import GATE_EXPERTS, GATE_TOKENS, gate_tile
-from packing import pack_columns, pack_token, transpose
+from packing import pack_columns, pack_tokens, transpose
 from plain import multiply_row
 from tile import PANEL, STEPS, TILE_ROWS, TILE_VECTORS, no_sums, tile
 from vectors import LANES, Floats, Vector, load_part, new_floats, round_up, store_part
@@ -32,8 +32,10 @@ def check_tile[W: Int, rows: Int](depth: Int, width: Int) raises:
     var b = ramp(depth * width, 0.125)
     var blocks = round_up(depth, STEPS) // STEPS
     var packed_a = new_floats(rows * blocks * STEPS)
+    var sources = Array[Floats, TILE_ROWS](fill=a)
     for row in range(rows):
-        pack_token[W](a.unsafe_offset(row * depth), depth, rows, packed_a.unsafe_offset(row * STEPS))
+        sources[row] = a.unsafe_offset(row * depth)
+    pack_tokens[W, rows](sources, depth, packed_a)
     var packed_b = new_floats(blocks * STEPS * round_up(width, PANEL[W]))
     pack_columns[W](b, depth, width, blocks * STEPS, round_up(width, PANEL[W]), PANEL[W], packed_b)
     for first in range(0, width, PANEL[W]):
