@@ -73,7 +73,7 @@ def pack_tokens[W: Int, rows: Int](sources: Array[Floats, TILE_ROWS], d: Int, ta
         out = out.unsafe_offset(rows * STEPS)
     if whole < d:
         comptime for row in range(rows):
-            comptime for step in range(0, STEPS, W):
+            for step in range(0, STEPS, W):
                 var left = d - whole - step
                 var value = load_part[W](sources[row].unsafe_offset(whole + step), left) if left > 0 else Vector[W](0)
                 out.unsafe_store(row * STEPS + step, value)
