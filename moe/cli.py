@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     goals.add_argument("--threads", type=_threads, default=[1, 2], help="numbers of threads, 1,2 (1,2)")
     goals.add_argument("--budget", type=float, default=100.0, help="seconds of measuring a shape (%(default)g)")
     goals.add_argument("--folder", type=Path, default=Path("reports/goals"), help="where results go (%(default)s)")
-    goals.add_argument("--page", type=Path, metavar="FILE", help="a Markdown page whose table to replace")
+    goals.add_argument("--page", type=Path, metavar="FILE", help="measure nothing: put results into this page")
 
     report = add("report", _report, "measure, execute the notebooks and render them")
     report.add_argument("--profile", default="quick", help="smoke, quick or full (%(default)s)")
@@ -160,9 +160,14 @@ def _bench(parsed: argparse.Namespace) -> int:
 
 
 def _goals(parsed: argparse.Namespace) -> int:
-    from moe.goals import measure_goals
+    from moe.goals import measure_goals, render_goals
 
-    return measure_goals(parsed.names, parsed.threads, parsed.budget, parsed.folder, parsed.page)
+    if parsed.page is not None:
+        if parsed.names:
+            raise ValueError("--page shows all shapes that the folder holds: name none")
+        render_goals(parsed.folder, parsed.page)
+        return 0
+    return measure_goals(parsed.names, parsed.threads, parsed.budget, parsed.folder)
 
 
 def _report(parsed: argparse.Namespace) -> int:

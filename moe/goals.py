@@ -19,19 +19,24 @@ from moe.measure import compare
 from moe.measure.boundary import measure_boundary
 from moe.mojo_build import SOURCE
 from moe.report.text import significant, span, threads_text
-from moe.run import Run, write_atomically
+from moe.run import Run, load_run, write_atomically
 
 GOALS = SOURCE / "goals.yaml"
 KERNEL = "mojo"
 FORMS = ("torch", "torch-loop", "torch-grouped", "torch-onednn", "torch-compile")
 EMPTY_CALL_S = 2e-6  # most that a call into the kernel should take
 TURN_FORWARDS_COLD = 20  # every forward after the caches were written over, which takes far longer than it
+SUMMARY = "goals.json"
 MARK = "<!-- goals -->"
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A shape, what binds it, and what the kernel should reach there, by number of threads."""
+    """A shape, what binds it, and what the kernel should reach there, by number of threads.
+
+    `effort` multiplies the time given to it. Preparing gigabytes of weights for every worker takes so long that a
+    shape may have to do with the rounds of one process.
+    """
 
     name: str
     config: str
@@ -41,6 +46,8 @@ class Goal:
     over_torch: dict[int, float] = field(default_factory=dict)
     beyond_us: dict[int, float] = field(default_factory=dict)
     of: str = ""
+    effort: float = 1.0
+    processes: int = 3
 
     @property
     def size(self) -> MoEConfig:
@@ -88,18 +95,14 @@ def load_goals(names: Sequence[str] = ()) -> list[Goal]:
     return [goal for goal in goals.values() if not names or goal.name in names]
 
 
-def measure_goals(
-    names: Sequence[str], threads: Sequence[int], budget_s: float, folder: Path, page: Path | None = None
-) -> int:
+def measure_goals(names: Sequence[str], threads: Sequence[int], budget_s: float, folder: Path) -> int:
     """Measure each shape in a run of its own, print and save results; returns the command's exit status.
 
-    A missed goal is a result, not a failure. With `page`, the table takes the place of the one in that file.
+    A missed goal is a result, not a failure. The summary in the folder holds every shape that was measured there.
     """
     goals = load_goals(names)
     folder.mkdir(parents=True, exist_ok=True)
-    results: list[Result] = []
     failed = False
-    machine: dict[str, Any] = {}
     for goal in goals:
         run = compare(
             [KERNEL, *FORMS],
@@ -107,22 +110,37 @@ def measure_goals(
             threads,
             path=folder / f"{goal.name}.json",
             force=True,
-            budget_s=budget_s,
+            budget_s=budget_s * goal.effort,
+            processes=goal.processes,
             cache=goal.cache,
             turn_forwards=TURN_FORWARDS_COLD if goal.cache == "cold" else 3,
         )
         failed = failed or any(m.status == "failed" for m in run.measurements)
-        machine = {"machine": run.machine, "versions": run.versions}
-        new = judge(goal, run, results)
-        results += new
-        print("\n".join(result_lines(new)), flush=True)
-        _save(folder / "goals.json", results, {}, machine)
+        results = collect(folder)
+        print("\n".join(result_lines([r for r in results if r.shape == goal.name])), flush=True)
+        _save(folder, results, {}, run)
     calls = {what: median_interval(rounds, [0] * len(rounds)) for what, rounds in measure_boundary().items()}
     print("\n".join(f"{what}: {span(i, 1e6)} µs, goal {EMPTY_CALL_S * 1e6:g} µs" for what, i in calls.items()))
-    _save(folder / "goals.json", results, calls, machine)
-    if page is not None:
-        write_page(page, results, calls, machine)
+    _save(folder, results, calls, run)
     return 1 if failed else 0
+
+
+def collect(folder: Path) -> list[Result]:
+    """The results of every shape that was measured into a folder."""
+    results: list[Result] = []
+    for goal in load_goals():
+        if (path := folder / f"{goal.name}.json").exists():
+            results += judge(goal, load_run(path), results)
+    return results
+
+
+def render_goals(folder: Path, page: Path) -> None:
+    """Put what a folder holds between a page's two marks, without measuring; raises ValueError where it can't."""
+    if not (folder / SUMMARY).exists():
+        raise ValueError(f"{folder / SUMMARY} not found: `moe goals` writes it")
+    saved = json.loads((folder / SUMMARY).read_text())
+    calls = {what: Interval(**interval) for what, interval in saved["calls_s"].items()}
+    write_page(page, collect(folder), calls, saved)
 
 
 def judge(goal: Goal, run: Run, before: Sequence[Result] = ()) -> list[Result]:
@@ -191,9 +209,15 @@ def result_lines(results: Sequence[Result]) -> list[str]:
     return lines
 
 
-def _save(path: Path, results: Sequence[Result], calls: dict[str, Interval], machine: dict[str, Any]) -> None:
-    content = {"schema": 1, **machine, "results": [asdict(r) for r in results], "calls_s": calls}
-    write_atomically(path, json.dumps(content, default=asdict, indent=1))
+def _save(folder: Path, results: Sequence[Result], calls: dict[str, Interval], run: Run) -> None:
+    content = {
+        "schema": 1,
+        "machine": run.machine,
+        "versions": run.versions,
+        "results": [asdict(r) for r in results],
+        "calls_s": calls,
+    }
+    write_atomically(folder / SUMMARY, json.dumps(content, default=asdict, indent=1))
 
 
 def write_page(page: Path, results: Sequence[Result], calls: dict[str, Interval], machine: dict[str, Any]) -> None:

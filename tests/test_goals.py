@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from moe.goals import FORMS, MARK, Goal, judge, load_goals, result_lines, write_page
+from moe.goals import FORMS, MARK, Goal, judge, load_goals, render_goals, result_lines, write_page
 from moe.implementations.registry import REGISTRY
 from moe.run import Run
 
@@ -104,3 +105,17 @@ def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="twice"):
         write_page(page, [], {}, FACTS)
     assert page.read_text() == "no marks"
+
+
+def test_a_page_is_made_from_a_folder_without_measuring(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{MARK}{MARK}")
+    with pytest.raises(ValueError, match="not found"):
+        render_goals(tmp_path, page)
+    a_run().save(tmp_path / "seed.json")
+    (tmp_path / "goals.json").write_text(
+        json.dumps({**FACTS, "calls_s": {"a call": {"value": 2e-6, "low": 1e-6, "high": 3e-6}}})
+    )
+    render_goals(tmp_path, page)
+    assert "| seed (1024, 256, 1024, 4, 2) | 1 | 20,000 [20,000–20,000] |" in page.read_text()
+    assert "- a call: 2.00 [1.00–3.00] µs" in page.read_text()

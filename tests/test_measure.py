@@ -247,7 +247,7 @@ def test_cold_caches_are_written_over_before_every_timed_forward(monkeypatch: py
         def write(self) -> float:
             before = [part.copy() for part in self._parts]
             seconds = super().write()
-            assert sum(part.nbytes for part in self._parts) == 2 * last_cache_bytes()
+            assert sum(part.nbytes for part in self._parts) == 4 * last_cache_bytes()
             assert all((part == old + 1).all() for part, old in zip(self._parts, before, strict=True))
             done.append("write")
             return seconds
