@@ -19,7 +19,7 @@ def last_cache_bytes() -> int:
 
 
 class CacheFlush:
-    """Four times the last cache, written over by as many threads as a forward uses: each core has caches of its own."""
+    """Four times the last cache, written by as many threads as a forward uses: each core has caches of its own."""
 
     def __init__(self, threads: int) -> None:
         self._parts = np.array_split(np.zeros(TIMES * last_cache_bytes() // 8), threads)
