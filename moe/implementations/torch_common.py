@@ -42,6 +42,26 @@ class TorchWeights:
         return torch.from_numpy(array).to(self.device)
 
 
+class OnTheCpu:
+    """What PyTorch layers that run on the CPU alone have in common; each keeps its weights as `native`."""
+
+    native: TorchWeights
+
+    @staticmethod
+    def available() -> tuple[bool, str]:
+        """Say whether PyTorch is installed."""
+        return torch_available()
+
+    def to_native(self, x: Float32Array) -> Any:
+        """A (T, d) tensor over the same memory."""
+        return self.native.tensor(x)
+
+    def to_numpy(self, y: Any) -> Float32Array:
+        """A (T, d) array over the same memory."""
+        array: Float32Array = y.numpy()
+        return array
+
+
 def route(x: Any, gate: Any, top_k: int) -> tuple[Any, Any]:
     """Experts (T, k) of each token, a tie to the lower number, and their weights (T, k)."""
     import torch

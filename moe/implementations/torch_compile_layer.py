@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from moe.implementations.contract import NotAvailableError
-from moe.implementations.torch_common import TorchWeights, sorted_by_expert, torch_available
-from moe.problem import Float32Array, Weights
+from moe.implementations.torch_common import OnTheCpu, TorchWeights, sorted_by_expert
+from moe.problem import Weights
 
 
-class TorchCompileLayer:
+class TorchCompileLayer(OnTheCpu):
     """PyTorch: tokens sorted by expert, an expert's two products compiled by `torch.compile` for any number of rows.
 
     The whole layer would be cut in two where the numbers of tokens leave the graph, and be no faster. Compiling is
@@ -18,11 +18,6 @@ class TorchCompileLayer:
 
     name = "torch-compile"
     description = "PyTorch, sorted by expert, torch.compile"
-
-    @staticmethod
-    def available() -> tuple[bool, str]:
-        """Say whether PyTorch is installed."""
-        return torch_available()
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
         import torch
@@ -40,15 +35,6 @@ class TorchCompileLayer:
                     self.expert(torch.zeros(rows, weights.d_model), self.native.w1[0], self.native.w2[0])
         except (InductorError, InvalidCxxCompiler) as error:
             raise NotAvailableError(f"torch.compile failed here: {error}") from error
-
-    def to_native(self, x: Float32Array) -> Any:
-        """A (T, d) tensor."""
-        return self.native.tensor(x)
-
-    def to_numpy(self, y: Any) -> Float32Array:
-        """A (T, d) array."""
-        array: Float32Array = y.numpy()
-        return array
 
     def forward(self, x: Any) -> Any:
         """x (T, d) → y (T, d)."""

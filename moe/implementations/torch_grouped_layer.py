@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from moe.implementations.contract import NotAvailableError
-from moe.implementations.torch_common import TorchWeights, sorted_by_expert, torch_available
-from moe.problem import Float32Array, Weights
+from moe.implementations.torch_common import OnTheCpu, TorchWeights, sorted_by_expert
+from moe.problem import Weights
 
 ALIGNED = 4  # floats
 
 
-class TorchGroupedLayer:
+class TorchGroupedLayer(OnTheCpu):
     """PyTorch: tokens sorted by expert, and `torch.nn.functional.grouped_mm` for all experts at once.
 
     One call takes the place of a loop over experts, which counts where experts are many and small.
@@ -19,11 +19,6 @@ class TorchGroupedLayer:
 
     name = "torch-grouped"
     description = "PyTorch, sorted by expert, grouped products"
-
-    @staticmethod
-    def available() -> tuple[bool, str]:
-        """Say whether PyTorch is installed."""
-        return torch_available()
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
         if weights.d_model % ALIGNED or weights.d_ff % ALIGNED:
@@ -33,15 +28,6 @@ class TorchGroupedLayer:
             )
         self.native = TorchWeights(weights, threads=threads, device="cpu")
         self.top_k = top_k
-
-    def to_native(self, x: Float32Array) -> Any:
-        """A (T, d) tensor."""
-        return self.native.tensor(x)
-
-    def to_numpy(self, y: Any) -> Float32Array:
-        """A (T, d) array."""
-        array: Float32Array = y.numpy()
-        return array
 
     def forward(self, x: Any) -> Any:
         """x (T, d) → y (T, d)."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from moe.implementations.torch_common import TorchWeights, route, torch_available
-from moe.problem import Float32Array, Weights
+from moe.implementations.torch_common import OnTheCpu, TorchWeights, route
+from moe.problem import Weights
 
 
-class TorchLoopLayer:
+class TorchLoopLayer(OnTheCpu):
     """PyTorch: for each expert its tokens found by a mask, two products, and a sum into the output.
 
     The form that published models are usually written in; with many experts the masks cost more than the products.
@@ -17,23 +17,9 @@ class TorchLoopLayer:
     name = "torch-loop"
     description = "PyTorch, a mask and a sum for each expert"
 
-    @staticmethod
-    def available() -> tuple[bool, str]:
-        """Say whether PyTorch is installed."""
-        return torch_available()
-
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
         self.native = TorchWeights(weights, threads=threads, device="cpu")
         self.top_k = top_k
-
-    def to_native(self, x: Float32Array) -> Any:
-        """A (T, d) tensor."""
-        return self.native.tensor(x)
-
-    def to_numpy(self, y: Any) -> Float32Array:
-        """A (T, d) array."""
-        array: Float32Array = y.numpy()
-        return array
 
     def forward(self, x: Any) -> Any:
         """x (T, d) → y (T, d)."""

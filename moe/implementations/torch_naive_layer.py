@@ -4,33 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from moe.implementations.torch_common import TorchWeights, torch_available
-from moe.problem import Float32Array, Weights
+from moe.implementations.torch_common import OnTheCpu, TorchWeights
+from moe.problem import Weights
 
 
-class TorchNaiveLayer:
+class TorchNaiveLayer(OnTheCpu):
     """PyTorch, a Python loop over tokens and over their experts, under inference_mode."""
 
     name = "torch-naive"
     description = "PyTorch, token by token"
 
-    @staticmethod
-    def available() -> tuple[bool, str]:
-        """Say whether PyTorch is installed."""
-        return torch_available()
-
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
         self.native = TorchWeights(weights, threads=threads, device="cpu")
         self.top_k = top_k
-
-    def to_native(self, x: Float32Array) -> Any:
-        """A (T, d) tensor over the same memory."""
-        return self.native.tensor(x)
-
-    def to_numpy(self, y: Any) -> Float32Array:
-        """A (T, d) array over the same memory."""
-        array: Float32Array = y.numpy()
-        return array
 
     def forward(self, x: Any) -> Any:
         """x (T, d) → y (T, d)."""

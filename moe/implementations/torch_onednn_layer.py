@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from moe.implementations.contract import NotAvailableError
-from moe.implementations.torch_common import TorchWeights, sorted_by_expert, torch_available
-from moe.problem import Float32Array, Weights
+from moe.implementations.torch_common import OnTheCpu, TorchWeights, sorted_by_expert
+from moe.problem import Weights
 
 
-class TorchOnednnLayer:
+class TorchOnednnLayer(OnTheCpu):
     """PyTorch: tokens sorted by expert, weights packed once by oneDNN, ReLU fused into the first product.
 
     The operators that PyTorch's compiler puts in place of a linear layer whose weights it may freeze, called
@@ -19,11 +19,6 @@ class TorchOnednnLayer:
 
     name = "torch-onednn"
     description = "PyTorch, sorted by expert, oneDNN with packed weights"
-
-    @staticmethod
-    def available() -> tuple[bool, str]:
-        """Say whether PyTorch is installed."""
-        return torch_available()
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
         import torch
@@ -36,15 +31,6 @@ class TorchOnednnLayer:
         self.w2 = [pack(w.T.contiguous()) for w in native.w2]
         self.native = native
         self.top_k = top_k
-
-    def to_native(self, x: Float32Array) -> Any:
-        """A (T, d) tensor."""
-        return self.native.tensor(x)
-
-    def to_numpy(self, y: Any) -> Float32Array:
-        """A (T, d) array."""
-        array: Float32Array = y.numpy()
-        return array
 
     def forward(self, x: Any) -> Any:
         """x (T, d) → y (T, d)."""
