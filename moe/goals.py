@@ -17,6 +17,7 @@ from moe.analysis.summary import tokens_ratio
 from moe.config import MoEConfig, parse_config, unknown_name
 from moe.measure import compare
 from moe.measure.boundary import measure_boundary
+from moe.measure.plan import Protocol
 from moe.mojo_build import SOURCE
 from moe.report.text import significant, span, threads_text
 from moe.run import Run, load_run, write_atomically
@@ -83,7 +84,7 @@ class Result:
     @property
     def nearest(self) -> tuple[str, Interval] | None:
         """The fastest form of PyTorch, and how many times as fast the kernel is."""
-        return min(self.over.items(), key=lambda item: item[1].value) if self.over else None
+        return _nearest(self.over)
 
 
 def load_goals(names: Sequence[str] = ()) -> list[Goal]:
@@ -113,7 +114,7 @@ def measure_goals(names: Sequence[str], threads: Sequence[int], budget_s: float,
             budget_s=budget_s * goal.effort,
             processes=goal.processes,
             cache=goal.cache,
-            turn_forwards=TURN_FORWARDS_COLD if goal.cache == "cold" else 3,
+            turn_forwards=TURN_FORWARDS_COLD if goal.cache == "cold" else Protocol.turn_forwards,
         )
         failed = failed or any(m.status == "failed" for m in run.measurements)
         results = collect(folder)
@@ -186,10 +187,13 @@ def _verdicts(goal: Goal, row: Row, over: dict[str, Interval], before: Sequence[
     for form in ("torch", "torch-loop"):
         if threads in goal.over_torch and form in over:
             found.append(_verdict(f"× {form}", goal.over_torch[threads], over[form]))
-    if over:
-        form, ratio = min(over.items(), key=lambda item: item[1].value)
-        found.append(_verdict(f"× {form}", 1.0, ratio))
+    if (nearest := _nearest(over)) is not None:
+        found.append(_verdict(f"× {nearest[0]}", 1.0, nearest[1]))
     return found
+
+
+def _nearest(over: dict[str, Interval]) -> tuple[str, Interval] | None:
+    return min(over.items(), key=lambda item: item[1].value) if over else None
 
 
 def _verdict(what: str, goal: float, measured: Interval, *, most: bool = False) -> Verdict:

@@ -20,7 +20,7 @@ def torch_available() -> tuple[bool, str]:
 
 
 class TorchWeights:
-    """The layer's weights as tensors on `device`, with PyTorch's threads set; shared by both layers."""
+    """The layer's weights as tensors on `device`, with PyTorch's threads set."""
 
     def __init__(self, weights: Weights, *, threads: int, device: str) -> None:
         import torch
