@@ -4,7 +4,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # Two benchmarks at once would measure each other.
 .NOTPARALLEL:
-.PHONY: help env report test lab bench lint format clean
+.PHONY: help env report test lab bench selfcheck lint format clean
 
 PROFILE ?= quick
 PARAMS ?=
@@ -20,7 +20,7 @@ READY := .venv/.ready
 endif
 
 help: ## What there is to make
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(READY) ## Set up .venv and compile the Mojo kernel
 	$(BIN)/moe build || $(BIN)/moe doctor
@@ -42,6 +42,9 @@ lab: $(READY) ## Open the notebooks in JupyterLab
 
 bench: $(READY) ## The kernel beside its goals and PyTorch's forms, 20 minutes: SHAPES="seed medium"
 	$(BIN)/moe goals $(SHAPES)
+
+selfcheck: $(READY) ## Do the measurement's own intervals hold, and withstand a busy machine? 15 minutes
+	$(BIN)/moe selfcheck
 
 lint: $(READY) ## Check style, types, notebooks and Mojo's formatting
 	$(BIN)/ruff check .

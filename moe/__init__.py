@@ -1,5 +1,6 @@
 """One Mixture-of-Experts layer in Python, NumPy, PyTorch and Mojo, measured side by side."""
 
+from moe.analysis import compare_runs
 from moe.config import PRESETS, MoEConfig
 from moe.implementations import create
 from moe.measure import compare
@@ -13,6 +14,7 @@ __all__ = [
     "Run",
     "Weights",
     "compare",
+    "compare_runs",
     "create",
     "load_run",
     "make_problem",

@@ -1,4 +1,4 @@
-"""The command line: list, doctor, build, check, bench, report.
+"""The command line: list, doctor, build, check, bench, goals, selfcheck, report.
 
 Exit codes: 0 all went well; 1 an implementation or a notebook failed, after everything else was done and
 saved; 2 wrong arguments, in one line; 130 interrupted.
@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--config", default="seed", help="a preset, KEY=VALUE,…, or both (%(default)s)")
     bench.add_argument("--threads", type=_threads, default=[1], help="numbers of threads, 1,2 (1)")
     bench.add_argument("--budget", type=float, default=60.0, help="seconds of measuring (%(default)g)")
+    bench.add_argument("--target", type=_share, help="stop once every interval is as narrow as this: 1%% or 0.01")
     bench.add_argument("--timeout", type=float, default=120.0, help="seconds for one step (%(default)g)")
+    bench.add_argument("--memory", type=float, metavar="MIB", help="what a worker may hold (4/5 of what is free)")
     bench.add_argument("--cache", default="warm", help="warm, or cold: emptied before each forward (%(default)s)")
     bench.add_argument("--json", type=Path, metavar="FILE", help="where to save the run")
     again = bench.add_mutually_exclusive_group()
@@ -78,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     goals.add_argument("--budget", type=float, default=100.0, help="seconds of measuring a shape (%(default)g)")
     goals.add_argument("--folder", type=Path, default=Path("reports/goals"), help="where results go (%(default)s)")
     goals.add_argument("--page", type=Path, metavar="FILE", help="measure nothing: put results into this page")
+
+    itself = add("selfcheck", _selfcheck, "whether intervals hold here, and withstand a busy machine (15 minutes)")
+    itself.add_argument("--runs", type=int, default=10, help="runs to compare with each other (%(default)s)")
+    itself.add_argument("--budget", type=float, default=60.0, help="seconds of measuring a run (%(default)g)")
 
     report = add("report", _report, "measure, execute the notebooks and render them")
     report.add_argument("--profile", default="quick", help="smoke, quick or full (%(default)s)")
@@ -96,6 +102,14 @@ def _threads(text: str) -> list[int]:
     if min(counts) < 1:
         raise argparse.ArgumentTypeError(f"expected whole numbers of at least 1 like 1,2, got {text!r}")
     return counts
+
+
+def _share(text: str) -> float:
+    """`1%` or `0.01` as a number."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a share like 1% or 0.01, got {text!r}") from None
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -140,6 +154,7 @@ def _check(parsed: argparse.Namespace) -> int:
 def _bench(parsed: argparse.Namespace) -> int:
     from moe.analysis import summarise
     from moe.measure import compare
+    from moe.report.sentences import warnings
     from moe.report.text import table_lines
 
     if (parsed.resume or parsed.force) and parsed.json is None:
@@ -152,10 +167,13 @@ def _bench(parsed: argparse.Namespace) -> int:
         resume=parsed.resume,
         force=parsed.force,
         budget_s=parsed.budget,
+        target=parsed.target,
         timeout_s=parsed.timeout,
+        memory_bytes=None if parsed.memory is None else int(parsed.memory * 2**20),
         cache=parsed.cache,
     )
-    print("\n".join(table_lines(summarise(run))))
+    summary = summarise(run)
+    print("\n".join([*table_lines(summary), *warnings(summary)]))
     return 1 if any(m.status == "failed" for m in run.measurements) else 0
 
 
@@ -168,6 +186,16 @@ def _goals(parsed: argparse.Namespace) -> int:
         render_goals(parsed.folder, parsed.page)
         return 0
     return measure_goals(parsed.names, parsed.threads, parsed.budget, parsed.folder)
+
+
+def _selfcheck(parsed: argparse.Namespace) -> int:
+    from moe.selfcheck import selfcheck
+
+    holds = True
+    for finding in selfcheck(parsed.runs, parsed.budget):
+        holds = holds and finding.holds
+        print(f"{'holds' if finding.holds else 'does not hold'}: {finding.text}", flush=True)
+    return 0 if holds else 1
 
 
 def _report(parsed: argparse.Namespace) -> int:

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import psutil
+
+CGROUP = Path("/sys/fs/cgroup")  # of the container that this runs in, if any
+
 
 @dataclass(frozen=True)
 class Processor:
@@ -37,12 +41,31 @@ def read_processor() -> Processor:
 def usable_cores() -> int:
     """Cores that this process may use: its affinity and its container's quota can make them fewer than there are."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.exists():
-        allowed, period = quota.read_text().split()
-        if allowed != "max":
-            cores = min(cores, max(1, int(allowed) // int(period)))
-    return cores
+    return cores if (quota := core_quota()) is None else min(cores, max(1, int(quota)))
+
+
+def core_quota() -> float | None:
+    """Cores' worth of time that a container may use; None without a limit."""
+    if not (CGROUP / "cpu.max").exists():
+        return None
+    allowed, period = (CGROUP / "cpu.max").read_text().split()
+    return None if allowed == "max" else int(allowed) / int(period)
+
+
+def usable_memory() -> int:
+    """Bytes that are free here: the system's, or what a container's limit leaves of them."""
+    free: int = psutil.virtual_memory().available
+    if (limit := memory_limit()) is not None:
+        free = min(free, limit - int((CGROUP / "memory.current").read_text()))
+    return free
+
+
+def memory_limit() -> int | None:
+    """Bytes that a container may hold; None without a limit."""
+    path = CGROUP / "memory.max"
+    if not path.exists() or (most := path.read_text().strip()) == "max":
+        return None
+    return int(most)
 
 
 def cache_sizes() -> dict[str, int]:

@@ -32,8 +32,9 @@ class Measurement:
     """One variant on one problem and thread count.
 
     samples_s holds one list a round, of the seconds of single forwards, every one; processes holds the number
-    of the process that each round ran in. `control` marks the second measurement of one implementation, by
-    which a run finds out what difference it can resolve.
+    of the process that each round ran in, others_cores and stolen_cores how many cores' worth of time went to other
+    processes and other systems meanwhile. warm_up_s are the seconds of untimed forwards. `control` marks the second
+    measurement of one implementation, by which a run finds out what difference it can resolve.
     """
 
     label: str
@@ -53,6 +54,9 @@ class Measurement:
     details: dict[str, Any] = field(default_factory=dict)
     processes: list[int] = field(default_factory=list)
     samples_s: list[list[float]] = field(default_factory=list)
+    others_cores: list[float] = field(default_factory=list)
+    stolen_cores: list[float] = field(default_factory=list)
+    warm_up_s: float = 0.0
 
     @property
     def variant(self) -> str:
@@ -83,7 +87,8 @@ class Measurement:
 class Run:
     """Measurements with the machine, versions and protocol behind them; `complete` once nothing was cut short.
 
-    limits holds what the machine itself can do, once a number of threads and generation of processes.
+    limits holds what the machine itself can do on each number of threads, measured every few seconds; elapsed_s is
+    how long all of it took.
     """
 
     machine: dict[str, Any]
@@ -92,6 +97,7 @@ class Run:
     measurements: list[Measurement] = field(default_factory=list)
     limits: list[dict[str, Any]] = field(default_factory=list)
     complete: bool = False
+    elapsed_s: float = 0.0
     schema: int = SCHEMA
 
     def save(self, path: str | Path, *, force: bool = False) -> None:

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 
+import moe
+from moe import run as run_module
 from moe.implementations import availability, names
 
 ALLOW = "ALLOW_NO_MOJO"
+SCHEMA = json.loads((Path(moe.__file__).parent / "run.schema.json").read_text())
+
+
+def validate_run(data: dict[str, Any]) -> None:
+    """Raise jsonschema.ValidationError for what is no run's file."""
+    jsonschema.Draft202012Validator(SCHEMA).validate(data)
+
+
+@pytest.fixture(autouse=True)
+def every_written_run_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever test writes a run's file, the file follows the schema."""
+    write = run_module.write_atomically
+
+    def checked(path: Path, text: str) -> None:
+        validate_run(json.loads(text))
+        write(path, text)
+
+    monkeypatch.setattr(run_module, "write_atomically", checked)
 
 
 def require(name: str) -> str:

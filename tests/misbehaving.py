@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from moe.implementations.numpy_layer import NumpyLayer
 
@@ -105,6 +106,38 @@ class TooManyThreads(Wrong):
     """Says that it uses more threads than it was given."""
 
     threads = 7
+
+
+class TakesMoreThreads(Wrong):
+    """Gives NumPy's own pool more threads than the worker was given."""
+
+    def __init__(self, weights: Any, *, top_k: int, threads: int) -> None:
+        super().__init__(weights, top_k=top_k, threads=threads)
+        self.limits = threadpool_limits(threads + 1)
+
+
+class HoldsMemory(Wrong):
+    """Takes more and more memory, and never gives any back."""
+
+    def go_wrong(self, y: Any) -> Any:
+        held = []
+        while len(y) > 1:
+            held.append(np.ones(2**21))
+            time.sleep(0.01)
+        return y
+
+
+class DiesOnce(Wrong):
+    """Two variants in one worker, of which one takes it down when it is timed."""
+
+    def __init__(self, weights: Any, *, top_k: int, threads: int, dies: str = "no") -> None:
+        super().__init__(weights, top_k=top_k, threads=threads)
+        self.dies = dies == "yes"
+
+    def go_wrong(self, y: Any) -> Any:
+        if self.dies and self.calls > 8:
+            os._exit(5)
+        return y
 
 
 class Prints(Wrong):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 
 import moe
 from moe.implementations import parse_variant
-from moe.measure.engine import plan
+from moe.measure.plan import Protocol, plan
 from moe.run import Run
 
 MACHINE = {
@@ -17,8 +19,15 @@ MACHINE = {
     "caches_bytes": {"L1 Data": 32768},
     "memory_bytes": 2**30,
     "system": "Linux",
+    "cores": 2,
     "hypervisor": False,
+    "container": False,
+    "core_quota": None,
+    "memory_limit_bytes": None,
+    "huge_pages": "madvise",
+    "threads_per_core": 1,
     "load_average": 0.0,
+    "frequency_mhz": None,
 }
 PARITY = {
     "passed": True,
@@ -41,5 +50,6 @@ def synthetic_run(
         m.processes = [i * 3 // rounds for i in range(rounds)]
         scale = seconds[m.variant] / m.threads * m.config.tokens / 1024
         m.samples_s = [[scale * float(np.exp(random.normal(0, noise)))] * 3 for _ in range(rounds)]
-    protocol = {"turn_s": 0.02, "turn_forwards": 3, "inputs": 4}
-    return Run(MACHINE, {"numpy": "2"}, protocol, measurements, complete=True)
+        m.others_cores, m.stolen_cores = [0.0] * rounds, [0.0] * rounds
+    protocol = {**asdict(Protocol()), "threads": list(threads)}
+    return Run(dict(MACHINE), {"moe": "1", "python": "3", "numpy": "2"}, protocol, measurements, complete=True)

@@ -19,7 +19,9 @@ FACTS = {"machine": MACHINE, "versions": {"numpy": "2"}}
 def a_run(threads: tuple[int, ...] = (1,), noise: float = 0.0) -> Run:
     run = synthetic_run(TIMES, threads, noise=noise)
     probes = [{"bytes": 2**22, "read_bytes_per_s": 1e11, "triad_bytes_per_s": 1e11}]
-    run.limits = [{"threads": t, "flops_per_s": FLOPS_PER_S * t, "bandwidth": probes} for t in threads]
+    run.limits = [
+        {"threads": t, "by": "probes", "flops_per_s": FLOPS_PER_S * t, "bandwidth": probes} for t in threads
+    ]
     return run
 
 

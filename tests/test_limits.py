@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 
 import moe
+from moe import mojo_build
 from moe.analysis import limits_of, summarise
 from moe.analysis.limits import Limits, bound_of
-from moe.measure.limits import measure_limits
+from moe.measure.limits import MachineLimits
+from moe.report import sentences, tables
 from moe.run import Measurement
 
 from .synthetic import synthetic_run
@@ -35,7 +37,7 @@ def test_a_share_of_the_limit_is_in_the_summary() -> None:
     assert summarise(run).rows[0].share_of_limit is None
     for flops in (1e11, 3e11, 2e11):
         probes = [{"bytes": 2**22, "read_bytes_per_s": 1e11, "triad_bytes_per_s": 1e11}]
-        run.limits.append({"threads": 1, "flops_per_s": flops, "bandwidth": probes})
+        run.limits.append({"threads": 1, "by": "probes in Mojo", "flops_per_s": flops, "bandwidth": probes})
     limits = limits_of(run, 1)
     assert limits is not None
     assert limits.flops_per_s == 2e11
@@ -46,13 +48,29 @@ def test_a_share_of_the_limit_is_in_the_summary() -> None:
 
 
 def test_probes_measure_something_plausible(mojo: str) -> None:
-    found = measure_limits(1)
+    found = MachineLimits(1).measure()
     assert 1e8 < found["flops_per_s"] < 1e13
     for probe in found["bandwidth"]:
         assert 1e7 < probe["read_bytes_per_s"] < 1e13
         assert 1e7 < probe["triad_bytes_per_s"] < 1e13
     sizes = [probe["bytes"] for probe in found["bandwidth"]]
     assert sizes == sorted(set(sizes))
+
+
+def test_without_mojo_products_in_numpy_stand_in_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise mojo_build.MojoBuildError("not here")
+
+    monkeypatch.setattr(mojo_build, "find_toolchain", missing)
+    found = MachineLimits(1).measure()
+    assert found["by"] == "the best of several matrix products in NumPy"
+    assert 1e8 < found["flops_per_s"] < 1e13
+    assert [probe["bytes"] for probe in found["bandwidth"]] == sorted({p["bytes"] for p in found["bandwidth"]})
+    run = synthetic_run({"numpy": 0.04, "torch": 0.03})
+    run.limits.append(found)
+    summary = summarise(run)
+    assert "Of what the best of several matrix products in NumPy reach" in " ".join(sentences.headline(summary))
+    assert "by the best of several matrix products in NumPy" in tables.machine(summary)
 
 
 def test_a_cold_forward_is_bound_by_memory_past_the_last_cache() -> None:

@@ -186,7 +186,7 @@ def test_a_mojo_worker_imports_neither_torch_nor_pandas(mojo: str) -> None:
         "problem = moe.make_problem(moe.PRESETS['smoke'])\n"
         "moe.create('mojo', problem.weights, top_k=2)(problem.x)\n"
         "moe.create('numpy', problem.weights, top_k=2)(problem.x)\n"
-        "print({'torch', 'pandas', 'matplotlib', 'seaborn', 'IPython'} & set(sys.modules))\n"
+        "print({'torch', 'scipy', 'pandas', 'matplotlib', 'seaborn', 'IPython'} & set(sys.modules))\n"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "set()"

@@ -2,19 +2,25 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
+import jsonschema
 import pytest
 
-import moe
-from moe.run import Measurement, Run, RunFileError, load_run, write_atomically
+from moe.run import Run, RunFileError, load_run, write_atomically
+
+from .conftest import validate_run
+from .synthetic import PARITY, synthetic_run
 
 
 def example() -> Run:
-    measured = Measurement("numpy", "numpy", {}, moe.PRESETS["smoke"], 1, status="ok")
+    run = synthetic_run({"numpy": 1.0, "mojo": 1.0}, rounds=2)
+    run.measurements = run.measurements[:2]
+    measured, missing = run.measurements
     measured.samples_s, measured.processes = [[3e-3, 1e-3, 2e-3], [4e-3]], [0, 1]
-    missing = Measurement("mojo[x=1]", "mojo", {"x": "1"}, moe.PRESETS["smoke"], 2, reason="no compiler")
-    return Run({"processor": "p"}, {"numpy": "2"}, {"budget_s": 1.0}, [measured, missing], complete=True)
+    missing.status, missing.reason, missing.parity, missing.samples_s = "not_run", "no compiler", None, []
+    return run
 
 
 def test_a_run_reads_as_it_was_saved(tmp_path: Path) -> None:
@@ -31,6 +37,26 @@ def test_the_file_has_the_fields_that_others_rely_on(tmp_path: Path) -> None:
         *("implementation", "options", "config", "threads", "device", "status", "reason", "parity"),
         *("prepare_s", "samples_s", "cache", "label", "peak_rss_bytes"),
     } <= set(data["measurements"][0])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"status": "ok"},
+        {"status": "failed", "reason": ""},
+        {"status": "ok", "samples_s": [[0.1]], "reason": "", "parity": {**PARITY, "passed": False}},
+        {"samples_s": [[]]},
+        {"samples_s": [[-1.0]]},
+        {"cache": "tepid"},
+        {"size": 3},
+    ],
+)
+def test_the_schema_tells_what_no_run_is(wrong: dict[str, object]) -> None:
+    data = asdict(example())
+    validate_run(data)
+    data["measurements"][1] |= wrong
+    with pytest.raises(jsonschema.ValidationError):
+        validate_run(data)
 
 
 def test_an_existing_file_is_refused(tmp_path: Path) -> None:
@@ -89,7 +115,7 @@ def test_a_rounds_value_is_the_median_of_its_samples() -> None:
 
 def test_to_frame() -> None:
     frame = example().to_frame()
-    assert frame["label"].tolist() == ["numpy", "mojo[x=1]"]
+    assert frame["label"].tolist() == ["numpy", "mojo"]
     assert frame["median_s"].tolist()[0] == pytest.approx(3e-3)
     assert frame["samples"].tolist() == [4, 0]
     assert frame["median_s"].isna().tolist() == [False, True]

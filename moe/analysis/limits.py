@@ -11,11 +11,15 @@ from moe.run import Measurement, Run
 
 @dataclass(frozen=True)
 class Limits:
-    """A machine's limits on one number of threads: FLOP/s, and read bytes/s by the size of what is read."""
+    """A machine's limits on one number of threads: FLOP/s, and read bytes/s by the size of what is read.
+
+    `by` says what measured them.
+    """
 
     threads: int
     flops_per_s: float
     read_bytes_per_s: dict[int, float]
+    by: str = "probes in Mojo"
 
     def bandwidth(self, size: float) -> float:
         """Read bandwidth of the probe whose size is nearest to `size` bytes, by ratio."""
@@ -44,7 +48,7 @@ def limits_of(run: Run, threads: int) -> Limits | None:
     bandwidth = {
         size: median(entry["bandwidth"][i]["read_bytes_per_s"] for entry in found) for i, size in enumerate(sizes)
     }
-    return Limits(threads, median(entry["flops_per_s"] for entry in found), bandwidth)
+    return Limits(threads, median(entry["flops_per_s"] for entry in found), bandwidth, found[0].get("by", Limits.by))
 
 
 def bound_of(measurement: Measurement, limits: Limits) -> Bound:

@@ -1,9 +1,10 @@
-"""Intervals and ratios from rounds.
+"""Intervals, ratios and p-values from rounds.
 
 A round's value is the median of its samples. Rounds share a process, and samples that follow each other are
 not independent, so the bootstrap resamples processes first and then the rounds of each. Of three processes that is
 hardly more than their range, which holds the truth in 75 % of cases: an interval therefore also reaches as far as
-Student's t does over the medians of the processes.
+Student's t does over the medians of the processes. One process says nothing of how much processes differ, and has
+no interval.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from math import inf, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import sem, t
 
 RESAMPLES = 2000
 FEWEST_ROUNDS = 5  # with fewer, resampling says next to nothing
+FEWEST_PROCESSES = 2
 CONFIDENCE = 0.95
 SEED = 20
 
@@ -45,6 +46,19 @@ class Interval:
         high = numerator / self.low if self.bounded else inf
         return Interval(numerator / self.value, numerator / self.high, high)
 
+    def over(self, other: Interval) -> Interval:
+        """The ratio to an estimate that was made independently of this one.
+
+        Its ends are as far off as both intervals' nearest to them together, on logarithms and in squares (MOVER:
+        Zou and Donner, Statistics in Medicine 27, 2008).
+        """
+        value = self.value / other.value
+        if not (self.bounded and other.bounded):
+            return Interval(value, 0.0, inf)
+        down = np.hypot(np.log(self.value / self.low), np.log(other.high / other.value))
+        up = np.hypot(np.log(self.high / self.value), np.log(other.value / other.low))
+        return Interval(value, value * float(np.exp(-down)), value * float(np.exp(up)))
+
     @property
     def half_width(self) -> float:
         """The farther end's distance from the value, as a share of the value."""
@@ -55,56 +69,123 @@ class Interval:
         return not self.low <= value <= self.high
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How single forwards vary, in seconds; a percentile is None where too few lie beyond it to tell.
+
+    variation is their standard deviation over their mean.
+    """
+
+    p95: float | None
+    p99: float | None
+    variation: float
+
+
+def spread_of(samples: Sequence[float]) -> Spread:
+    """Percentiles and variation of single forwards."""
+    values = np.asarray(samples, dtype=np.float64)
+
+    def percentile(p: int) -> float | None:
+        return float(np.percentile(values, p)) if len(values) >= 100 / (100 - p) else None
+
+    return Spread(percentile(95), percentile(99), float(np.std(values) / np.mean(values)))
+
+
 def median_interval(rounds: Sequence[float], processes: Sequence[int]) -> Interval:
     """Median of rounds, with the interval of resampled processes and rounds."""
     # On logarithms, since a time has no symmetric error; the value itself is the plain median.
-    _, low, high = np.exp(_median(np.log(np.asarray(rounds, dtype=np.float64)), tuple(processes)))
+    _, low, high = np.exp(_Medians(np.log(rounds), processes).interval())
     value = float(np.median(rounds))
     return Interval(value, min(float(low), value), max(float(high), value))
 
 
-def ratio_interval(above: Sequence[float], below: Sequence[float], processes: Sequence[int]) -> Interval:
-    """Median of above/below over paired rounds: what slows the machine in one round falls on both."""
+@dataclass(frozen=True)
+class Ratio(Interval):
+    """A ratio with the p-value of 1: how likely one this far from it is if there is no difference.
+
+    The p-value is 1 less the confidence whose interval would end at 1, and no smaller than 2 resamples in RESAMPLES.
+    """
+
+    p_value: float = 1.0
+
+
+def ratio_interval(
+    above: Sequence[float], below: Sequence[float], processes: Sequence[int], scale: float = 1.0
+) -> Ratio:
+    """`scale` times the median of above/below over paired rounds: what slows the machine in one falls on both."""
     # On logarithms, where a ratio and its inverse say the same.
-    logs = np.log(np.asarray(above, dtype=np.float64)) - np.log(np.asarray(below, dtype=np.float64))
-    value, low, high = np.exp(_median(logs, tuple(processes)))
-    return Interval(float(value), float(low), float(high))
+    medians = _Medians(np.log(above) - np.log(below) + np.log(scale), processes)
+    value, low, high = np.exp(medians.interval())
+    return Ratio(float(value), float(low), float(high), medians.p_value())
 
 
-def _median(values: NDArray[np.float64], processes: tuple[int, ...]) -> tuple[float, float, float]:
-    """Median of rounds and the ends of its interval, infinite where there are too few."""
-    if len(values) == 0 or len(values) != len(processes):
-        raise ValueError(f"{len(values)} rounds of {len(processes)} processes have no interval")
-    if len(values) < FEWEST_ROUNDS:
-        return float(np.median(values)), -inf, inf
-    value = float(np.median(values))
-    resampled = [np.median(values[index]) for index in _resamples(processes)]
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.percentile(resampled, [100 * tail, 100 * (1 - tail)])
-    reach = _reach_over_processes(values, processes, 1 - tail)
-    return value, min(float(low), value - reach), max(float(high), value + reach)
+def holm(p_values: Sequence[float], alpha: float = 1 - CONFIDENCE) -> list[bool]:
+    """Which of several hypotheses are rejected if not even one may be rejected wrongly more often than `alpha`.
+
+    Holm, Scandinavian Journal of Statistics 6, 1979: the smallest is compared with alpha over their number, the
+    next with alpha over one less, and the first that is too large ends it.
+    """
+    rejected = [False] * len(p_values)
+    for place, i in enumerate(np.argsort(p_values, kind="stable")):
+        if p_values[i] > alpha / (len(p_values) - place):
+            break
+        rejected[i] = True
+    return rejected
 
 
-def _reach_over_processes(values: NDArray[np.float64], processes: tuple[int, ...], quantile: float) -> float:
-    """Student's t times the standard error of the processes' medians; 0 for one process, which can't know."""
-    numbers = np.asarray(processes)
-    medians = [np.median(values[numbers == p]) for p in sorted(set(processes))]
-    if len(medians) < 2:
-        return 0.0
-    return float(t.ppf(quantile, len(medians) - 1) * sem(medians))
+class _Medians:
+    """The median of rounds' values, with what resampling and the processes' own medians say about it."""
+
+    def __init__(self, values: NDArray[np.float64], processes: Sequence[int]) -> None:
+        if len(values) == 0 or len(values) != len(processes):
+            raise ValueError(f"{len(values)} rounds of {len(processes)} processes have no interval")
+        self.value = float(np.median(values))
+        numbers = np.asarray(processes)
+        self.of_processes = [np.median(values[numbers == p]) for p in sorted(set(processes))]
+        self.enough = len(values) >= FEWEST_ROUNDS and len(self.of_processes) >= FEWEST_PROCESSES
+        self.resampled = _resampled_medians(values, tuple(processes)) if self.enough else np.empty(0)
+
+    def interval(self) -> tuple[float, float, float]:
+        """The median and its ends, infinite where there is too little."""
+        if not self.enough:
+            return self.value, -inf, inf
+        from scipy.stats import sem, t  # which no worker needs, though all import this module
+
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.percentile(self.resampled, [100 * tail, 100 * (1 - tail)])
+        reach = float(t.ppf(1 - tail, len(self.of_processes) - 1) * sem(self.of_processes))
+        return self.value, min(float(low), self.value - reach), max(float(high), self.value + reach)
+
+    def p_value(self) -> float:
+        """Of no difference from 0: the larger of the bootstrap's and Student's, as the interval is the wider."""
+        if not self.enough:
+            return 1.0
+        from scipy.stats import sem, t
+
+        beyond = min(np.sum(self.resampled <= 0), np.sum(self.resampled >= 0))
+        bootstrap = min(1.0, 2 * (int(beyond) + 1) / (RESAMPLES + 1))
+        error = float(sem(self.of_processes))
+        student = 2 * float(t.sf(abs(self.value) / error, len(self.of_processes) - 1)) if error else 0.0
+        return max(bootstrap, student)
+
+
+def _resampled_medians(values: NDArray[np.float64], processes: tuple[int, ...]) -> NDArray[np.float64]:
+    """The median of each resampled run, from how often each round is in it."""
+    order = np.argsort(values)
+    seen = np.cumsum(_resamples(processes)[:, order], axis=1)
+    total = seen[:, -1:]
+    below, above = (np.argmax(seen > half, axis=1) for half in ((total - 1) // 2, total // 2))
+    medians: NDArray[np.float64] = (values[order[below]] + values[order[above]]) / 2
+    return medians
 
 
 @cache
-def _resamples(processes: tuple[int, ...]) -> list[NDArray[np.intp]]:
-    """Indices of RESAMPLES resampled runs: processes with replacement, then rounds of each."""
+def _resamples(processes: tuple[int, ...]) -> NDArray[np.int32]:
+    """(RESAMPLES, rounds): how often each is in a run of resampled processes, and resampled rounds of each."""
     random = np.random.default_rng(SEED)
     of_process = [np.flatnonzero(np.asarray(processes) == p) for p in sorted(set(processes))]
-    return [
-        np.concatenate(
-            [
-                random.choice(of_process[p], len(of_process[p]))
-                for p in random.integers(len(of_process), size=len(of_process))
-            ]
-        )
-        for _ in range(RESAMPLES)
-    ]
+    counts = np.zeros((RESAMPLES, len(processes)), dtype=np.int32)
+    for count in counts:
+        for p in random.integers(len(of_process), size=len(of_process)):
+            np.add.at(count, random.choice(of_process[p], len(of_process[p])), 1)
+    return counts

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from moe.analysis.limits import Bound, bound_of, limits_of
-from moe.analysis.statistics import Interval, median_interval, ratio_interval
+from moe.analysis.statistics import Interval, Ratio, Spread, holm, median_interval, ratio_interval, spread_of
 from moe.implementations.registry import BASELINE
 from moe.run import Measurement, Run
 
@@ -17,13 +17,15 @@ class Row:
     """One measurement's results; the intervals are None where nothing was measured.
 
     latency in seconds a forward, throughput in tokens a second, speedup in tokens a second over the baseline's
-    on as many threads of the same device; bound is what the machine itself would take, by its probes.
+    on as many threads of the same device; bound is what the machine itself would take, by its probes. A speedup
+    is `resolved` where it differs from 1 by Holm's correction over all of the run.
     """
 
     measurement: Measurement
     latency: Interval | None = None
     throughput: Interval | None = None
-    speedup: Interval | None = None
+    speedup: Ratio | None = None
+    resolved: bool = False
     bound: Bound | None = None
 
     @property
@@ -40,6 +42,12 @@ class Row:
     def threads(self) -> int:
         """Threads that it ran on."""
         return self.measurement.threads
+
+    @property
+    def spread(self) -> Spread | None:
+        """How its single forwards vary."""
+        samples = [s for turn in self.measurement.samples_s for s in turn]
+        return spread_of(samples) if self.latency else None
 
     @property
     def flops_per_s(self) -> float | None:
@@ -75,6 +83,12 @@ class Summary:
     def row(self, label: str, threads: int) -> Row | None:
         """The measured row of a variant, or None."""
         return next((r for r in self.measured if r.label == label and r.threads == threads), None)
+
+    @property
+    def share_in_forwards(self) -> float | None:
+        """How much of the run's time passed inside forwards, timed or warming up; None where it is not known."""
+        inside = sum(m.warm_up_s + sum(map(sum, m.samples_s)) for m in self.run.measurements)
+        return inside / self.run.elapsed_s if self.run.elapsed_s else None
 
     @property
     def tokens(self) -> int:
@@ -114,7 +128,7 @@ class Summary:
 
 def summarise(run: Run, baseline: str = BASELINE) -> Summary:
     """Compute every row of a run against `baseline`."""
-    rows = tuple(_row(m, run, baseline) for m in run.measurements if not m.control)
+    rows = _with_resolved([_row(m, run, baseline) for m in run.measurements if not m.control])
     controls = []
     for m in run.measurements:
         first = _find(run, m.variant, m.threads, m.device)
@@ -122,6 +136,13 @@ def summarise(run: Run, baseline: str = BASELINE) -> Summary:
         if ratio is not None:
             controls.append(ratio)
     return Summary(run, rows, tuple(controls), baseline)
+
+
+def _with_resolved(rows: list[Row]) -> tuple[Row, ...]:
+    """Rows that say whether their speedup is a difference, which the more easily seems so the more rows there are."""
+    p_values = {i: row.speedup.p_value for i, row in enumerate(rows) if row.speedup}
+    resolved = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return tuple(replace(row, resolved=resolved.get(i, False)) for i, row in enumerate(rows))
 
 
 def _row(m: Measurement, run: Run, baseline: str) -> Row:
@@ -133,15 +154,15 @@ def _row(m: Measurement, run: Run, baseline: str) -> Row:
     base = _find(run, baseline, m.threads, m.device)
     speedup = tokens_ratio(m, base) if base is not None and base is not m else None
     limits = limits_of(run, m.threads) if m.device == "cpu" else None
-    return Row(m, latency, throughput, speedup, bound_of(m, limits) if limits else None)
+    return Row(m, latency, throughput, speedup, bound=bound_of(m, limits) if limits else None)
 
 
-def tokens_ratio(above: Measurement, below: Measurement) -> Interval | None:
+def tokens_ratio(above: Measurement, below: Measurement) -> Ratio | None:
     """Tokens a second of one measurement over another's, from paired rounds; None where there are none."""
     ours, theirs, processes = _paired(above, below)
     if not processes or not (above.config.tokens and below.config.tokens):
         return None
-    return ratio_interval(theirs, ours, processes).scaled(above.config.tokens / below.config.tokens)
+    return ratio_interval(theirs, ours, processes, above.config.tokens / below.config.tokens)
 
 
 def _find(run: Run, variant: str, threads: int, device: str) -> Measurement | None:

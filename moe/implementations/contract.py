@@ -15,7 +15,8 @@ class Implementation(Protocol):
     """One way to compute the layer.
 
     It may also have `to_native(x)`, from a (T, d) float32 NumPy array to what `forward` takes, and
-    `to_numpy(y)`, from what `forward` gives to a (T, d) float32 NumPy array. Neither is timed.
+    `to_numpy(y)`, from what `forward` gives to a (T, d) float32 NumPy array. Neither is timed. A static method
+    `sources()` lists Mojo files that are part of it.
     """
 
     name: str

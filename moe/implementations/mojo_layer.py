@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,11 @@ class MojoLayer:
         except mojo_build.MojoBuildError as error:
             return False, str(error)
         return True, ""
+
+    @staticmethod
+    def sources() -> list[Path]:
+        """The kernel's own files."""
+        return mojo_build.sources()
 
     def __init__(
         self,

@@ -28,21 +28,22 @@ class Entry:
     """Where an implementation lives, and what keeps it from running at full size."""
 
     target: str  # "module:Class"
+    library: str = ""  # what it calls for its work, by a name that `moe.measure.boundary` knows
     affordable_tokens: int | None = None  # it gets the first so many tokens of a larger problem
     most_threads: int | None = None
     peer: bool = False  # measured when it is named: another form, or another library, of what is measured anyway
 
 
 REGISTRY = {
-    "python": Entry("moe.implementations.python_layer:PythonLayer", affordable_tokens=8, most_threads=1),
-    "numpy": Entry("moe.implementations.numpy_layer:NumpyLayer"),
-    "torch-naive": Entry("moe.implementations.torch_naive_layer:TorchNaiveLayer"),
-    "torch": Entry("moe.implementations.torch_layer:TorchLayer"),
-    "mojo": Entry("moe.implementations.mojo_layer:MojoLayer"),
-    "torch-loop": Entry("moe.implementations.torch_loop_layer:TorchLoopLayer", peer=True),
-    "torch-grouped": Entry("moe.implementations.torch_grouped_layer:TorchGroupedLayer", peer=True),
-    "torch-onednn": Entry("moe.implementations.torch_onednn_layer:TorchOnednnLayer", peer=True),
-    "torch-compile": Entry("moe.implementations.torch_compile_layer:TorchCompileLayer", peer=True),
+    "python": Entry("moe.implementations.python_layer:PythonLayer", "python", affordable_tokens=8, most_threads=1),
+    "numpy": Entry("moe.implementations.numpy_layer:NumpyLayer", "numpy"),
+    "torch-naive": Entry("moe.implementations.torch_naive_layer:TorchNaiveLayer", "torch"),
+    "torch": Entry("moe.implementations.torch_layer:TorchLayer", "torch"),
+    "mojo": Entry("moe.implementations.mojo_layer:MojoLayer", "mojo"),
+    "torch-loop": Entry("moe.implementations.torch_loop_layer:TorchLoopLayer", "torch", peer=True),
+    "torch-grouped": Entry("moe.implementations.torch_grouped_layer:TorchGroupedLayer", "torch", peer=True),
+    "torch-onednn": Entry("moe.implementations.torch_onednn_layer:TorchOnednnLayer", "torch", peer=True),
+    "torch-compile": Entry("moe.implementations.torch_compile_layer:TorchCompileLayer", "torch", peer=True),
 }
 BASELINE = "numpy"
 

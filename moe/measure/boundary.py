@@ -1,51 +1,76 @@
-"""What it costs to get from Python into the compiled kernel and back."""
+"""What it costs to get from Python into what an implementation is built on, and back: a call that does nothing."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from moe import mojo_build
 from moe.config import MoEConfig
 from moe.implementations import create
 from moe.mojo_kernel import load_kernel
 from moe.problem import make_problem
 
-CALLS = 20_000
+CALLS = 5_000
 ROUNDS = 15
+ALL_SWITCHES_ON = 15
+
+Call = tuple[str, Callable[[], Any]]
 
 
-def measure_boundary() -> dict[str, list[float]]:
-    """Seconds of a call, one for each round: a forward of no tokens, and the layer's forward of one number.
-
-    The first is the call alone, with the arguments of a forward; the second also makes an output and takes its
-    address. Both on one thread; raises NotAvailableError where there is no Mojo.
-    """
-    problem = make_problem(MoEConfig(tokens=1, d_model=1, d_ff=1, num_experts=1, top_k=1))
-    layer = create("mojo", problem.weights, top_k=1)
-    kernel = load_kernel(layer.implementation.library.path)
-    w = problem.weights
-    addresses = [a.ctypes.data for a in (w.gate, w.w1, w.w2)]
-    handle = kernel.moe_prepare(*addresses, 1, 1, 1, 1, 1, 15)
-    weakref.finalize(layer, kernel.moe_release, handle)
-    y = np.empty_like(problem.x)
-    x = layer.to_native(problem.x)
-    into, out_of = x.address, y.ctypes.data
-    return {
-        "a forward of no tokens": _rounds(kernel.moe_forward, handle, into, out_of, 0),
-        "the layer's forward of one number": _rounds(layer.forward, x),
-    }
+def measure_empty_call(library: str) -> dict[str, Any]:
+    """Name and seconds of an empty call into a library, one value a round; raises KeyError for an unknown one."""
+    name, call = CALLS_INTO[library]()
+    return {"call": name, "seconds": seconds_of(call)}
 
 
-def _rounds(function: Callable[..., Any], *arguments: Any) -> list[float]:
+def seconds_of(call: Callable[[], Any]) -> list[float]:
     """Seconds of one call, from ROUNDS loops; the loop itself, some 10 ns a turn, is in it."""
     rounds = []
     for _ in range(ROUNDS):
         started = perf_counter()
         for _ in range(CALLS):
-            function(*arguments)
+            call()
         rounds.append((perf_counter() - started) / CALLS)
     return rounds
+
+
+def one_number() -> Call:
+    """The Mojo layer's forward of one number on one thread; raises NotAvailableError where there is no Mojo."""
+    problem = make_problem(MoEConfig(tokens=1, d_model=1, d_ff=1, num_experts=1, top_k=1))
+    layer = create("mojo", problem.weights, top_k=1)
+    return "the layer's forward of one number", partial(layer.forward, layer.to_native(problem.x))
+
+
+def _python() -> Call:
+    return "a Python function", lambda: None
+
+
+def _numpy() -> Call:
+    one = np.ones(1, np.float32)
+    return "a NumPy ufunc on one number", partial(np.add, one, one, np.empty_like(one))
+
+
+def _torch() -> Call:
+    import torch
+
+    one = torch.ones(1)
+    return "a PyTorch operator on one number", partial(torch.add, one, one, out=torch.empty_like(one))
+
+
+def _mojo() -> Call:
+    kernel = load_kernel(mojo_build.build().path)
+    one = np.ones((1, 1), np.float32)
+    address = one.ctypes.data
+    handle = kernel.moe_prepare(address, address, address, 1, 1, 1, 1, 1, ALL_SWITCHES_ON)
+    call = partial(kernel.moe_forward, handle, address, address, 0)
+    weakref.finalize(call, kernel.moe_release, handle)
+    return "a forward of no tokens", call
+
+
+CALLS_INTO: Mapping[str, Callable[[], Call]] = {"python": _python, "numpy": _numpy, "torch": _torch, "mojo": _mojo}

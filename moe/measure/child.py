@@ -11,7 +11,10 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from math import inf
 from typing import Any
+
+import psutil
 
 # Every library that might be inside reads one of these once, when it is loaded.
 THREAD_LIMITS = (
@@ -23,6 +26,7 @@ THREAD_LIMITS = (
     "NUMEXPR_NUM_THREADS",
 )
 LAST_LINES = 5
+WATCH_S = 0.25  # between looks at a worker's memory, which cost a turn some 50 µs
 
 
 class WorkerFailedError(RuntimeError):
@@ -30,9 +34,10 @@ class WorkerFailedError(RuntimeError):
 
 
 class Child:
-    """A worker process on `threads` threads, answering one request at a time."""
+    """A worker process on `threads` threads with up to `memory_bytes`, answering one request at a time."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, memory_bytes: float = inf) -> None:
+        self._memory_bytes = memory_bytes
         limits = dict.fromkeys(THREAD_LIMITS, str(threads))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
         self._process = subprocess.Popen(
@@ -47,7 +52,7 @@ class Child:
         self._unread = b""
 
     def ask(self, operation: str, *, timeout: float, **arguments: Any) -> dict[str, Any]:
-        """The worker's reply; raises WorkerFailedError when it raises, dies or takes longer than `timeout` s."""
+        """The worker's reply; raises WorkerFailedError where it raises, dies, or takes too much time or memory."""
         self.send(operation, **arguments)
         return self.receive(timeout)
 
@@ -60,10 +65,7 @@ class Child:
 
     def receive(self, timeout: float) -> dict[str, Any]:
         """The reply to the last request; raises WorkerFailedError as `ask` does."""
-        line = self._read_line(time.monotonic() + timeout)
-        if line is None:
-            self.kill()
-            raise WorkerFailedError(f"stopped after {timeout:g} s without an answer")
+        line = self._read_line(timeout)
         if not line:
             raise WorkerFailedError(self._last_words())
         reply: dict[str, Any] = json.loads(line)
@@ -71,20 +73,40 @@ class Child:
             raise WorkerFailedError(reply["error"])
         return reply
 
-    def _read_line(self, deadline: float) -> bytes | None:
-        """One line, b"" at the end of the pipe, or None at the deadline."""
+    @property
+    def ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
+    def _read_line(self, timeout: float) -> bytes:
+        """One line, or b"" at the end of the pipe; ends the worker at the deadline and past its memory."""
         assert self._process.stdout is not None
         pipe = self._process.stdout.fileno()
+        deadline = time.monotonic() + timeout
         while b"\n" not in self._unread:
-            ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                return None
-            data = os.read(pipe, 1 << 16)
-            if not data:
-                return b""
-            self._unread += data
+            ready, _, _ = select.select([pipe], [], [], min(WATCH_S, max(0.0, deadline - time.monotonic())))
+            if ready:
+                data = os.read(pipe, 1 << 16)
+                if not data:
+                    return b""
+                self._unread += data
+            elif time.monotonic() >= deadline:
+                self.kill()
+                raise WorkerFailedError(f"stopped after {timeout:g} s without an answer")
+            elif (held := self._memory()) > self._memory_bytes:
+                self.kill()
+                most = self._memory_bytes / 2**20
+                raise WorkerFailedError(f"stopped at {held / 2**20:.0f} MiB of memory, {most:.0f} allowed")
         line, _, self._unread = self._unread.partition(b"\n")
         return line
+
+    def _memory(self) -> int:
+        """Bytes of memory that the worker holds; 0 once it is gone."""
+        try:
+            held: int = psutil.Process(self._process.pid).memory_info().rss
+        except psutil.Error:
+            held = 0
+        return held
 
     def _last_words(self) -> str:
         """How a dead worker ended: its signal or exit code, and the end of its standard error."""

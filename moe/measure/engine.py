@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from moe.analysis import summarise
 from moe.config import MoEConfig
 from moe.implementations import availability, parse_variant
+from moe.implementations.registry import entry_of, load
 from moe.measure.child import Child, WorkerFailedError
-from moe.measure.machine import describe_machine, describe_versions
+from moe.measure.conditions import Watch
+from moe.measure.lines import lines_of
+from moe.measure.machine import VOLATILE, describe_machine, describe_versions
 from moe.measure.plan import Protocol, plan
+from moe.measure.workers import Workers
 from moe.parity import Parity, compare_output
 from moe.problem import Problem, make_inputs, make_weights
+from moe.processor import usable_memory
 from moe.progress import Progress
 from moe.reference import Reference, reference
 from moe.run import Measurement, Run, RunFileError, load_run
+from moe.variant import Variant
 
 LOAD_TIMEOUT_S = 360.0  # longer than the Mojo compiler gets, so that it is stopped first and says so
 NOT_REACHED = "the run ended before its first turn"
+LIMITS_EVERY_S = 3.0  # the clock, and others' use of the memory, change within a run
+MEMORY_SHARE = 0.8  # of what is free at the start: what a worker may hold unless another limit is given
 
 
 def compare(
@@ -66,7 +76,7 @@ def _continued(old: Run, new: Run, path: Path) -> Run:
 
     def conditions(run: Run) -> dict[str, Any]:
         protocol = {key: value for key, value in run.protocol.items() if key not in Protocol.MAY_CHANGE}
-        machine = {key: value for key, value in run.machine.items() if key != "load_average"}
+        machine = {key: value for key, value in run.machine.items() if key not in VOLATILE}
         measured = [(m.label, m.config, m.threads) for m in run.measurements]
         return {**protocol, **machine, **run.versions, "measurements": measured}
 
@@ -75,6 +85,10 @@ def _continued(old: Run, new: Run, path: Path) -> Run:
         raise RunFileError(f"{path} can't be continued, since {', '.join(changed)} changed: --force replaces it")
     old.protocol = new.protocol
     return old
+
+
+class _NotRunError(Exception):
+    """A measurement that can't be made here; the message says why."""
 
 
 class _Session:
@@ -86,28 +100,42 @@ class _Session:
         self.path = path
         self.random = random.Random(settings.seed)
         self.progress = Progress("measuring", settings.budget_s, enabled=progress)
+        self.memory_bytes = settings.memory_bytes or MEMORY_SHARE * usable_memory()
         self.references: dict[MoEConfig, list[Reference]] = {}
         self.saved_at = 0.0
+        self.limits_at = -inf
         self.alive: dict[int, Measurement] = {}  # what nothing has gone wrong with, by its number
 
     def measure(self) -> None:
         """Measure until the budget is spent; whatever happens, what was measured is saved."""
-        generation = 1 + max((p for m in self.run.measurements for p in m.processes), default=-1)
-        end = time.monotonic() + self.settings.budget_s
-        left = max(1, self.settings.processes - generation)
+        begun = time.monotonic()
         self._find_available()
         self._save(now=True)  # a file that can't be written is found out before anything is measured
         try:
-            while left > 0:
-                started = time.monotonic()
-                least_s = self._generation(generation, started + (end - started) / left)
-                # A generation too many would break the budget before it has its first round.
-                left = min(left - 1, int((end - time.monotonic()) / least_s))
-                generation += 1
+            self._generations(begun + self.settings.budget_s)
             self.run.complete = True
         finally:
             self.progress.close()
+            self.run.elapsed_s += time.monotonic() - begun
             self._save(now=True)
+
+    def _generations(self, end: float) -> None:
+        """As many generations of workers as are asked for, or as the target needs and the budget allows."""
+        generation = 1 + max((p for m in self.run.measurements for p in m.processes), default=-1)
+        left = max(1, self.settings.processes - generation)
+        while True:
+            started = time.monotonic()
+            least_s = self._generation(generation, started + (end - started) / max(1, left))
+            generation += 1
+            # A generation too many would break the budget before it has its first round.
+            affordable = int((end - time.monotonic()) / least_s)
+            left = min(left - 1, affordable)
+            if left < 1 and (self.settings.target is None or affordable < 1 or self._is_narrow(self.settings.target)):
+                return
+
+    def _is_narrow(self, target: float) -> bool:
+        rows = summarise(self.run).measured
+        return all(i.half_width <= target for row in rows for i in (row.latency, row.speedup) if i)
 
     def _find_available(self) -> None:
         for number, m in enumerate(self.run.measurements):
@@ -116,13 +144,9 @@ class _Session:
             available, reason = availability(m.variant)
             if available:
                 self.alive[number] = m
+                m.details.setdefault("lines", lines_of(load(m.implementation)))
             if not m.samples_s:
                 m.status, m.reason = "not_run", reason or NOT_REACHED
-
-    def _end(self, number: int, status: str, reason: str) -> None:
-        """A measurement goes no further; what else is measured goes on."""
-        m = self.alive.pop(number)
-        m.status, m.reason = status, reason
 
     def _generation(self, generation: int, deadline: float) -> float:
         """Start fresh workers, check them, and give them rounds until the deadline, at least one.
@@ -130,88 +154,107 @@ class _Session:
         Returns the seconds that a generation of one round takes.
         """
         started = time.monotonic()
-        with ExitStack() as workers, TemporaryDirectory() as folder:
+        with Workers(self.memory_bytes) as self.workers, TemporaryDirectory() as folder, ExitStack() as children:
+            self.folder = Path(folder)
             # They load their libraries side by side: nothing is timed yet.
-            children: dict[int, Child] = {}
-            for number, m in self.alive.items():
-                children[number] = Child(m.threads)
-                workers.callback(children[number].kill)
-                children[number].send("load", variant=m.variant, threads=m.threads)
+            loading = [number for number, m in self.alive.items() if self.workers.start(m)]
+            for number in loading:
+                m = self.alive[number]
+                self.workers.send(m, "load", variant=m.variant, threads=m.threads)
+            for number in loading:
+                self._attempt(number, self._note_load)
             for number in list(self.alive):
-                self._load(number, children[number])
-            for number in list(self.alive):
-                self._prepare(number, children[number], Path(folder))
-            self._limits()
+                self._attempt(number, self._make_ready)
+            probes = {threads: Child(threads) for threads in self.run.protocol["threads"]}
+            for child in probes.values():
+                children.callback(child.kill)
+            self._limits(probes)
             ready = time.monotonic()
-            first_round_s = 0.0
-            while self.alive:
-                round_started = time.monotonic()
-                order = list(self.alive)
-                self.random.shuffle(order)
-                for number in order:
-                    self._turn(number, children[number], generation)
-                self._save()
-                now = time.monotonic()
-                first_round_s = first_round_s or now - ready
-                if now + (now - round_started) > deadline:
-                    break
+            if self.settings.target is not None:
+                deadline = min(deadline, ready + (ready - started))
+            first_round_s = self._rounds(generation, deadline, probes)
         return max(ready - started + first_round_s, 1e-3)
 
-    def _limits(self) -> None:
-        """Measure what the machine can do on each number of threads, or keep why that was not possible."""
-        for threads in self.run.protocol["threads"]:
+    def _rounds(self, generation: int, deadline: float, probes: dict[int, Child]) -> float:
+        """Rounds until the deadline, at least one; returns the seconds of the first."""
+        first_round_s = 0.0
+        while self.alive:
+            started = time.monotonic()
+            order = list(self.alive)
+            self.random.shuffle(order)
+            for number in order:
+                self._attempt(number, lambda n, m: self._turn(n, m, generation))
+            self._limits(probes)
+            self._save()
+            now = time.monotonic()
+            first_round_s = first_round_s or now - started
+            if now + (now - started) > deadline:
+                break
+        return first_round_s
+
+    def _limits(self, probes: dict[int, Child]) -> None:
+        """Measure what the machine can do, if that was some time ago, or keep why that is not possible."""
+        if time.monotonic() - self.limits_at < LIMITS_EVERY_S:
+            return
+        for threads, child in list(probes.items()):
             self.progress.note(f"the machine's limits (threads: {threads})")
-            child = Child(threads)
             try:
                 self.run.limits.append(child.ask("limits", timeout=LOAD_TIMEOUT_S, threads=threads))
             except WorkerFailedError as error:
                 self.run.limits.append({"threads": threads, "reason": str(error)})
-            finally:
-                child.kill()
+                del probes[threads]
+            time.sleep(self.settings.pause_s if threads > 1 else 0)
+        self.limits_at = time.monotonic()
 
-    def _load(self, number: int, child: Child) -> None:
+    def _attempt(self, number: int, step: Callable[[int, Measurement], None]) -> None:
+        """Take a step with a measurement; what goes wrong ends it, and what else is measured goes on."""
         m = self.alive[number]
+        try:
+            step(number, m)
+        except (WorkerFailedError, _NotRunError) as error:
+            m.status = "failed" if isinstance(error, WorkerFailedError) else "not_run"
+            m.reason = str(error)
+            del self.alive[number]
+
+    def _note_load(self, number: int, m: Measurement) -> None:
+        """Take the answer to a worker's request to load a variant."""
         self.progress.note(f"loading {m.label}")
-        try:
-            reply = child.receive(LOAD_TIMEOUT_S)
-        except WorkerFailedError as error:
-            self._end(number, "failed", str(error))
-            return
+        reply = self.workers.receive(m, LOAD_TIMEOUT_S)
         if "not_run" in reply:
-            self._end(number, "not_run", reply["not_run"])
-        else:
-            # The first generation's: it compiles what the later ones find compiled.
-            m.details.setdefault("load_s", reply["load_s"])
+            raise _NotRunError(reply["not_run"])
+        # The first generation's: it compiles what the later ones find compiled.
+        m.details.setdefault("load_s", reply["load_s"])
+        self.workers.note_done(m, "load", number)
 
-    def _prepare(self, number: int, child: Child, folder: Path) -> None:
-        m, settings = self.alive[number], self.settings
+    def _make_ready(self, number: int, m: Measurement) -> None:
+        """Load, prepare and check a measurement, unless that has been done in the worker that is there now."""
+        if self.workers.has_done(m, "ready", number):
+            return
+        settings = self.settings
+        which = {"variant": m.variant, "threads": m.threads}
+        if not self.workers.has_done(m, "load", number):
+            self.workers.send(m, "load", **which)
+            self._note_load(number, m)
         self.progress.note(f"preparing {m.label} (threads: {m.threads})")
-        try:
-            reply = child.ask(
-                "prepare",
-                timeout=settings.timeout_s,
-                number=number,
-                variant=m.variant,
-                config=asdict(m.config),
-                threads=m.threads,
-                inputs=settings.inputs,
-            )
-            m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]
-            m.details |= {key: reply[key] for key in ("pools", "library") if reply[key]}
-            require_threads(reply["pools"], m.threads)
-            turn_s = reply["first_call_s"] * (settings.turn_forwards + 1)
-            if turn_s > min(settings.timeout_s, settings.budget_s):
-                self._end(number, "not_run", f"a turn would take about {turn_s:.0f} s, too long for this run")
-                return
-            path = folder / f"{number}.npz"
-            child.ask("outputs", timeout=settings.timeout_s, number=number, count=settings.inputs, path=str(path))
-            self._judge(number, path)
-        except WorkerFailedError as error:
-            self._end(number, "failed", str(error))
+        size = {"config": asdict(m.config), "inputs": settings.inputs}
+        reply = self.workers.ask(m, "prepare", timeout=settings.timeout_s, number=number, **which, **size)
+        m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]
+        m.details |= {key: reply[key] for key in ("pools", "library") if reply[key]}
+        require_threads(reply["pools"], m.threads)
+        turn_s = reply["first_call_s"] * (settings.turn_forwards + 1)
+        if turn_s > min(settings.timeout_s, settings.budget_s):
+            raise _NotRunError(f"a turn would take about {turn_s:.0f} s, too long for this run")
+        path = self.folder / f"{number}.npz"
+        checked = {"number": number, "count": settings.inputs, "path": str(path)}
+        self.workers.ask(m, "outputs", timeout=settings.timeout_s, **checked)
+        self._judge(m, path)
+        library = entry_of(Variant(m.implementation, m.options)).library
+        if library and not m.control and "empty_call" not in m.details:
+            m.details["empty_call"] = self.workers.ask(m, "empty_call", timeout=settings.timeout_s, library=library)
+        self.workers.note_done(m, "ready", number)
 
-    def _judge(self, number: int, path: Path) -> None:
+    def _judge(self, m: Measurement, path: Path) -> None:
         """Compare a worker's outputs with the reference; only agreement on every input is agreement."""
-        m = self.alive[number]
         with np.load(path, allow_pickle=False) as saved:
             outputs = [saved[name] for name in saved.files]
         references = self._references(m.config)
@@ -224,7 +267,7 @@ class _Session:
         m.parity = worst.to_dict()
         m.details["bytes_moved"] = references[0].problem.bytes_moved(references[0].experts)
         if not worst.passed:
-            self._end(number, "failed", f"disagrees with the reference: {worst.reason}")
+            raise WorkerFailedError(f"disagrees with the reference: {worst.reason}")
 
     def _references(self, config: MoEConfig) -> list[Reference]:
         if config not in self.references:
@@ -233,26 +276,31 @@ class _Session:
             self.references[config] = [reference(Problem(weights, x, config.top_k)) for x in inputs]
         return self.references[config]
 
-    def _turn(self, number: int, child: Child, generation: int) -> None:
-        m, settings = self.alive[number], self.settings
+    def _turn(self, number: int, m: Measurement, generation: int) -> None:
+        """Give a measurement its turn, in a fresh worker where another one's turn has ended the last."""
+        self._make_ready(number, m)
+        settings = self.settings
         self.progress.note(f"{m.label} (threads: {m.threads})")
-        try:
-            reply = child.ask(
-                "turn",
-                timeout=settings.timeout_s,
-                number=number,
-                seconds=settings.turn_s,
-                least=settings.turn_forwards,
-                warm_up=settings.warm_up_s,
-                cache=settings.cache,
-                threads=m.threads,
-            )
-        except WorkerFailedError as error:
-            self._end(number, "failed", str(error))
-            return
+        watch = Watch()
+        reply = self.workers.ask(
+            m,
+            "turn",
+            timeout=settings.timeout_s,
+            number=number,
+            seconds=settings.turn_s,
+            least=settings.turn_forwards,
+            warm_up=settings.warm_up_s,
+            warm_up_most=settings.warm_up_most_s,
+            cache=settings.cache,
+            threads=m.threads,
+        )
+        elsewhere = watch.stop(reply["cpu_s"])
         m.status, m.reason = "ok", ""
         m.samples_s.append(reply["samples"])
         m.processes.append(generation)
+        m.warm_up_s += reply["warm_up_s"]
+        m.others_cores.append(elsewhere.others_cores)
+        m.stolen_cores.append(elsewhere.stolen_cores)
         m.peak_rss_bytes = max(m.peak_rss_bytes or 0, reply["peak_rss_bytes"])
         if m.threads > 1:
             time.sleep(settings.pause_s)

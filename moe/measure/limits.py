@@ -1,14 +1,18 @@
 """What the machine can do at most, on one number of threads: the probes of the Mojo kernel.
 
-Runs in a worker process, like every other measurement.
+Without Mojo, NumPy's products stand in for them. Runs in a worker process, like every other measurement.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from contextlib import closing
+from functools import partial
 from time import perf_counter
+from timeit import repeat
 from typing import Any
+
+import numpy as np
 
 from moe import mojo_build
 from moe.measure.caches import last_cache_bytes
@@ -17,49 +21,89 @@ from moe.mojo_kernel import load_kernel
 MULTIPLY_ADD, READ, TRIAD = 0, 1, 2
 OWN_BYTES = 2**19  # a thread's share of this lies in its second-level cache
 NEAR_BYTES = 4 * 2**20  # about the weights of one token's experts at the preset `seed`
-SAMPLE_S = 0.02
+FAR_CACHES = 4  # times the last cache
+SAMPLE_S = 0.01
 SAMPLES = 3
+PRODUCT_SIZES = (256, 512, 1024, 2048)
+PRODUCTS = 10
 
 
 class Probes:
     """The kernel's probes over a buffer of `size` bytes; raises MojoBuildError where there is no Mojo."""
+
+    by = "probes in Mojo"
 
     def __init__(self, threads: int, size: int) -> None:
         self._kernel = load_kernel(mojo_build.build().path)
         self._handle = self._kernel.moe_probe_prepare(threads, size)
         if not self._handle:
             raise RuntimeError(f"the Mojo kernel could not start {threads} threads")
+        weakref.finalize(self, self._kernel.moe_release, self._handle)
+        self._repeats: dict[int, int] = {}
 
     def rate(self, kind: int) -> float:
         """Floating-point operations, or bytes, a second: the best of a few samples, since it is a limit."""
-        repeats = 1
+        repeats = self._repeats.get(kind, 1)
         while self._timed(kind, repeats)[0] < SAMPLE_S:
             repeats *= 2
+        self._repeats[kind] = repeats
         return max(amount / s for s, amount in (self._timed(kind, repeats) for _ in range(SAMPLES)))
 
     def _timed(self, kind: int, repeats: int) -> tuple[float, int]:
-        run: Callable[..., int] = self._kernel.moe_probe_run
         started = perf_counter()
-        amount = run(self._handle, kind, repeats)
+        amount: int = self._kernel.moe_probe_run(self._handle, kind, repeats)
         return perf_counter() - started, amount
 
-    def close(self) -> None:
-        """End the probes' threads and free the buffer."""
-        self._kernel.moe_release(self._handle)
+
+class Products:
+    """Stand-ins for the probes where there is no Mojo: NumPy's matrix products and vector sums."""
+
+    by = "the best of several matrix products in NumPy"
+
+    def __init__(self, size: int) -> None:
+        self._vectors = [np.ones(size // 4 // count, np.float32) for count in (1, 3, 3, 3)]
+
+    def rate(self, kind: int) -> float:
+        """Floating-point operations of the best product, or bytes, a second."""
+        whole, a, b, c = self._vectors
+        if kind == READ:
+            return whole.nbytes / fastest(lambda: np.dot(whole, whole))
+        if kind == TRIAD:
+            return 3 * a.nbytes / fastest(lambda: np.add(a, b, out=c))
+        matrices = (np.ones((n, n), np.float32) for n in PRODUCT_SIZES)
+        return max(2 * len(m) ** 3 / fastest(partial(np.matmul, m, m)) for m in matrices)
 
 
-def far_bytes() -> int:
-    """Four times the last cache."""
-    return 4 * last_cache_bytes()
+def fastest(call: Callable[[], Any]) -> float:
+    """Seconds of the fastest of several calls."""
+    return min(repeat(call, number=1, repeat=PRODUCTS))
 
 
-def measure_limits(threads: int) -> dict[str, Any]:
-    """Multiply-add peak in FLOP/s, and read and triad bandwidth in bytes/s near and past the last cache."""
-    found: dict[str, Any] = {"threads": threads, "bandwidth": []}
-    for size in (OWN_BYTES, NEAR_BYTES, far_bytes()):
-        with closing(Probes(threads, size)) as probes:
-            if size == OWN_BYTES:
-                found["flops_per_s"] = probes.rate(MULTIPLY_ADD)
-            read, triad = probes.rate(READ), probes.rate(TRIAD)
-            found["bandwidth"].append({"bytes": size, "read_bytes_per_s": read, "triad_bytes_per_s": triad})
-    return found
+class MachineLimits:
+    """The machine's limits on `threads`, to be measured again and again over the same buffers."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        try:
+            mojo_build.find_toolchain()
+        except mojo_build.MojoBuildError:
+            self._probes: list[Probes | Products] = [Products(size) for size in _sizes()]
+        else:
+            self._probes = [Probes(threads, size) for size in _sizes()]
+
+    def measure(self) -> dict[str, Any]:
+        """Multiply-add peak in FLOP/s, and read and triad bandwidth in bytes/s near and past the last cache."""
+        own = self._probes[0]
+        return {
+            "threads": self._threads,
+            "by": own.by,
+            "flops_per_s": own.rate(MULTIPLY_ADD),
+            "bandwidth": [
+                {"bytes": size, "read_bytes_per_s": probes.rate(READ), "triad_bytes_per_s": probes.rate(TRIAD)}
+                for size, probes in zip(_sizes(), self._probes, strict=True)
+            ],
+        }
+
+
+def _sizes() -> tuple[int, ...]:
+    return OWN_BYTES, NEAR_BYTES, FAR_CACHES * last_cache_bytes()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
-from moe.processor import cache_sizes, read_processor, usable_cores
+from moe.processor import cache_sizes, core_quota, memory_limit, read_processor, usable_cores
 
 PACKAGES = ("numpy", "torch", "max", "threadpoolctl", "scipy")
+VOLATILE = ("load_average", "frequency_mhz")  # another minute's are no other machine's
+NOT_KNOWN = "unknown"
+SIBLINGS = Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
 
 
 def describe_machine() -> dict[str, Any]:
@@ -29,19 +34,61 @@ def describe_machine() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "system": f"{platform.system()} {platform.release()}",
         "hypervisor": "hypervisor" in processor.features,
+        "container": _in_container(),
+        "core_quota": core_quota(),
+        "memory_limit_bytes": memory_limit(),
+        "huge_pages": _chosen(Path("/sys/kernel/mm/transparent_hugepage/enabled")),
+        "threads_per_core": _threads_per_core(),
         "load_average": psutil.getloadavg()[0],
+        "frequency_mhz": _frequency_mhz(),
     }
 
 
+def _in_container() -> bool:
+    """Whether this runs in a container, by the marks that Docker, Podman and Kubernetes leave."""
+    marked = any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
+    return marked or "KUBERNETES_SERVICE_HOST" in os.environ
+
+
+def _chosen(path: Path) -> str:
+    """The setting in brackets of `always [madvise] never`."""
+    text = path.read_text() if path.exists() else ""
+    return text.partition("[")[2].partition("]")[0] or NOT_KNOWN
+
+
+def _threads_per_core() -> int | None:
+    """How many of the system's processors share a core with the first, itself included; None where unknown."""
+    if not SIBLINGS.exists():
+        return None
+    # `0,64`, or `0-1`.
+    ends = [part.split("-") for part in SIBLINGS.read_text().strip().split(",")]
+    return sum(int(end[-1]) - int(end[0]) + 1 for end in ends)
+
+
+def _frequency_mhz() -> float | None:
+    """The cores' mean clock now, where the system says."""
+    try:
+        frequency = psutil.cpu_freq()
+    except (OSError, NotImplementedError):
+        return None
+    return float(frequency.current) if frequency else None
+
+
 def describe_versions() -> dict[str, Any]:
-    """Versions of what shapes a result; None for what is not installed."""
-    found: dict[str, Any] = {"python": platform.python_version(), "moe": _commit()}
+    """Versions of what shapes a result, and NumPy's BLAS by its own account; None for what is not installed."""
+    found: dict[str, Any] = {"python": platform.python_version(), "moe": _commit(), "numpy's BLAS": numpy_blas()}
     for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = None
     return found
+
+
+def numpy_blas() -> str:
+    """The BLAS that NumPy was built with: its name and version."""
+    blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
+    return f"{blas.get('name', NOT_KNOWN)} {blas.get('version', '')}".strip()
 
 
 def _commit() -> str:

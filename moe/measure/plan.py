@@ -21,19 +21,25 @@ CACHES = ("warm", "cold")
 class Protocol:
     """How a run measures; it is part of the run's file.
 
-    A turn times single forwards for turn_s, at least turn_forwards of them, after untimed ones for warm_up_s.
-    A round gives every variant one turn, in an order shuffled by `seed`. Rounds go on in each of `processes`
-    generations of workers until its share of budget_s is spent. With `cache` "cold", more memory than the last
-    cache holds is written before every forward.
+    A turn times single forwards for turn_s, at least turn_forwards of them, after untimed ones for at least
+    warm_up_s and until they get no faster, at most warm_up_most_s. A round gives every variant one turn, in an order
+    shuffled by `seed`. Rounds go on in each of `processes` generations of workers until its share of budget_s is
+    spent. With a `target`, generations are short and go on until no interval reaches farther than this share of its
+    value, or the budget is spent. With `cache` "cold", more memory than the last cache holds is written before
+    every forward. A step that takes longer than timeout_s, or a worker that holds more than memory_bytes (None: four
+    fifths of what is free at the start), fails.
     """
 
     budget_s: float = 60.0
+    target: float | None = None
     timeout_s: float = 120.0
+    memory_bytes: int | None = None
     processes: int = 3
     turn_s: float = 0.02
     turn_forwards: int = 3
     # Forwards right after another process's turn were seen to be slower for some 60 ms (NumPy's by 15 %).
     warm_up_s: float = 0.1
+    warm_up_most_s: float = 1.0
     inputs: int = 4
     # OpenBLAS's threads spin for some 30 ms after a product, GNU OpenMP's for less.
     pause_s: float = 0.05
@@ -42,15 +48,17 @@ class Protocol:
     cache: str = "warm"
 
     # What a continued run may have otherwise without its samples meaning anything else.
-    MAY_CHANGE: ClassVar = ("budget_s", "timeout_s", "processes", "save_every_s")
+    MAY_CHANGE: ClassVar = ("budget_s", "target", "timeout_s", "memory_bytes", "processes", "save_every_s")
 
     def __post_init__(self) -> None:
         if self.cache not in CACHES:
             raise ValueError(f"cache must be {' or '.join(CACHES)}, got {self.cache!r}")
         if self.inputs < FEWEST_INPUTS:
             raise ValueError(f"inputs must be at least {FEWEST_INPUTS}, got {self.inputs!r}")
-        for name in ("budget_s", "timeout_s", "processes", "turn_forwards"):
+        for name in ("budget_s", "target", "timeout_s", "memory_bytes", "processes", "turn_forwards"):
             value = getattr(self, name)
+            if value is None and name in ("target", "memory_bytes"):
+                continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
                 raise ValueError(f"{name} must be greater than 0, got {value!r}")
 

@@ -14,15 +14,19 @@ import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from statistics import median
+from time import perf_counter, process_time
 from typing import Any, TextIO
+
+SETTLED = 0.97  # forwards that take at least this share of the time of earlier ones get no faster
 
 
 class Worker:
-    """State between requests: the prepared layers and their inputs, by the number of their measurement."""
+    """State between requests: layers and inputs by the number of their measurement, and the machine's probes."""
 
     def __init__(self) -> None:
         self.prepared: dict[int, tuple[Any, Any]] = {}
+        self.machine: Any = None
 
     def load(self, variant: str, threads: int) -> dict[str, Any]:
         """Import or compile what a variant needs, by running it once on a tiny problem."""
@@ -75,9 +79,16 @@ class Worker:
         return {}
 
     def turn(
-        self, number: int, seconds: float, least: int, warm_up: float, cache: str, threads: int
+        self,
+        number: int,
+        seconds: float,
+        least: int,
+        warm_up: float,
+        warm_up_most: float,
+        cache: str,
+        threads: int,
     ) -> dict[str, Any]:
-        """Time single forwards for at least `seconds` and `least` of them, after untimed ones for `warm_up`.
+        """Time single forwards for at least `seconds` and `least` of them, after untimed ones that settle.
 
         With a cold cache the seconds are those that the whole turn takes, writing over the caches included.
         """
@@ -86,11 +97,8 @@ class Worker:
         flush = CacheFlush(threads) if cache == "cold" else None
         layer, inputs = self.prepared[number]
         forward = layer.forward
-        warm_until = perf_counter() + warm_up
-        while True:
-            forward(next(inputs))
-            if perf_counter() >= warm_until:
-                break
+        processor_s = process_time()
+        warmed_s = settle(lambda: forward(next(inputs)), warm_up, warm_up_most)
         samples: list[float] = []
         total = 0.0
         while total < seconds or len(samples) < least:
@@ -103,14 +111,48 @@ class Worker:
             del y
             samples.append(stopped - started)
             total += samples[-1]
-        return {"samples": samples, "peak_rss_bytes": peak_rss_bytes()}
+        return {
+            "samples": samples,
+            "warm_up_s": warmed_s,
+            "cpu_s": process_time() - processor_s,
+            "peak_rss_bytes": peak_rss_bytes(),
+        }
+
+    def limits(self, threads: int) -> dict[str, Any]:
+        """The machine's limits on this worker's threads, now."""
+        from moe.measure.limits import MachineLimits
+
+        if self.machine is None:
+            self.machine = MachineLimits(threads)
+        found: dict[str, Any] = self.machine.measure()
+        return found
 
 
-def limits(threads: int) -> dict[str, Any]:
-    """The machine's limits on this worker's threads."""
-    from moe.measure.limits import measure_limits
+def settle(forward: Callable[[], Any], least_s: float, most_s: float) -> float:
+    """Run forwards for `least_s`, and on until the later half are no faster than the earlier; returns the seconds.
 
-    return measure_limits(threads)
+    Ends after `most_s` in any case; one forward is enough where it takes that long.
+    """
+    times: list[float] = []
+    begun = now = perf_counter()
+    look_at = least_s
+    while True:
+        forward()
+        before, now = now, perf_counter()
+        times.append(now - before)
+        if now - begun < look_at:
+            continue
+        half = len(times) // 2
+        if now - begun >= most_s or not half or median(times[half:]) > SETTLED * median(times[:half]):
+            return now - begun
+        look_at = min(1.5 * look_at, most_s)
+
+
+def empty_call(library: str) -> dict[str, Any]:
+    """What an empty call into a library costs in this process."""
+    from moe.measure.boundary import measure_empty_call
+
+    return measure_empty_call(library)
 
 
 def thread_pools(implementation: Any) -> list[dict[str, Any]]:
@@ -159,7 +201,8 @@ def serve(requests: TextIO, replies: TextIO) -> None:
     """Answer requests until there are no more; an error is an answer too."""
     worker = Worker()
     operations: dict[str, Callable[..., dict[str, Any]]] = {
-        "limits": limits,
+        "limits": worker.limits,
+        "empty_call": empty_call,
         "load": worker.load,
         "prepare": worker.prepare,
         "outputs": worker.outputs,

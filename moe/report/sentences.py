@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from moe.analysis import Row, Summary, tokens_ratio
+from moe.analysis import Row, Summary, limits_of, tokens_ratio
+from moe.analysis.conditions import by_hypervisor, by_others
 from moe.report.text import limit_text, percent, power_of_ten, seconds, significant, threads_text, times
 
 
@@ -15,6 +16,7 @@ def headline(summary: Summary) -> list[str]:
     lines += [line for threads in summary.thread_counts if (line := _limit(summary, threads))]
     lines += [_missing(row) for row in summary.missing if row.measurement.status == "failed"]
     lines.append(resolution(summary))
+    lines += warnings(summary)
     if not summary.run.complete:
         lines.append("The run was cut short: some measurements have fewer rounds than planned, or none.")
     return lines
@@ -27,8 +29,33 @@ def resolution(summary: Summary) -> str:
     return (
         f"This run's resolution is {percent(summary.resolution)}, the larger of its widest interval and of how far "
         f"{summary.controls_label}, measured twice under two labels, can differ from itself "
-        f"({percent(summary.control_difference)}). A difference is called one only where its own interval excludes 1."
+        f"({percent(summary.control_difference)}). A speedup is called one only where it differs from 1 after Holm's "
+        "correction over all of the run."
     )
+
+
+def warnings(summary: Summary) -> list[str]:
+    """What spoiled the conditions of the run, and which rows it touched."""
+    run = summary.run
+    lines = []
+    for who, touched in (
+        ("Other processes", by_others(run)),
+        ("Other systems on the same hardware", by_hypervisor(run)),
+    ):
+        if touched:
+            turns = sum(d.turns for d in touched)
+            cores = sum(d.cores * d.turns for d in touched) / turns
+            rows = ", ".join(f"{d.label} on {threads_text(d.threads)} ({d.turns} of {d.of_turns})" for d in touched)
+            lines.append(
+                f"{who} used {percent(cores)} of a core during some of this run's turns: {rows}. These rows are less "
+                "certain than their intervals say."
+            )
+    quota = run.machine.get("core_quota")
+    if quota is not None and quota < max(run.protocol["threads"]):
+        lines.append(
+            f"This container may use the time of {quota:g} cores: on more threads than that it is held back."
+        )
+    return lines
 
 
 def _fastest(summary: Summary, threads: int) -> str:
@@ -46,7 +73,7 @@ def _speed(row: Row) -> float:
 
 def _verdict(row: Row) -> str:
     assert row.speedup is not None
-    if not row.speedup.excludes(1.0):
+    if not row.resolved:
         return f"no difference resolved ({times(row.speedup)})"
     return times(row.speedup)
 
@@ -75,7 +102,9 @@ def _limit(summary: Summary, threads: int) -> str:
         return ""
     shares = sorted(((row.share_of_limit.value, row) for row in rows if row.share_of_limit), key=lambda s: -s[0])
     parts = (f"{row.label} {limit_text(row)}" for _, row in shares)
-    return f"Of what probes in the same run reach on {threads_text(threads)}: {'; '.join(parts)}."
+    limits = limits_of(summary.run, threads)
+    assert limits is not None  # there is no share without them
+    return f"Of what {limits.by} reach in the same run on {threads_text(threads)}: {'; '.join(parts)}."
 
 
 def _missing(row: Row) -> str:
@@ -102,15 +131,21 @@ def what_is_measured(summary: Summary) -> list[str]:
         f"({summary.config_label}), both float32, on weights and inputs that are the same numbers for everyone.",
         "Not measured: preparing (copying, packing, compiling) and the first call, which stand in a table of their "
         "own, and converting between NumPy and an implementation's own form.",
-        f"Each turn times single forwards for at least {significant(1e3 * protocol['turn_s'])} ms and "
-        f"{protocol['turn_forwards']} of them, after untimed ones; a round gives every variant one turn in shuffled "
-        f"order. Here: {_count_text(rounds)} rounds in {len(generations)} "
+        "Each turn runs forwards until they get no faster, then times single ones for at least "
+        f"{significant(1e3 * protocol['turn_s'])} ms and "
+        f"{protocol['turn_forwards']} of them; a round gives every variant one turn in shuffled order. "
+        f"Here: {_count_text(rounds)} rounds in {len(generations)} "
         f"{'process' if len(generations) == 1 else 'processes'} a variant, caches {protocol.get('cache', 'warm')}, "
         f"cycling through {protocol['inputs']} inputs.",
         "A row's value is the median of its rounds; brackets hold its 95 % interval, the wider of a bootstrap over "
-        "processes and rounds and Student's t over processes, or a question mark where there are too few rounds; "
-        "ratios are paired round by round.",
+        "processes and rounds and Student's t over processes, or a question mark where there are too few rounds or "
+        "one process; ratios are paired round by round.",
     ]
+    if summary.share_in_forwards is not None:
+        lines.append(
+            f"Of the run's {significant(summary.run.elapsed_s)} s, {percent(summary.share_in_forwards)} passed inside "
+            "these forwards; the rest went to starting workers, preparing, checking, probes and pauses."
+        )
     lines += [
         f"{label} gets the first {count} of the {tokens:,} tokens, since all would take too long: compare its tokens "
         "a second, not its latency."

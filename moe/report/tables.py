@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from moe.analysis import Row, Summary, limits_of
 from moe.report.text import (
     label_text,
+    percent,
     power_of_ten,
     seconds,
     significant,
@@ -103,17 +105,50 @@ def beside_the_time(summary: Summary) -> str:
                 "prepare": seconds(m.prepare_s) if m.prepare_s is not None else None,
                 "first call": seconds(m.first_call_s) if m.first_call_s is not None else None,
                 "peak memory, MiB": significant(m.peak_rss_bytes / 2**20) if m.peak_rss_bytes else None,
+                "an empty call": _empty_call(m.details.get("empty_call")),
+                "lines of code": ", ".join(f"{n:,} {language}" for language, n in m.details.get("lines", {}).items()),
                 "thread pools found": "; ".join(f"{p['name']}: {p['threads']}" for p in m.details.get("pools", [])),
                 "compiled library": f"{library['compiler']}, SHA-256 {library['sha256'][:12]}" if library else None,
             }
         )
     caption = (
         "What happens before the timed forwards, and the libraries that each worker found inside itself. Workers "
-        "load side by side: the first column says what waiting is like, not who is faster. NumPy is loaded before it."
+        "load side by side: the first column says what waiting is like, not who is faster. NumPy is loaded before. "
+        "An empty call is what it costs to get from Python into the library behind an implementation. Lines of "
+        "code are those of its module and of what that imports from this package, without comments and docstrings."
     )
-    return html_table(
-        "beside", rows, caption, ["threads", "import or compile", "prepare", "first call", "peak memory, MiB"]
+    numbers = ["threads", "import or compile", "prepare", "first call", "peak memory, MiB", "lines of code"]
+    return html_table("beside", rows, caption, numbers)
+
+
+def _empty_call(measured: Mapping[str, Any] | None) -> str | None:
+    return f"{measured['call']}: {seconds(median(measured['seconds']))}" if measured else None
+
+
+def single_forwards(summary: Summary) -> str:
+    """How the single forwards of each row vary."""
+    rows = []
+    for row in summary.measured:
+        spread = row.spread
+        assert row.latency is not None
+        assert spread is not None
+        rows.append(
+            {
+                "implementation": label_text(row, summary.tokens),
+                "threads": row.threads,
+                "forwards": f"{sum(map(len, row.measurement.samples_s)):,}",
+                "median": seconds(row.latency.value),
+                "95th percentile": seconds(spread.p95) if spread.p95 is not None else None,
+                "99th percentile": seconds(spread.p99) if spread.p99 is not None else None,
+                "variation": percent(spread.variation),
+            }
+        )
+    caption = (
+        "Every timed forward by itself. Variation is the standard deviation over the mean; a percentile needs at "
+        "least one forward beyond it."
     )
+    numbers = ["threads", "forwards", "median", "95th percentile", "99th percentile", "variation"]
+    return html_table("single", rows, caption, numbers)
 
 
 def _limits(summary: Summary, threads: int) -> str:
@@ -126,7 +161,16 @@ def _limits(summary: Summary, threads: int) -> str:
     reads = (
         f"{significant(rate / 1e9)} GB/s at {size / 2**20:g} MiB" for size, rate in limits.read_bytes_per_s.items()
     )
-    return f"{significant(limits.flops_per_s / 1e9)} GFLOP/s in float32, reads {', '.join(reads)}"
+    return f"{significant(limits.flops_per_s / 1e9)} GFLOP/s in float32, reads {', '.join(reads)}, by {limits.by}"
+
+
+def _container(facts: Mapping[str, Any]) -> str:
+    cores, memory = facts.get("core_quota"), facts.get("memory_limit_bytes")
+    held = [
+        f"at most {cores:g} cores" if cores else "no limit on cores",
+        f"at most {memory / 2**30:.1f} GiB" if memory else "no limit on memory",
+    ]
+    return f"{'yes' if facts.get('container') else 'no sign of one'}, {', '.join(held)}"
 
 
 def machine(summary: Summary) -> str:
@@ -141,6 +185,10 @@ def machine(summary: Summary) -> str:
         "caches": caches or "unknown",
         "memory": f"{facts['memory_bytes'] / 2**30:.1f} GiB",
         "system": facts["system"],
+        "container": _container(facts),
+        "huge pages": facts.get("huge_pages", "unknown"),
+        "hardware threads a core": facts.get("threads_per_core") or "unknown",
+        "clock at the start": f"{facts['frequency_mhz']:.0f} MHz" if facts.get("frequency_mhz") else "unknown",
         "load average at the start": f"{facts['load_average']:.2f}",
     }
     values |= {f"limits on {threads_text(t)}": _limits(summary, t) for t in summary.thread_counts}

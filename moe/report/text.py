@@ -72,7 +72,7 @@ def speedup_text(row: Row, summary: Summary) -> str:
     """A row's speedup over the baseline, or why there is none; says where no difference was resolved."""
     if row.speedup is None:
         return "baseline" if row.label == summary.baseline else "–"
-    resolved = "" if row.speedup.excludes(1.0) else " (no difference resolved)"
+    resolved = "" if row.resolved else " (no difference resolved)"
     return times(row.speedup) + resolved
 
 

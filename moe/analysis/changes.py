@@ -1,0 +1,59 @@
+"""Two runs beside each other: what became faster or slower from one to the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from moe.analysis.statistics import Interval, median_interval
+from moe.run import Measurement, Run
+
+# Machines that agree in these are of one class.
+MACHINE_CLASS = ("processor", "architecture", "vector_features", "usable_cores", "core_quota", "caches_bytes")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row that two runs have in common: its latencies in seconds, and how many times as fast the second is.
+
+    The runs' rounds were not paired: what the machine itself did between them is in the ratio, not in its interval.
+    """
+
+    label: str
+    threads: int
+    device: str
+    before: Interval
+    after: Interval
+    speedup: Interval
+
+
+def compare_runs(before: Run, after: Run) -> list[Change]:
+    """What changed between two runs of the same sizes on the same class of machine.
+
+    Raises ValueError that says why two runs can't be compared.
+    """
+    for key in MACHINE_CLASS:
+        ours, theirs = before.machine.get(key), after.machine.get(key)
+        if ours != theirs:
+            raise ValueError(f"runs can't be compared: their machines' {key} are {ours!r} and {theirs!r}")
+    ours, theirs = _measured(before), _measured(after)
+    common = [key for key in ours if key in theirs]
+    if not common:
+        raise ValueError(f"runs can't be compared: one measured {_names(before)}, the other {_names(after)}")
+    return [_change(ours[key], theirs[key]) for key in common]
+
+
+def _measured(run: Run) -> dict[tuple[str, int, str], Measurement]:
+    return {(m.label, m.threads, m.device): m for m in run.measurements if m.samples_s and not m.control}
+
+
+def _names(run: Run) -> str:
+    return ", ".join(f"{label} (threads: {threads})" for label, threads, _ in _measured(run)) or "nothing"
+
+
+def _change(before: Measurement, after: Measurement) -> Change:
+    for name in ("config", "cache"):
+        ours, theirs = getattr(before, name), getattr(after, name)
+        if ours != theirs:
+            raise ValueError(f"runs can't be compared: {before.label}'s {name} are {ours} and {theirs}")
+    old, new = (median_interval(m.rounds_s, m.processes) for m in (before, after))
+    return Change(before.label, before.threads, before.device, old, new, old.over(new))

@@ -1,0 +1,132 @@
+"""The measurement measured: whether its intervals hold, and whether it withstands a busy machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import log
+from statistics import median
+
+from moe.analysis import Interval, Row, summarise
+from moe.config import PRESETS
+from moe.measure import compare
+from moe.processor import usable_cores
+from moe.report.sentences import warnings
+from moe.report.text import significant, times
+from moe.run import Run
+
+COMPARED = ("numpy", "torch", "mojo")
+FIRST, SECOND = "numpy", "mojo"  # the two that are also measured one after the other
+CONFIG = PRESETS["seed"]
+MISSES_ALLOWED = 0.1  # of the runs' intervals
+SHIFT_ALLOWED = 0.5  # of what measuring one after the other shifts
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that the measurement claims of itself, and whether it holds here."""
+
+    text: str
+    holds: bool
+
+
+def selfcheck(runs: int, budget_s: float) -> Iterator[Finding]:
+    """Findings as they come: `runs` runs of `budget_s` seconds, then three more for the busy machine.
+
+    Raises ValueError for a number that makes no sense.
+    """
+    if runs < 2:
+        raise ValueError(f"runs must be at least 2, got {runs}")
+    yield from repeats(runs, budget_s)
+    yield from busy_half_way(budget_s)
+
+
+def repeats(runs: int, budget_s: float) -> Iterator[Finding]:
+    """For every ratio, how many runs' intervals hold the median of all runs."""
+    found: dict[str, list[Interval]] = {}
+    for number in range(runs):
+        rows = summarise(compare(COMPARED, CONFIG, budget_s=budget_s, seed=number)).measured
+        for row in rows:
+            if row.speedup:
+                found.setdefault(row.label, []).append(row.speedup)
+    for label, ratios in found.items():
+        yield coverage(label, ratios, runs)
+
+
+def coverage(label: str, ratios: Sequence[Interval], runs: int) -> Finding:
+    """Whether the intervals of nearly all runs hold the median of their values."""
+    middle = median(ratio.value for ratio in ratios)
+    covered = sum(not ratio.excludes(middle) for ratio in ratios)
+    text = f"{label} over numpy: {covered} of {runs} intervals hold the median of all, {significant(middle)} ×"
+    return Finding(f"{text} ({', '.join(map(times, ratios))})", covered >= (1 - MISSES_ALLOWED) * runs)
+
+
+def busy_half_way(budget_s: float) -> Iterator[Finding]:
+    """How far a ratio shifts when every core gets a busy process half-way, in rounds and one after the other."""
+    half_s = budget_s / 2
+    quiet = _ratio(compare((FIRST, SECOND), CONFIG, budget_s=budget_s))
+    with busy_after(half_s):
+        run = compare((FIRST, SECOND), CONFIG, budget_s=budget_s)
+    in_rounds = _ratio(run)
+    first = compare((FIRST,), CONFIG, budget_s=half_s)
+    with busy_after(0):
+        second = compare((SECOND,), CONFIG, budget_s=half_s)
+    one_by_one = _latency(first, FIRST) / _latency(second, SECOND)
+    yield withstands(quiet, in_rounds, one_by_one)
+    said = warnings(summarise(run))
+    yield Finding(f"warned: {' '.join(said) or 'no'}", any("Other processes" in line for line in said))
+
+
+def withstands(quiet: float, in_rounds: float, one_by_one: float) -> Finding:
+    """Whether rounds keep a ratio near that of the quiet machine, by its logarithm."""
+    ours, theirs = abs(log(in_rounds / quiet)), abs(log(one_by_one / quiet))
+    text = (
+        f"{SECOND} over {FIRST} with every core busy from half-way on: {significant(in_rounds)} × in rounds, "
+        f"{significant(one_by_one)} × one after the other, {significant(quiet)} × when quiet; "
+        f"the logarithm shifts by {ours:.3f} and {theirs:.3f}"
+    )
+    return Finding(text, ours < SHIFT_ALLOWED * theirs)
+
+
+@contextmanager
+def busy_after(seconds: float) -> Iterator[threading.Timer]:
+    """One busy process a core, once the timer that it gives has waited for `seconds`."""
+    busy: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        busy.extend(subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(usable_cores()))
+
+    timer = threading.Timer(seconds, start)
+    timer.start()
+    try:
+        yield timer
+    finally:
+        timer.cancel()
+        timer.join()
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def _row(run: Run, label: str) -> Row:
+    row = summarise(run).row(label, 1)
+    if row is None:
+        reasons = [m.reason for m in run.measurements if m.label == label]
+        raise ValueError(f"{label} was not measured: {', '.join(reasons)}")
+    return row
+
+
+def _ratio(run: Run) -> float:
+    speedup = _row(run, SECOND).speedup
+    assert speedup is not None  # of two that were measured
+    return speedup.value
+
+
+def _latency(run: Run, label: str) -> float:
+    latency = _row(run, label).latency
+    assert latency is not None
+    return latency.value

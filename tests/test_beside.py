@@ -1,0 +1,83 @@
+"""What stands beside the time: lines of code, and the cost of an empty call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moe.implementations import names
+from moe.implementations.registry import REGISTRY, load
+from moe.measure.boundary import CALLS_INTO, measure_empty_call, one_number
+from moe.measure.lines import count_lines, lines_of
+from moe.mojo_build import sources
+
+PYTHON = '''"""Docstring,
+two lines."""
+
+import os  # counts
+
+# does not
+
+
+def f():
+    """Docstring."""
+    text = """two
+lines"""
+    return (text,
+            os)
+'''
+MOJO = '''"""Docstring."""
+
+comptime LANES = 8
+"""What it is."""
+
+
+struct Thing:
+    """Docstring."""
+
+    var x: Int
+    """Field."""
+
+    def double(deinit self) -> Int:
+        return 2 * self.x^  # a transfer
+'''
+
+
+@pytest.mark.parametrize(("name", "text", "lines"), [("a.py", PYTHON, 6), ("a.mojo", MOJO, 5)])
+def test_comments_docstrings_and_blank_lines_are_no_code(tmp_path: Path, name: str, text: str, lines: int) -> None:
+    (tmp_path / name).write_text(text)
+    assert count_lines(tmp_path / name) == lines
+
+
+def test_an_implementations_lines_are_its_modules_and_what_it_imports_here() -> None:
+    package = Path(load("numpy").available.__code__.co_filename).parent
+    numpy, torch, naive, mojo = (lines_of(load(name)) for name in ("numpy", "torch", "torch-naive", "mojo"))
+    assert numpy == {"Python": count_lines(package / "numpy_layer.py")}
+    common = count_lines(package / "torch_common.py")
+    assert torch == {"Python": common + count_lines(package / "torch_layer.py")}
+    assert naive["Python"] > common
+    assert mojo["Mojo"] == sum(map(count_lines, sources()))
+    assert mojo["Python"] > count_lines(package / "mojo_layer.py")
+
+
+def test_somebody_elses_implementation_has_lines_too() -> None:
+    assert lines_of(load(f"{Path(__file__).with_name('misbehaving.py')}:Wrong"))["Python"] > 50
+
+
+def test_every_implementation_has_a_boundary() -> None:
+    assert {REGISTRY[name].library for name in names(peers=True)} == set(CALLS_INTO)
+
+
+@pytest.mark.parametrize("library", list(CALLS_INTO))
+def test_an_empty_call_is_measured(library: str, mojo: str) -> None:
+    found = measure_empty_call(library)
+    assert found["call"]
+    assert len(found["seconds"]) >= 5
+    assert min(found["seconds"]) > 0
+
+
+def test_the_layers_smallest_forward_can_be_called(mojo: str) -> None:
+    name, call = one_number()
+    assert "one number" in name
+    assert call().shape == (1, 1)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from moe.analysis import summarise
+from moe.analysis.conditions import Disturbance, by_hypervisor, by_others
+from moe.measure import machine
+from moe.report import sentences, tables
+
+from .synthetic import synthetic_run
+
+TIMES = {"numpy": 0.02, "mojo": 0.01}
+
+
+def test_a_quiet_run_has_no_warnings() -> None:
+    run = synthetic_run(TIMES, rounds=20)
+    run.measurements[1].others_cores = [0.2] * 19 + [0.9]  # what steps of 10 ms can look like, and one turn
+    assert by_others(run) == []
+    assert sentences.warnings(summarise(run)) == []
+
+
+def test_rows_that_others_disturbed_are_named_in_the_headline() -> None:
+    run = synthetic_run(TIMES, rounds=10)
+    run.measurements[1].others_cores = [0.0] * 6 + [0.5, 0.3, 0.35, 0.37]
+    assert by_others(run) == [Disturbance("mojo", 1, 4, 10, pytest.approx(0.38))]
+    headline = " ".join(sentences.headline(summarise(run)))
+    assert (
+        "Other processes used 38 % of a core during some of this run's turns: mojo on 1 thread (4 of 10)" in headline
+    )
+
+
+def test_time_that_a_hypervisor_took_is_named() -> None:
+    run = synthetic_run(TIMES, rounds=10)
+    run.measurements[0].stolen_cores = [1.5] * 10
+    assert [d.label for d in by_hypervisor(run)] == ["numpy"]
+    assert by_others(run) == []
+    assert "Other systems on the same hardware used 150 % of a core" in sentences.warnings(summarise(run))[0]
+
+
+def test_a_containers_quota_is_named_where_it_holds_threads_back() -> None:
+    run = synthetic_run(TIMES, (1, 2))
+    run.machine["core_quota"] = 1.5
+    assert "the time of 1.5 cores" in sentences.warnings(summarise(run))[0]
+    assert "at most 1.5 cores" in tables.machine(summarise(run))
+    run.machine["core_quota"] = 2.0
+    assert sentences.warnings(summarise(run)) == []
+
+
+def test_numpys_own_account_of_its_blas_agrees_with_what_is_loaded() -> None:
+    """Not what NumPy usually comes with: what is installed here."""
+    import numpy as np  # loads it
+    from threadpoolctl import threadpool_info
+
+    assert np.ones(2) @ np.ones(2) == 2
+    loaded = {pool["internal_api"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+    built_with = machine.numpy_blas()
+    assert loaded
+    assert any(name in built_with for name in loaded), (loaded, built_with)
+
+
+def test_a_chosen_setting_and_siblings_are_read(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "enabled").write_text("always [madvise] never\n")
+    assert machine._chosen(tmp_path / "enabled") == "madvise"
+    assert machine._chosen(tmp_path / "nowhere") == "unknown"
+    for text, expected in (("0", 1), ("0,64", 2), ("0-1", 2)):
+        (tmp_path / "siblings").write_text(text + "\n")
+        monkeypatch.setattr(machine, "SIBLINGS", tmp_path / "siblings")
+        assert machine._threads_per_core() == expected

@@ -1,0 +1,75 @@
+"""The self-check's verdicts and its busy processes; that it holds on a machine is for `make selfcheck` to show."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import pytest
+
+import moe
+from moe import selfcheck
+from moe.analysis import Interval
+from moe.run import Run
+
+from .synthetic import synthetic_run
+
+
+def test_intervals_that_miss_the_median_are_counted() -> None:
+    right, wrong = Interval(2.0, 1.9, 2.1), Interval(2.2, 2.1, 2.3)
+    assert selfcheck.coverage("mojo", [right] * 9 + [wrong], 10).holds
+    finding = selfcheck.coverage("mojo", [right] * 8 + [wrong] * 2, 10)
+    assert not finding.holds
+    assert "8 of 10 intervals hold the median of all, 2.00 ×" in finding.text
+    assert not selfcheck.coverage("mojo", [right] * 8, 10).holds  # two runs without it
+
+
+def test_a_ratio_must_shift_less_than_half_as_much_as_one_after_the_other() -> None:
+    assert selfcheck.withstands(2.0, 2.1, 1.0).holds
+    assert selfcheck.withstands(2.0, 2.0, 4.0).holds
+    assert not selfcheck.withstands(2.0, 1.4, 1.0).holds
+    assert not selfcheck.withstands(2.0, 2.0, 2.0).holds
+
+
+def test_the_machine_is_busy_only_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    begin = subprocess.Popen
+
+    def record(*arguments: Any, **keywords: Any) -> subprocess.Popen[bytes]:
+        started.append(begin(*arguments, **keywords))
+        return started[-1]
+
+    monkeypatch.setattr(selfcheck.subprocess, "Popen", record)
+    monkeypatch.setattr(selfcheck, "usable_cores", lambda: 3)
+    with selfcheck.busy_after(600):
+        pass
+    assert started == []
+    with selfcheck.busy_after(0.01) as timer:
+        timer.join()
+        assert [process.poll() for process in started] == [None] * 3
+    assert all(process.poll() is not None for process in started)
+
+
+def test_everything_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With measurements that are known: nothing shifts in rounds, and mojo is slowed down one after the other."""
+    asked: list[dict[str, Any]] = []
+
+    def measured(names: tuple[str, ...], config: moe.MoEConfig, **settings: Any) -> Run:
+        asked.append({"names": names, **settings})
+        slow = names == (selfcheck.SECOND,)
+        run = synthetic_run({name: 0.02 if name == "mojo" and slow else 0.01 for name in names}, noise=0.001)
+        if len(asked) == 5:  # the busy one
+            run.measurements[0].others_cores = [1.5] * len(run.measurements[0].samples_s)
+        return run
+
+    monkeypatch.setattr(selfcheck, "compare", measured)
+    monkeypatch.setattr(selfcheck, "usable_cores", lambda: 1)
+    findings = list(selfcheck.selfcheck(3, 10.0))
+    assert [finding.holds for finding in findings] == [True] * 4
+    assert [run["budget_s"] for run in asked] == [10.0] * 5 + [5.0] * 2
+    assert [run["seed"] for run in asked[:3]] == [0, 1, 2]
+
+
+def test_one_run_can_not_be_compared() -> None:
+    with pytest.raises(ValueError, match="runs must be at least 2, got 1"):
+        list(selfcheck.selfcheck(1, 1.0))
