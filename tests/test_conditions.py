@@ -14,7 +14,7 @@ TIMES = {"numpy": 0.02, "mojo": 0.01}
 
 def test_a_quiet_run_has_no_warnings() -> None:
     run = synthetic_run(TIMES, rounds=20)
-    run.measurements[1].others_cores = [0.2] * 19 + [0.9]  # what steps of 10 ms can look like, and one turn
+    run.measurements[1].others_cores = [0.2] * 16 + [0.9] * 4  # what steps of 10 ms can look like, and a few turns
     assert by_others(run) == []
     assert sentences.warnings(summarise(run)) == []
 

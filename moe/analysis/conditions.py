@@ -10,7 +10,7 @@ from moe.run import Measurement, Run
 
 # The system counts time in steps of 10 ms a core, a sixth of the shortest turns'.
 DISTURBED_CORES = 0.25
-DISTURBED_TURNS = 0.1  # of a row's turns; fewer do not move their median
+DISTURBED_TURNS = 0.2  # of a row's turns; fewer do not move their median
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,6 @@ def _disturbances(run: Run, cores: Callable[[Measurement], Sequence[float]]) -> 
     found = []
     for m in run.measurements:
         high = [value for value in cores(m) if value > DISTURBED_CORES]
-        if high and len(high) >= DISTURBED_TURNS * len(cores(m)):
+        if high and len(high) > DISTURBED_TURNS * len(cores(m)):
             found.append(Disturbance(m.label, m.threads, len(high), len(cores(m)), mean(high)))
     return found

@@ -34,7 +34,7 @@ from moe.variant import Variant
 
 LOAD_TIMEOUT_S = 360.0  # longer than the Mojo compiler gets, so that it is stopped first and says so
 NOT_REACHED = "the run ended before its first turn"
-LIMITS_EVERY_S = 3.0  # the clock, and others' use of the memory, change within a run
+LIMITS_EVERY_S = 5.0  # the clock, and others' use of the memory, change within a run
 MEMORY_SHARE = 0.8  # of what is free at the start: what a worker may hold unless another limit is given
 
 

@@ -143,8 +143,8 @@ def what_is_measured(summary: Summary) -> list[str]:
     ]
     if summary.share_in_forwards is not None:
         lines.append(
-            f"Of the run's {significant(summary.run.elapsed_s)} s, {percent(summary.share_in_forwards)} passed inside "
-            "these forwards; the rest went to starting workers, preparing, checking, probes and pauses."
+            f"Of the run's {significant(summary.run.elapsed_s)} s, {percent(summary.share_in_forwards)} passed in "
+            "forwards; the rest went to starting workers, preparing, checking, probes and pauses."
         )
     lines += [
         f"{label} gets the first {count} of the {tokens:,} tokens, since all would take too long: compare its tokens "
