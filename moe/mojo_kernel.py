@@ -6,6 +6,8 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
+from moe.implementations.contract import SWITCH, check_option
+
 # Name, number of arguments, whether it returns a number. Every argument is an address, a handle or a size.
 FUNCTIONS = (
     ("moe_vector_width", 0, True),
@@ -23,9 +25,7 @@ FORM_SWITCHES = ("simd", "tile", "batch", "pool")
 
 def is_on(switch: str, value: str) -> bool:
     """A switch's value; raises ValueError for anything but on and off."""
-    if value not in ("on", "off"):
-        raise ValueError(f"{switch} must be on or off, got {value!r}")
-    return value == "on"
+    return check_option(switch, value, SWITCH) == "on"
 
 
 def form_number(**switches: str) -> int:

@@ -98,7 +98,9 @@ def busy_after(seconds: float) -> Iterator[threading.Timer]:
     busy: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:
-        busy.extend(subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(usable_cores()))
+        # Each in a session of its own, like a worker: Linux shares cores among sessions first.
+        command = [sys.executable, "-c", "while True: pass"]
+        busy.extend(subprocess.Popen(command, start_new_session=True) for _ in range(usable_cores()))
 
     timer = threading.Timer(seconds, start)
     timer.start()
@@ -128,5 +130,5 @@ def _ratio(run: Run) -> float:
 
 def _latency(run: Run, label: str) -> float:
     latency = _row(run, label).latency
-    assert latency is not None
+    assert latency is not None  # of what was measured
     return latency.value

@@ -37,6 +37,7 @@ PARITY = {
     "rerouted_tokens": 0,
     "reason": "",
 }
+PROTOCOL = {**asdict(Protocol()), "threads": [1]}
 
 
 def synthetic_run(
@@ -51,5 +52,5 @@ def synthetic_run(
         scale = seconds[m.variant] / m.threads * m.config.tokens / 1024
         m.samples_s = [[scale * float(np.exp(random.normal(0, noise)))] * 3 for _ in range(rounds)]
         m.others_cores, m.stolen_cores = [0.0] * rounds, [0.0] * rounds
-    protocol = {**asdict(Protocol()), "threads": list(threads)}
+    protocol = {**PROTOCOL, "threads": list(threads)}
     return Run(dict(MACHINE), {"moe": "1", "python": "3", "numpy": "2"}, protocol, measurements, complete=True)

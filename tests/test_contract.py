@@ -43,7 +43,13 @@ def test_presets(name: str, preset: str, threads: int) -> None:
     assert parity.passed, parity.reason
 
 
-@pytest.mark.parametrize("variant", ["numpy[dtype=float64]"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        *("numpy[dtype=float64]", "numpy[batch=off]", "numpy[dtype=float64,batch=off]"),
+        *("torch[dtype=float64]", "torch-naive[dtype=float64]"),
+    ],
+)
 def test_variants(variant: str) -> None:
     for edge, problem in edge_problems().items():
         parity = check_layer(layer_for(variant, problem), problem)

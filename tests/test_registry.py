@@ -90,8 +90,10 @@ def test_options_as_keywords() -> None:
         ("numpy", {"top_k": 0}, "top_k must be between 1 and num_experts"),
         ("numpy", {"top_k": 1, "threads": 0}, "threads must be a whole number of at least 1"),
         ("numpy[dtype=int8]", {"top_k": 1}, "dtype must be one of float32, float64, got 'int8'"),
+        ("numpy[batch=maybe]", {"top_k": 1}, "batch must be one of on, off, got 'maybe'"),
+        ("torch-naive[dtype=half]", {"top_k": 1}, "dtype must be one of float32, float64"),
         ("torch[device=tpu]", {"top_k": 1}, "device must be one of cpu, cuda"),
-        ("torch[transfer=yes]", {"top_k": 1}, "transfer must be on or off"),
+        ("torch[transfer=yes]", {"top_k": 1}, "transfer must be one of on, off"),
     ],
 )
 def test_create_says_what_is_wrong(name: str, arguments: dict[str, int], message: str) -> None:

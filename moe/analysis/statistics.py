@@ -26,7 +26,7 @@ SEED = 20
 
 @dataclass(frozen=True)
 class Interval:
-    """A positive estimate with the ends of its 95 % interval, 0 and infinity where too few rounds bound it."""
+    """An estimate with the ends of its 95 % interval: infinite, or a ratio's lower one 0, where there is none."""
 
     value: float
     low: float
@@ -70,6 +70,16 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Ratio(Interval):
+    """A ratio with the p-value of 1: how likely one this far from it is if there is no difference.
+
+    The p-value is 1 less the confidence whose interval would end at 1, and no smaller than 2 resamples in RESAMPLES.
+    """
+
+    p_value: float = 1.0
+
+
+@dataclass(frozen=True)
 class Spread:
     """How single forwards vary, in seconds; a percentile is None where too few lie beyond it to tell.
 
@@ -94,19 +104,9 @@ def spread_of(samples: Sequence[float]) -> Spread:
 def median_interval(rounds: Sequence[float], processes: Sequence[int]) -> Interval:
     """Median of rounds, with the interval of resampled processes and rounds."""
     # On logarithms, since a time has no symmetric error; the value itself is the plain median.
-    _, low, high = np.exp(_Medians(np.log(rounds), processes).interval())
+    _, low, high = np.exp(Estimate.of_median(np.log(rounds), processes).ends())
     value = float(np.median(rounds))
     return Interval(value, min(float(low), value), max(float(high), value))
-
-
-@dataclass(frozen=True)
-class Ratio(Interval):
-    """A ratio with the p-value of 1: how likely one this far from it is if there is no difference.
-
-    The p-value is 1 less the confidence whose interval would end at 1, and no smaller than 2 resamples in RESAMPLES.
-    """
-
-    p_value: float = 1.0
 
 
 def ratio_interval(
@@ -114,9 +114,7 @@ def ratio_interval(
 ) -> Ratio:
     """`scale` times the median of above/below over paired rounds: what slows the machine in one falls on both."""
     # On logarithms, where a ratio and its inverse say the same.
-    medians = _Medians(np.log(above) - np.log(below) + np.log(scale), processes)
-    value, low, high = np.exp(medians.interval())
-    return Ratio(float(value), float(low), float(high), medians.p_value())
+    return Estimate.of_median(np.log(above) - np.log(below) + np.log(scale), processes).ratio()
 
 
 def holm(p_values: Sequence[float], alpha: float = 1 - CONFIDENCE) -> list[bool]:
@@ -133,21 +131,32 @@ def holm(p_values: Sequence[float], alpha: float = 1 - CONFIDENCE) -> list[bool]
     return rejected
 
 
-class _Medians:
-    """The median of rounds' values, with what resampling and the processes' own medians say about it."""
+@dataclass(frozen=True)
+class Estimate:
+    """A number made from rounds: what it is, in each resampled run, and in each process by itself.
 
-    def __init__(self, values: NDArray[np.float64], processes: Sequence[int]) -> None:
+    Numbers made from the same rounds can be computed with, resample by resample and process by process. resampled
+    is empty where there are too few rounds or processes for an interval.
+    """
+
+    value: float
+    resampled: NDArray[np.float64]
+    of_processes: NDArray[np.float64]
+
+    @classmethod
+    def of_median(cls, values: NDArray[np.float64], processes: Sequence[int]) -> Estimate:
+        """The median of rounds' values; raises ValueError where there are none, or not one process for each."""
         if len(values) == 0 or len(values) != len(processes):
             raise ValueError(f"{len(values)} rounds of {len(processes)} processes have no interval")
-        self.value = float(np.median(values))
         numbers = np.asarray(processes)
-        self.of_processes = [np.median(values[numbers == p]) for p in sorted(set(processes))]
-        self.enough = len(values) >= FEWEST_ROUNDS and len(self.of_processes) >= FEWEST_PROCESSES
-        self.resampled = _resampled_medians(values, tuple(processes)) if self.enough else np.empty(0)
+        medians = np.array([np.median(values[numbers == p]) for p in sorted(set(processes))])
+        enough = len(values) >= FEWEST_ROUNDS and len(medians) >= FEWEST_PROCESSES
+        resampled = _resampled_medians(values, tuple(processes)) if enough else np.empty(0)
+        return cls(float(np.median(values)), resampled, medians)
 
-    def interval(self) -> tuple[float, float, float]:
-        """The median and its ends, infinite where there is too little."""
-        if not self.enough:
+    def ends(self) -> tuple[float, float, float]:
+        """The value and the ends of its interval, infinite where there is too little."""
+        if not len(self.resampled):
             return self.value, -inf, inf
         from scipy.stats import sem, t  # which no worker needs, though all import this module
 
@@ -158,7 +167,7 @@ class _Medians:
 
     def p_value(self) -> float:
         """Of no difference from 0: the larger of the bootstrap's and Student's, as the interval is the wider."""
-        if not self.enough:
+        if not len(self.resampled):
             return 1.0
         from scipy.stats import sem, t
 
@@ -167,6 +176,15 @@ class _Medians:
         error = float(sem(self.of_processes))
         student = 2 * float(t.sf(abs(self.value) / error, len(self.of_processes) - 1)) if error else 0.0
         return max(bootstrap, student)
+
+    def interval(self) -> Interval:
+        """The number with its interval."""
+        return Interval(*self.ends())
+
+    def ratio(self) -> Ratio:
+        """The ratio that this is the logarithm of."""
+        value, low, high = np.exp(self.ends())
+        return Ratio(float(value), float(low), float(high), self.p_value())
 
 
 def _resampled_medians(values: NDArray[np.float64], processes: tuple[int, ...]) -> NDArray[np.float64]:

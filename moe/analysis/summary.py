@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from moe.analysis.limits import Bound, bound_of, limits_of
+from moe.analysis.pairing import common_rounds
 from moe.analysis.statistics import Interval, Ratio, Spread, holm, median_interval, ratio_interval, spread_of
 from moe.implementations.registry import BASELINE
 from moe.run import Measurement, Run
@@ -159,7 +159,7 @@ def _row(m: Measurement, run: Run, baseline: str) -> Row:
 
 def tokens_ratio(above: Measurement, below: Measurement) -> Ratio | None:
     """Tokens a second of one measurement over another's, from paired rounds; None where there are none."""
-    ours, theirs, processes = _paired(above, below)
+    (ours, theirs), processes = common_rounds([above, below])
     if not processes or not (above.config.tokens and below.config.tokens):
         return None
     return ratio_interval(theirs, ours, processes, above.config.tokens / below.config.tokens)
@@ -172,22 +172,3 @@ def _find(run: Run, variant: str, threads: int, device: str) -> Measurement | No
         if not m.control and m.status == "ok" and (m.variant, m.threads, m.device) == (variant, threads, device)
     )
     return next(found, None)
-
-
-def _paired(a: Measurement, b: Measurement) -> tuple[list[float], list[float], list[int]]:
-    """The rounds that both had, by process and place in it, and their processes.
-
-    A run that was cut short has given some variants one round more than others.
-    """
-    ours, theirs = _by_place(a), _by_place(b)
-    common = [place for place in ours if place in theirs]
-    return [ours[p] for p in common], [theirs[p] for p in common], [process for process, _ in common]
-
-
-def _by_place(m: Measurement) -> dict[tuple[int, int], float]:
-    places = Counter[int]()
-    rounds = {}
-    for process, seconds in zip(m.processes, m.rounds_s, strict=True):
-        rounds[process, places[process]] = seconds
-        places[process] += 1
-    return rounds

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from moe.problem import Weights
+
+DTYPES = ("float32", "float64")
+SWITCH = ("on", "off")
+
+
+def check_option(name: str, value: str, allowed: Sequence[str]) -> str:
+    """The value of an option; raises ValueError for one that is not allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    return value
 
 
 class NotAvailableError(RuntimeError):

@@ -8,16 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from moe.implementations.contract import DTYPES, SWITCH, check_option
 from moe.problem import Float32Array, Weights
-
-DTYPES = ("float32", "float64")
 
 
 class NumpyLayer:
     """NumPy: tokens sorted by expert, two BLAS products an expert.
 
-    `dtype=float64` computes in double precision. BLAS threads belong to the process: the layer made last
-    sets them.
+    `dtype=float64` computes in double precision, `batch=off` one token after the other. BLAS threads belong to the
+    process: the layer made last sets them.
     """
 
     name = "numpy"
@@ -28,12 +27,13 @@ class NumpyLayer:
         """NumPy is always installed."""
         return True, ""
 
-    def __init__(self, weights: Weights, *, top_k: int, threads: int, dtype: str = "float32") -> None:
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    def __init__(
+        self, weights: Weights, *, top_k: int, threads: int, dtype: str = "float32", batch: str = "on"
+    ) -> None:
         threadpool_limits(limits=threads, user_api="blas")
         self.top_k = top_k
-        self.dtype = np.dtype(dtype)
+        self.dtype = np.dtype(check_option("dtype", dtype, DTYPES))
+        self._layer = self._by_expert if check_option("batch", batch, SWITCH) == "on" else self._by_token
         self.gate = weights.gate.astype(self.dtype, copy=False)
         self.w1 = weights.w1.astype(self.dtype, copy=False)
         self.w2 = weights.w2.astype(self.dtype, copy=False)
@@ -52,7 +52,7 @@ class NumpyLayer:
         with np.errstate(invalid="ignore"):
             return self._layer(x)
 
-    def _layer(self, x: NDArray[Any]) -> NDArray[Any]:
+    def _by_expert(self, x: NDArray[Any]) -> NDArray[Any]:
         experts, weights = self._route(x)
         flat = experts.ravel()  # (T·k,)
         order = np.argsort(flat, kind="stable")
@@ -70,6 +70,15 @@ class NumpyLayer:
                 out *= weights[start:end]
                 y[rows] += out
             start = end
+        return y
+
+    def _by_token(self, x: NDArray[Any]) -> NDArray[Any]:
+        y = np.zeros_like(x)
+        for t in range(len(x)):
+            experts, weights = self._route(x[t : t + 1])
+            for expert, weight in zip(experts[0].tolist(), weights[0], strict=True):
+                hidden = np.maximum(x[t] @ self.w1[expert], 0)  # (f,)
+                y[t] += weight * (hidden @ self.w2[expert])
         return y
 
     def _route(self, x: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[Any]]:

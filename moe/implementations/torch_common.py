@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-from moe.implementations.contract import NotAvailableError
+from moe.implementations.contract import DTYPES, NotAvailableError, check_option
 from moe.problem import Float32Array, Weights
 
 DEVICES = ("cpu", "cuda")
@@ -20,13 +20,13 @@ def torch_available() -> tuple[bool, str]:
 
 
 class TorchWeights:
-    """The layer's weights as tensors on `device`, with PyTorch's threads set."""
+    """The layer's weights as tensors of `dtype` on `device`, with PyTorch's threads set."""
 
-    def __init__(self, weights: Weights, *, threads: int, device: str) -> None:
+    def __init__(self, weights: Weights, *, threads: int, device: str = "cpu", dtype: str = "float32") -> None:
         import torch
 
-        if device not in DEVICES:
-            raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+        check_option("device", device, DEVICES)
+        self.dtype = getattr(torch, check_option("dtype", dtype, DTYPES))
         if device == "cuda" and not torch.cuda.is_available():
             raise NotAvailableError("no CUDA device")
         # A full-precision product, whatever default a PyTorch build has.
@@ -36,10 +36,10 @@ class TorchWeights:
         self.gate, self.w1, self.w2 = (self.tensor(a) for a in (weights.gate, weights.w1, weights.w2))
 
     def tensor(self, array: Float32Array) -> Any:
-        """`array` as a tensor on the device; on the CPU over the same memory."""
+        """`array` as a tensor on the device; on the CPU over the same memory, unless another dtype takes a copy."""
         import torch
 
-        return torch.from_numpy(array).to(self.device)
+        return torch.from_numpy(array).to(self.device, self.dtype)
 
 
 class OnTheCpu:
@@ -57,8 +57,8 @@ class OnTheCpu:
         return self.native.tensor(x)
 
     def to_numpy(self, y: Any) -> Float32Array:
-        """A (T, d) array over the same memory."""
-        array: Float32Array = y.numpy()
+        """A (T, d) array in float32; over the same memory if the output has that dtype."""
+        array: Float32Array = y.float().numpy()
         return array
 
 

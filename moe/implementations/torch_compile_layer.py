@@ -26,7 +26,7 @@ class TorchCompileLayer(OnTheCpu):
 
         # Compiling processes would outlive prepare and be in the way of what is timed.
         config.compile_threads = 1
-        self.native = TorchWeights(weights, threads=threads, device="cpu")
+        self.native = TorchWeights(weights, threads=threads)
         self.top_k = top_k
         self.expert = torch.compile(_expert, dynamic=True)
         try:

@@ -26,7 +26,7 @@ class TorchGroupedLayer(OnTheCpu):
                 f"grouped_mm takes rows of whole 16 bytes: d_model and d_ff must be multiples of {ALIGNED}, "
                 f"got {weights.d_model} and {weights.d_ff}"
             )
-        self.native = TorchWeights(weights, threads=threads, device="cpu")
+        self.native = TorchWeights(weights, threads=threads)
         self.top_k = top_k
 
     def forward(self, x: Any) -> Any:

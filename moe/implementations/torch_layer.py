@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from moe.implementations.contract import SWITCH, check_option
 from moe.implementations.torch_common import TorchWeights, sorted_by_expert, torch_available
 from moe.problem import Float32Array, Weights
-
-SWITCH = ("on", "off")
 
 
 class TorchLayer:
@@ -17,6 +16,7 @@ class TorchLayer:
     64 small experts up to three times faster.
 
     `device=cuda` runs on the GPU with its input already there; `transfer=on` starts and ends in CPU memory.
+    `dtype=float64` computes in double precision.
     """
 
     name = "torch"
@@ -28,24 +28,29 @@ class TorchLayer:
         return torch_available()
 
     def __init__(
-        self, weights: Weights, *, top_k: int, threads: int, device: str = "cpu", transfer: str = "off"
+        self,
+        weights: Weights,
+        *,
+        top_k: int,
+        threads: int,
+        device: str = "cpu",
+        transfer: str = "off",
+        dtype: str = "float32",
     ) -> None:
-        if transfer not in SWITCH:
-            raise ValueError(f"transfer must be on or off, got {transfer!r}")
-        self.native = TorchWeights(weights, threads=threads, device=device)
+        self.native = TorchWeights(weights, threads=threads, device=device, dtype=dtype)
         self.w1, self.w2 = self.native.w1.unbind(), self.native.w2.unbind()  # E matrices each
         self.top_k = top_k
-        self.transfer = transfer == "on"
+        self.transfer = check_option("transfer", transfer, SWITCH) == "on"
 
     def to_native(self, x: Float32Array) -> Any:
-        """A (T, d) tensor: on the layer's device, or in CPU memory with `transfer=on`."""
+        """A (T, d) tensor of the layer's dtype: on its device, or in CPU memory with `transfer=on`."""
         import torch
 
-        return torch.from_numpy(x) if self.transfer else self.native.tensor(x)
+        return torch.from_numpy(x).to(self.native.dtype) if self.transfer else self.native.tensor(x)
 
     def to_numpy(self, y: Any) -> Float32Array:
-        """A (T, d) array."""
-        array: Float32Array = y.cpu().numpy()
+        """A (T, d) array in float32."""
+        array: Float32Array = y.cpu().float().numpy()
         return array
 
     def forward(self, x: Any) -> Any:

@@ -18,7 +18,7 @@ class TorchLoopLayer(OnTheCpu):
     description = "PyTorch, a mask and a sum for each expert"
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
-        self.native = TorchWeights(weights, threads=threads, device="cpu")
+        self.native = TorchWeights(weights, threads=threads)
         self.top_k = top_k
 
     def forward(self, x: Any) -> Any:

@@ -9,13 +9,16 @@ from moe.problem import Weights
 
 
 class TorchNaiveLayer(OnTheCpu):
-    """PyTorch, a Python loop over tokens and over their experts, under inference_mode."""
+    """PyTorch, a Python loop over tokens and over their experts, under inference_mode.
+
+    `dtype=float64` computes in double precision.
+    """
 
     name = "torch-naive"
     description = "PyTorch, token by token"
 
-    def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
-        self.native = TorchWeights(weights, threads=threads, device="cpu")
+    def __init__(self, weights: Weights, *, top_k: int, threads: int, dtype: str = "float32") -> None:
+        self.native = TorchWeights(weights, threads=threads, dtype=dtype)
         self.top_k = top_k
 
     def forward(self, x: Any) -> Any:

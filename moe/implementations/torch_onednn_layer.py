@@ -25,7 +25,7 @@ class TorchOnednnLayer(OnTheCpu):
 
         if not torch.backends.mkldnn.is_available():
             raise NotAvailableError("this PyTorch is built without oneDNN")
-        native = TorchWeights(weights, threads=threads, device="cpu")
+        native = TorchWeights(weights, threads=threads)
         pack = torch.ops.mkldnn._reorder_linear_weight  # from (out, in)
         self.w1 = [pack(w.T.contiguous()) for w in native.w1]
         self.w2 = [pack(w.T.contiguous()) for w in native.w2]

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from moe.mojo_build import sources
+
 LANGUAGES = {".py": "Python", ".mojo": "Mojo"}
 # What every implementation stands on.
 SHARED = {"moe", "moe.config", "moe.implementations", "moe.implementations.contract", "moe.problem"}
@@ -17,6 +19,15 @@ NOT_CODE = {
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
     *(tokenize.ENCODING, tokenize.ENDMARKER),
 }
+# Files of the kernel that it would not have without a switch; the other switches are a few lines within others.
+FILES_OF = {"tile": ("tile.mojo", "block.mojo", "gate.mojo", "packing.mojo"), "threads": ("pool.mojo",)}
+
+
+def kernel_lines() -> dict[str, int]:
+    """Lines of Mojo by the switch that they are for; `nothing` has those that the plainest kernel needs too."""
+    counts = {path.name: count_lines(path) for path in sources()}
+    found = {switch: sum(counts.pop(name) for name in files) for switch, files in FILES_OF.items()}
+    return found | {"nothing": sum(counts.values())}
 
 
 def lines_of(implementation: type[Any]) -> dict[str, int]:

@@ -61,7 +61,7 @@ def _dots(
         axes = figure.add_subplot()
     axes.set_xlabel(label)
     if not shown:
-        return _nothing(figure, axes, "nothing was measured")
+        return nothing(figure, axes, "nothing was measured")
     axes.set_xscale("log")
     axes.grid(visible=False, axis="y")
     intervals = [i for row in shown if (i := value(row)) is not None]
@@ -73,11 +73,11 @@ def _dots(
     titles = {row.label: label_text(row, summary.tokens) for row in shown}
     axes.set_yticks(range(len(names)), [titles[name] for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
-    _leave_room(axes, [end * factor for i in intervals for end in ((i.low, i.high) if i.bounded else (i.value,))])
+    leave_room(axes, [end * factor for i in intervals for end in ((i.low, i.high) if i.bounded else (i.value,))])
     return figure
 
 
-def _nothing(figure: Figure, axes: Axes, why: str) -> Figure:
+def nothing(figure: Figure, axes: Axes, why: str) -> Figure:
     """A figure that says why it shows nothing."""
     axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
     axes.set_xticks([])
@@ -85,7 +85,7 @@ def _nothing(figure: Figure, axes: Axes, why: str) -> Figure:
     return figure
 
 
-def _leave_room(axes: Axes, values: list[float]) -> None:
+def leave_room(axes: Axes, values: list[float]) -> None:
     """Limits that leave the right third of a log axis to the labels, with plain numbers on the ticks."""
     decades = math.log10(max(values) / min(values))
     left, right = min(values) / 10 ** (0.1 + 0.05 * decades), max(values) * 10 ** (0.45 + 0.35 * decades)
@@ -100,7 +100,7 @@ def _dot(axes: Axes, interval: Interval, place: float, row: Row, marker: int) ->
     axes.errorbar(
         interval.value,
         place,
-        xerr=_whiskers([interval]),
+        xerr=whiskers([interval]),
         fmt=MARKERS[marker % len(MARKERS)],
         color=colour,
         markersize=6,
@@ -111,7 +111,7 @@ def _dot(axes: Axes, interval: Interval, place: float, row: Row, marker: int) ->
     axes.annotate(text, (end, place), (7, 0), textcoords="offset points", va="center", fontsize=8.5)
 
 
-def _whiskers(values: list[Interval]) -> list[list[float]]:
+def whiskers(values: list[Interval]) -> list[list[float]]:
     """Distances down and up to each interval's ends, none where there is no interval."""
     return [
         [v.value - v.low if v.bounded else 0.0 for v in values],
@@ -128,7 +128,7 @@ def scaling(summary: Summary, label: str = "mojo") -> Figure:
     axes.set_xlabel("threads")
     axes.set_ylabel("tokens a second")
     if not rows:
-        return _nothing(figure, axes, f"there is no throughput of {label}")
+        return nothing(figure, axes, f"there is no throughput of {label}")
     threads = [row.threads for row in rows]
     values = [row.throughput for row in rows if row.throughput]
     perfect = [values[0].value * count / threads[0] for count in threads]
@@ -136,7 +136,7 @@ def scaling(summary: Summary, label: str = "mojo") -> Figure:
     axes.errorbar(
         threads,
         [v.value for v in values],
-        yerr=_whiskers(values),
+        yerr=whiskers(values),
         fmt="o-",
         color=COLOURS.get(label, OTHER),
         capsize=3,

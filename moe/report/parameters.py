@@ -15,6 +15,7 @@ import nbformat
 import yaml
 
 from moe.config import unknown_name
+from moe.processor import usable_cores
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent.parent / "notebooks"
 TYPES: Mapping[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
@@ -105,3 +106,14 @@ def resolve(profile: str, assignments: Sequence[str], notebooks: Sequence[str]) 
         for name in takers:
             values[name][key] = known[name][key].parse(text)
     return values
+
+
+def thread_counts(text: str) -> list[int]:
+    """`1,2` as numbers; `auto` is 1, 2, 4 … and every usable core. Raises ValueError for anything else."""
+    if text == "auto":
+        cores = usable_cores()
+        return sorted({2**i for i in range(cores.bit_length()) if 2**i <= cores} | {cores})
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"threads must be auto or numbers like 1,2, got {text!r}") from None

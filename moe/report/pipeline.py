@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moe.measure import compare
-from moe.report import comparison
+from moe.report import breakdown, comparison
 from moe.report.parameters import NOTEBOOKS, resolve
 from moe.report.render import NotebookFailedError, execute, render
 from moe.run import load_run, write_atomically
@@ -22,7 +22,10 @@ PARAMETERS = "parameters.json"
 
 # The notebooks of a report, and what turns each one's parameters into a measurement. Others in the folder are
 # somebody's own.
-EXPERIMENTS: Mapping[str, Callable[..., dict[str, Any]]] = {"comparison": comparison.arguments}
+EXPERIMENTS: Mapping[str, Callable[..., dict[str, Any]]] = {
+    "comparison": comparison.arguments,
+    "breakdown": breakdown.arguments,
+}
 
 
 def make_report(profile: str, assignments: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from moe.report.comparison import RUNNER
+from moe.report.source import RUNNER
 
 CELL_TIMEOUT_S = 600
 TEMPLATES = Path(__file__).resolve().parent / "templates"

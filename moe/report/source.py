@@ -1,0 +1,21 @@
+"""Where a notebook's numbers come from: the run that it was given, or one that it measures itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from moe.measure import compare
+from moe.run import Run, load_run
+
+RUNNER = "MOE_REPORT_PYTHON"
+
+
+def load_or_measure(run: str | None, arguments: Callable[[], dict[str, Any]]) -> Run:
+    """The run at `run`, or one measured now; raises RuntimeError in another Python than the report's."""
+    expected = os.environ.get(RUNNER)
+    if expected and sys.executable != expected:
+        raise RuntimeError(f"this kernel runs {sys.executable}, the report was started with {expected}")
+    return load_run(run) if run else compare(**arguments())

@@ -1,0 +1,156 @@
+"""The breakdown's experiments, and what is said of runs whose factors are known."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import pytest
+
+import moe
+from moe.analysis.breakdown import CONTROLLED, MOJO_FACTORS, Breakdown, inside_mojo, to_pytorch, variants_of
+from moe.implementations import parse_variant
+from moe.measure.plan import plan
+from moe.report import breakdown, breakdown_figures, breakdown_views
+from moe.run import Run
+
+from .synthetic import MACHINE, PARITY, PROTOCOL
+
+SPEED = {"batch=on": 1.5, "simd=on": 6.0, "tile=on": 2.0, "specialize=on": 1.0, "pool=on": 1.1, "dtype=float32": 2.0}
+ROUNDS = 12
+
+
+def a_run(
+    factors: tuple[str, ...] = MOJO_FACTORS, threads: tuple[int, ...] = (1, 2), noise: float = 0.01
+) -> Breakdown:
+    """Every variant takes the time that its options and threads say; PyTorch is 1.3 times as fast as NumPy."""
+    random = np.random.default_rng(8)
+    mojo, framework = inside_mojo(factors), to_pytorch(with_threads=len(threads) > 1)
+    names = variants_of([mojo, framework])
+    measurements = plan([parse_variant(name) for name in names], moe.PRESETS["seed"], threads)
+    drift = np.cumsum(random.normal(0, 0.05, ROUNDS))
+    for m in measurements:
+        gain = prod(speed for option, speed in SPEED.items() if option in m.variant) * m.threads**0.9
+        gain *= 1.3 if m.implementation.startswith("torch") else 1.0
+        gain *= 1.5 if m.implementation == "torch" else 1.0
+        m.status, m.parity, m.processes = "ok", PARITY, [i * 4 // ROUNDS for i in range(ROUNDS)]
+        m.samples_s = [[float(s)] * 3 for s in np.exp(drift + random.normal(0, noise, ROUNDS)) / gain]
+        m.others_cores = m.stolen_cores = [0.0] * ROUNDS
+    run = Run(
+        dict(MACHINE),
+        {"moe": "1", "python": "3"},
+        {**PROTOCOL, "threads": list(threads)},
+        measurements,
+        complete=True,
+    )
+    return Breakdown(run, mojo, framework)
+
+
+def test_every_combination_is_a_variant_that_exists() -> None:
+    mojo, framework = inside_mojo(MOJO_FACTORS), to_pytorch()
+    assert len({(p.variant, p.all_threads) for p in mojo.places()}) == 64
+    assert len({(p.variant, p.all_threads) for p in framework.places()}) == 16
+    names = variants_of([mojo, framework])
+    assert len(names) == 32 + 8
+    assert names[0] == CONTROLLED
+    assert [str(parse_variant(name)) for name in names] == names
+
+
+def test_what_is_no_factor_is_on() -> None:
+    places = inside_mojo(["simd"]).places()
+    assert [p.variant for p in places] == [
+        "mojo[batch=on,simd=off,tile=on,specialize=on,pool=on]",
+        "mojo[batch=on,simd=on,tile=on,specialize=on,pool=on]",
+    ]
+    assert all(p.all_threads for p in places)
+
+
+def test_factors_come_back_from_a_run() -> None:
+    found = a_run()
+    factors = {f.name: f.times.value for f in found.attribution(found.mojo).factors}
+    expected = {"batch": 1.5, "simd": 6.0, "tile": 2.0, "specialize": 1.0, "pool": 1.1, "threads": 2**0.9}
+    assert factors == pytest.approx(expected, rel=0.02)
+    framework = {f.name: f.times.value for f in found.attribution(found.framework).factors}
+    assert framework["float32"] == pytest.approx(2, rel=0.02)
+    assert framework["framework"] == pytest.approx(1.3, rel=0.02)
+    assert framework["batch"] == pytest.approx(1.5, rel=0.02)
+
+
+def test_ladder_and_bridge_multiply_to_their_ends() -> None:
+    found = a_run()
+    for steps in (found.ladder(), found.bridge()):
+        last = steps[-1].so_far
+        assert last is not None
+        assert steps[0].times is None
+        assert prod(s.times.value for s in steps if s.times) == pytest.approx(last.value, rel=1e-12)
+    assert [s.turned_on for s in found.ladder()] == ["nothing", *MOJO_FACTORS]
+    assert [s.measurement.variant for s in found.bridge()] == [
+        "numpy[dtype=float64,batch=off]",
+        "numpy[dtype=float64,batch=on]",
+        *["numpy[dtype=float32,batch=on]"] * 2,
+        "torch[dtype=float32]",
+        "mojo[batch=on,simd=on,tile=on,specialize=on,pool=on]",
+    ]
+
+
+def test_a_variant_that_failed_is_named_and_the_rest_goes_on() -> None:
+    found = a_run()
+    broken = next(m for m in found.run.measurements if "simd=off" in m.variant)
+    broken.status, broken.reason, broken.samples_s, broken.processes = "failed", "killed by SIGSEGV", [], []
+    with pytest.raises(ValueError, match=r"inside Mojo: .*: killed by SIGSEGV"):
+        found.attribution(found.mojo)
+    text = " ".join(breakdown_views.headline(found))
+    assert "killed by SIGSEGV" in text
+    assert "from NumPy to PyTorch all of batch" in text
+    assert "nothing" in breakdown_views.split_table(found, found.mojo)
+    assert breakdown_figures.split(found, found.mojo)
+    assert breakdown_figures.ladder(found)
+
+
+def test_sentences_follow_the_run() -> None:
+    text = breakdown_views.split(found := a_run(), found.mojo)
+    parts = text.split("accounts for: ")[1].split("; ")
+    assert parts[0].startswith("simd 5")  # log 6 of log 36.9 is half of it
+    assert next(part for part in parts if "specialize" in part).rstrip(".").endswith("not told from 1)")
+    assert "No two factors" in breakdown_views.interactions(found, found.mojo)
+    flat = a_run(factors=("specialize",))
+    assert "no difference was resolved" in breakdown_views.split(flat, flat.mojo)
+    assert "framework" in breakdown_views.bridge(found)
+
+
+def test_one_core_has_no_threads_to_turn_on() -> None:
+    mojo, framework = breakdown.experiments_of("simd, threads", "1")
+    assert mojo.factors == ("simd",)
+    assert framework.factors == ("batch", "float32", "framework")
+    found = a_run(factors=("simd",), threads=(1,))
+    assert found.attribution(found.mojo).total.value == pytest.approx(6, rel=0.02)
+    assert len(found.ladder()) == 2
+
+
+def test_tables_hold_every_factor_and_step() -> None:
+    found = a_run()
+    html = breakdown_views.split_table(found, found.mojo)
+    assert all(f">{name}<" in html for name in MOJO_FACTORS)
+    ladder = breakdown_views.steps_table(found, "ladder", found.ladder())
+    assert all(f">{name}<" in ladder for name in MOJO_FACTORS)
+    assert "lines of Mojo" in ladder
+    assert "lines of Mojo" not in breakdown_views.steps_table(found, "bridge", found.bridge())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"factors": "simt"}, "unknown factor 'simt'; did you mean simd"),
+        ({"threads": "x"}, "threads must be auto or numbers"),
+        ({"budget_s": 0.0}, "budget_s must be greater than 0"),
+        ({"top_k": 9}, "top_k must be at most"),
+    ],
+)
+def test_wrong_parameters_are_refused(wrong: dict[str, object], message: str) -> None:
+    right = {
+        **{"tokens": 16, "d_model": 8, "d_ff": 8, "num_experts": 4, "top_k": 2, "seed": 0, "factors": "simd"},
+        **{"frameworks": True, "threads": "1,2", "budget_s": 1.0, "processes": 2},
+    }
+    assert breakdown.arguments(**right)["implementations"][0] == CONTROLLED
+    with pytest.raises(ValueError, match=message):
+        breakdown.arguments(**{**right, **wrong})
