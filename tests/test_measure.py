@@ -207,7 +207,7 @@ def test_idle_workers_use_no_processor_time(mojo: str) -> None:
             child.ask("prepare", timeout=60, number=0, variant=name, config=size, threads=2, inputs=2)
             turn = {"seconds": 0.02, "least": 3, "warm_up": 0.1, "warm_up_most": 0.2, "cache": "warm", "threads": 2}
             child.ask("turn", timeout=60, number=0, **turn)
-            time.sleep(Protocol.pause_s)
+            child.rest(Protocol.rest_most_s)
             process = psutil.Process(child._process.pid)
             before = sum(process.cpu_times()[:2])
             time.sleep(0.5)

@@ -26,6 +26,7 @@ THREAD_LIMITS = (
     "NUMEXPR_NUM_THREADS",
 )
 LAST_LINES = 5
+REST_S = 0.03  # three steps in which the system counts processor time
 WATCH_S = 0.25  # between looks at a worker's memory, which cost a turn some 50 µs
 
 
@@ -99,6 +100,21 @@ class Child:
                 raise WorkerFailedError(f"stopped at {held / 2**20:.0f} MiB of memory, {most:.0f} allowed")
         line, _, self._unread = self._unread.partition(b"\n")
         return line
+
+    def rest(self, most_s: float) -> None:
+        """Wait until the worker uses no processor time, at most so long: idle threads may go on spinning."""
+        end = time.monotonic() + most_s
+        before, used = -1.0, self._processor_s()
+        while used != before and time.monotonic() < end:
+            time.sleep(REST_S)
+            before, used = used, self._processor_s()
+
+    def _processor_s(self) -> float:
+        """Processor time that the worker has used; 0 once it is gone."""
+        try:
+            return sum(psutil.Process(self._process.pid).cpu_times()[:2])
+        except psutil.Error:
+            return 0.0
 
     def _memory(self) -> int:
         """Bytes of memory that the worker holds; 0 once it is gone."""

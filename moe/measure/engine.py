@@ -203,7 +203,8 @@ class _Session:
             except WorkerFailedError as error:
                 self.run.limits.append({"threads": threads, "reason": str(error)})
                 del probes[threads]
-            time.sleep(self.settings.pause_s if threads > 1 else 0)
+            if threads > 1:
+                child.rest(self.settings.rest_most_s)
         self.limits_at = time.monotonic()
 
     def _attempt(self, number: int, step: Callable[[int, Measurement], None]) -> None:
@@ -224,7 +225,7 @@ class _Session:
             raise _NotRunError(reply["not_run"])
         # The first generation's: it compiles what the later ones find compiled.
         m.details.setdefault("load_s", reply["load_s"])
-        self.workers.note_done(m, "load", number)
+        self.workers.note_done(m, "load")
 
     def _make_ready(self, number: int, m: Measurement) -> None:
         """Load, prepare and check a measurement, unless that has been done in the worker that is there now."""
@@ -232,12 +233,14 @@ class _Session:
             return
         settings = self.settings
         which = {"variant": m.variant, "threads": m.threads}
-        if not self.workers.has_done(m, "load", number):
+        if not self.workers.has_done(m, "load"):
             self.workers.send(m, "load", **which)
             self._note_load(number, m)
         self.progress.note(f"preparing {m.label} (threads: {m.threads})")
         size = {"config": asdict(m.config), "inputs": settings.inputs}
         reply = self.workers.ask(m, "prepare", timeout=settings.timeout_s, number=number, **which, **size)
+        if "not_run" in reply:
+            raise _NotRunError(reply["not_run"])
         m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]
         m.details |= {key: reply[key] for key in ("pools", "library") if reply[key]}
         require_threads(reply["pools"], m.threads)
@@ -248,10 +251,16 @@ class _Session:
         checked = {"number": number, "count": settings.inputs, "path": str(path)}
         self.workers.ask(m, "outputs", timeout=settings.timeout_s, **checked)
         self._judge(m, path)
-        library = entry_of(Variant(m.implementation, m.options)).library
-        if library and not m.control and "empty_call" not in m.details:
-            m.details["empty_call"] = self.workers.ask(m, "empty_call", timeout=settings.timeout_s, library=library)
+        self._empty_call(m)
         self.workers.note_done(m, "ready", number)
+
+    def _empty_call(self, m: Measurement) -> None:
+        """Measure what a call into a worker's library costs, once for all variants of its implementation."""
+        library = entry_of(Variant(m.implementation)).library
+        known = (o for o in self.run.measurements if (o.implementation, o.threads) == (m.implementation, m.threads))
+        if library and not any("empty_call" in other.details for other in known):
+            timeout = self.settings.timeout_s
+            m.details["empty_call"] = self.workers.ask(m, "empty_call", timeout=timeout, library=library)
 
     def _judge(self, m: Measurement, path: Path) -> None:
         """Compare a worker's outputs with the reference; only agreement on every input is agreement."""
@@ -303,7 +312,7 @@ class _Session:
         m.stolen_cores.append(elsewhere.stolen_cores)
         m.peak_rss_bytes = max(m.peak_rss_bytes or 0, reply["peak_rss_bytes"])
         if m.threads > 1:
-            time.sleep(settings.pause_s)
+            self.workers.rest(m, settings.rest_most_s)
 
     def _save(self, *, now: bool = False) -> None:
         if self.path is not None and (now or time.monotonic() - self.saved_at > self.settings.save_every_s):

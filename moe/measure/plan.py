@@ -23,11 +23,12 @@ class Protocol:
 
     A turn times single forwards for turn_s, at least turn_forwards of them, after untimed ones for at least
     warm_up_s and until they get no faster, at most warm_up_most_s. A round gives every variant one turn, in an order
-    shuffled by `seed`. Rounds go on in each of `processes` generations of workers until its share of budget_s is
-    spent. With a `target`, generations are short and go on until no interval reaches farther than this share of its
-    value, or the budget is spent. With `cache` "cold", more memory than the last cache holds is written before
-    every forward. A step that takes longer than timeout_s, or a worker that holds more than memory_bytes (None: four
-    fifths of what is free at the start), fails.
+    shuffled by `seed`; after one on several threads its worker gets up to rest_most_s to come to rest. Rounds go on
+    in each of `processes` generations of workers until its share of budget_s is spent. With a `target`, generations
+    are short and go on until no interval reaches farther than this share of its value, or the budget is spent. With
+    `cache` "cold", more memory than the last cache holds is written before every forward. A step that takes longer
+    than timeout_s, or a worker that holds more than memory_bytes (None: four fifths of what is free at the start),
+    fails.
     """
 
     budget_s: float = 60.0
@@ -41,8 +42,8 @@ class Protocol:
     warm_up_s: float = 0.1
     warm_up_most_s: float = 1.0
     inputs: int = 4
-    # OpenBLAS's threads spin for some 30 ms after a product, GNU OpenMP's for less.
-    pause_s: float = 0.05
+    # OpenBLAS's threads were seen to spin for 100 ms after a product, PyTorch's for less than 10.
+    rest_most_s: float = 1.0
     seed: int = 0
     save_every_s: float = 5.0
     cache: str = "warm"

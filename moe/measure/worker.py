@@ -29,7 +29,7 @@ class Worker:
         self.machine: Any = None
 
     def load(self, variant: str, threads: int) -> dict[str, Any]:
-        """Import or compile what a variant needs, by running it once on a tiny problem."""
+        """Import what an implementation needs, by running one of its variants once on a tiny problem."""
         from moe.config import MoEConfig
         from moe.implementations import NotAvailableError, create
         from moe.problem import make_problem
@@ -45,13 +45,16 @@ class Worker:
     def prepare(self, number: int, variant: str, config: dict[str, int], threads: int, inputs: int) -> dict[str, Any]:
         """Make the layer and its native inputs; time prepare and the first call."""
         from moe.config import MoEConfig
-        from moe.implementations import create
+        from moe.implementations import NotAvailableError, create
         from moe.problem import make_inputs, make_weights
 
         size = MoEConfig(**config)
         weights = make_weights(size)
         started = perf_counter()
-        layer = create(variant, weights, top_k=size.top_k, threads=threads)
+        try:
+            layer = create(variant, weights, top_k=size.top_k, threads=threads)
+        except NotAvailableError as error:
+            return {"not_run": str(error)}
         prepared = perf_counter()
         del weights  # what a layer keeps of them is its own affair, and part of its memory
         native = [layer.to_native(x) for x in make_inputs(size, inputs)]

@@ -54,6 +54,10 @@ class Workers:
         self.send(m, operation, **arguments)
         return self.receive(m, timeout)
 
+    def rest(self, m: Measurement, most_s: float) -> None:
+        """Wait until a measurement's worker uses no processor time."""
+        self._children[_key(m)].rest(most_s)
+
     def has_done(self, m: Measurement, *step: str | int) -> bool:
         """Whether the worker that is there now has taken a step for a measurement."""
         return step in self._done.get(_key(m), ())
