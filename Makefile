@@ -40,7 +40,7 @@ test: lint ## Lint, then all tests
 lab: $(READY) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-bench: $(READY) ## The kernel beside its goals and PyTorch's forms, 20 minutes: SHAPES="seed medium"
+bench: $(READY) ## The kernel beside its goals and PyTorch's forms, 40 minutes: SHAPES="seed medium"
 	$(BIN)/moe goals $(SHAPES)
 
 selfcheck: $(READY) ## Do the measurement's own intervals hold, and withstand a busy machine? 15 minutes

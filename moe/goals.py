@@ -35,8 +35,7 @@ MARK = "<!-- goals -->"
 class Goal:
     """A shape, what binds it, and what the kernel should reach there, by number of threads.
 
-    `effort` multiplies the time given to it. Preparing gigabytes of weights for every worker takes so long that a
-    shape may have to do with the rounds of one process.
+    `effort` multiplies the time given to it: preparing gigabytes of weights for every worker takes some.
     """
 
     name: str
@@ -48,7 +47,6 @@ class Goal:
     beyond_us: dict[int, float] = field(default_factory=dict)
     of: str = ""
     effort: float = 1.0
-    processes: int = 3
 
     @property
     def size(self) -> MoEConfig:
@@ -112,7 +110,6 @@ def measure_goals(names: Sequence[str], threads: Sequence[int], budget_s: float,
             path=folder / f"{goal.name}.json",
             force=True,
             budget_s=budget_s * goal.effort,
-            processes=goal.processes,
             cache=goal.cache,
             turn_forwards=TURN_FORWARDS_COLD if goal.cache == "cold" else Protocol.turn_forwards,
         )
