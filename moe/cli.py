@@ -64,9 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("names", nargs="*", metavar="NAME", help="implementations (all)")
     bench.add_argument("--config", default="seed", help="a preset, KEY=VALUE,…, or both (%(default)s)")
     bench.add_argument("--threads", type=_threads, default=[1], help="numbers of threads, 1,2 (1)")
-    bench.add_argument("--budget", type=float, default=60.0, help="seconds of measuring (%(default)g)")
+    bench.add_argument("--budget", type=_seconds, default=60.0, help="seconds of measuring (%(default)g)")
     bench.add_argument("--target", type=_share, help="stop once every interval is as narrow as this: 1%% or 0.01")
-    bench.add_argument("--timeout", type=float, default=120.0, help="seconds for one step (%(default)g)")
+    bench.add_argument("--timeout", type=_seconds, default=120.0, help="seconds for one step (%(default)g)")
     bench.add_argument("--memory", type=float, metavar="MIB", help="what a worker may hold (4/5 of what is free)")
     bench.add_argument("--cache", default="warm", help="warm, or cold: emptied before each forward (%(default)s)")
     bench.add_argument("--json", type=Path, metavar="FILE", help="where to save the run")
@@ -77,13 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     goals = add("goals", _goals, "measure the Mojo kernel beside its goals and every form of PyTorch")
     goals.add_argument("names", nargs="*", metavar="SHAPE", help="shapes of mojo_src/goals.yaml (all)")
     goals.add_argument("--threads", type=_threads, default=[1, 2], help="numbers of threads, 1,2 (1,2)")
-    goals.add_argument("--budget", type=float, default=100.0, help="seconds of measuring a shape (%(default)g)")
+    goals.add_argument("--budget", type=_seconds, default=100.0, help="seconds of measuring a shape (%(default)g)")
     goals.add_argument("--folder", type=Path, default=Path("reports/goals"), help="where results go (%(default)s)")
     goals.add_argument("--page", type=Path, metavar="FILE", help="measure nothing: put results into this page")
 
     itself = add("selfcheck", _selfcheck, "whether intervals hold here, and withstand a busy machine (15 minutes)")
     itself.add_argument("--runs", type=int, default=10, help="runs to compare with each other (%(default)s)")
-    itself.add_argument("--budget", type=float, default=60.0, help="seconds of measuring a run (%(default)g)")
+    itself.add_argument("--budget", type=_seconds, default=60.0, help="seconds of measuring a run (%(default)g)")
 
     report = add("report", _report, "measure, execute the notebooks and render them")
     report.add_argument("--profile", default="quick", help="smoke, quick or full (%(default)s)")
@@ -102,6 +102,14 @@ def _threads(text: str) -> list[int]:
     if min(counts) < 1:
         raise argparse.ArgumentTypeError(f"expected whole numbers of at least 1 like 1,2, got {text!r}")
     return counts
+
+
+def _seconds(text: str) -> float:
+    """`60` or `60s` as a number."""
+    try:
+        return float(text.removesuffix("s"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected seconds like 60 or 60s, got {text!r}") from None
 
 
 def _share(text: str) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import moe
-from moe.analysis.breakdown import CONTROLLED, MOJO_FACTORS, Breakdown, inside_mojo, to_pytorch, variants_of
+from moe.analysis.breakdown import CONTROLLED, SWITCHES, THREADS, Breakdown, inside_mojo, to_pytorch, variants_of
 from moe.implementations import parse_variant
 from moe.measure.plan import plan
 from moe.report import breakdown, breakdown_figures, breakdown_views
@@ -16,17 +16,18 @@ from moe.run import Run
 
 from .synthetic import MACHINE, PARITY, PROTOCOL
 
+FACTORS = (*SWITCHES, THREADS)
 SPEED = {"batch=on": 1.5, "simd=on": 6.0, "tile=on": 2.0, "specialize=on": 1.0, "pool=on": 1.1, "dtype=float32": 2.0}
 ROUNDS = 12
 
 
 def a_run(
-    factors: tuple[str, ...] = MOJO_FACTORS, threads: tuple[int, ...] = (1, 2), noise: float = 0.01
+    switches: tuple[str, ...] = SWITCHES, threads: tuple[int, ...] = (1, 2), noise: float = 0.01
 ) -> Breakdown:
     """Every variant takes the time that its options and threads say; PyTorch is 1.3 times as fast as NumPy."""
     random = np.random.default_rng(8)
-    mojo, framework = inside_mojo(factors), to_pytorch(with_threads=len(threads) > 1)
-    names = variants_of([mojo, framework])
+    several = len(threads) > 1
+    names = variants_of([inside_mojo(switches, with_threads=several), to_pytorch(with_threads=several)])
     measurements = plan([parse_variant(name) for name in names], moe.PRESETS["seed"], threads)
     drift = np.cumsum(random.normal(0, 0.05, ROUNDS))
     for m in measurements:
@@ -43,11 +44,11 @@ def a_run(
         measurements,
         complete=True,
     )
-    return Breakdown(run, mojo, framework)
+    return Breakdown(run)
 
 
 def test_every_combination_is_a_variant_that_exists() -> None:
-    mojo, framework = inside_mojo(MOJO_FACTORS), to_pytorch()
+    mojo, framework = inside_mojo(SWITCHES, with_threads=True), to_pytorch(with_threads=True)
     assert len({(p.variant, p.all_threads) for p in mojo.places()}) == 64
     assert len({(p.variant, p.all_threads) for p in framework.places()}) == 16
     names = variants_of([mojo, framework])
@@ -57,7 +58,7 @@ def test_every_combination_is_a_variant_that_exists() -> None:
 
 
 def test_what_is_no_factor_is_on() -> None:
-    places = inside_mojo(["simd"]).places()
+    places = inside_mojo(["simd"], with_threads=False).places()
     assert [p.variant for p in places] == [
         "mojo[batch=on,simd=off,tile=on,specialize=on,pool=on]",
         "mojo[batch=on,simd=on,tile=on,specialize=on,pool=on]",
@@ -83,7 +84,7 @@ def test_ladder_and_bridge_multiply_to_their_ends() -> None:
         assert last is not None
         assert steps[0].times is None
         assert prod(s.times.value for s in steps if s.times) == pytest.approx(last.value, rel=1e-12)
-    assert [s.turned_on for s in found.ladder()] == ["nothing", *MOJO_FACTORS]
+    assert [s.turned_on for s in found.ladder()] == ["nothing", *FACTORS]
     assert [s.measurement.variant for s in found.bridge()] == [
         "numpy[dtype=float64,batch=off]",
         "numpy[dtype=float64,batch=on]",
@@ -113,16 +114,15 @@ def test_sentences_follow_the_run() -> None:
     assert parts[0].startswith("simd 5")  # log 6 of log 36.9 is half of it
     assert next(part for part in parts if "specialize" in part).rstrip(".").endswith("not told from 1)")
     assert "No two factors" in breakdown_views.interactions(found, found.mojo)
-    flat = a_run(factors=("specialize",))
+    flat = a_run(("specialize",), threads=(1,))
     assert "no difference was resolved" in breakdown_views.split(flat, flat.mojo)
     assert "framework" in breakdown_views.bridge(found)
 
 
 def test_one_core_has_no_threads_to_turn_on() -> None:
-    mojo, framework = breakdown.experiments_of("simd, threads", "1")
-    assert mojo.factors == ("simd",)
-    assert framework.factors == ("batch", "float32", "framework")
-    found = a_run(factors=("simd",), threads=(1,))
+    found = a_run(("simd",), threads=(1,))
+    assert found.mojo.factors == ("simd",)
+    assert found.framework.factors == ("batch", "float32", "framework")
     assert found.attribution(found.mojo).total.value == pytest.approx(6, rel=0.02)
     assert len(found.ladder()) == 2
 
@@ -130,9 +130,9 @@ def test_one_core_has_no_threads_to_turn_on() -> None:
 def test_tables_hold_every_factor_and_step() -> None:
     found = a_run()
     html = breakdown_views.split_table(found, found.mojo)
-    assert all(f">{name}<" in html for name in MOJO_FACTORS)
+    assert all(f">{name}<" in html for name in FACTORS)
     ladder = breakdown_views.steps_table(found, "ladder", found.ladder())
-    assert all(f">{name}<" in ladder for name in MOJO_FACTORS)
+    assert all(f">{name}<" in ladder for name in FACTORS)
     assert "lines of Mojo" in ladder
     assert "lines of Mojo" not in breakdown_views.steps_table(found, "bridge", found.bridge())
 
@@ -140,7 +140,7 @@ def test_tables_hold_every_factor_and_step() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"factors": "simt"}, "unknown factor 'simt'; did you mean simd"),
+        ({"switches": "simt"}, "unknown switch 'simt'; did you mean simd"),
         ({"threads": "x"}, "threads must be auto or numbers"),
         ({"budget_s": 0.0}, "budget_s must be greater than 0"),
         ({"top_k": 9}, "top_k must be at most"),
@@ -148,7 +148,7 @@ def test_tables_hold_every_factor_and_step() -> None:
 )
 def test_wrong_parameters_are_refused(wrong: dict[str, object], message: str) -> None:
     right = {
-        **{"tokens": 16, "d_model": 8, "d_ff": 8, "num_experts": 4, "top_k": 2, "seed": 0, "factors": "simd"},
+        **{"tokens": 16, "d_model": 8, "d_ff": 8, "num_experts": 4, "top_k": 2, "seed": 0, "switches": "simd"},
         **{"frameworks": True, "threads": "1,2", "budget_s": 1.0, "processes": 2},
     }
     assert breakdown.arguments(**right)["implementations"][0] == CONTROLLED

@@ -28,6 +28,7 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
         (["bench", "--config", "top_k=9"], "top_k must be at most num_experts"),
         (["bench", "--threads", "none"], "1,2"),
         (["bench", "--budget", "-3"], "budget_s must be greater than 0"),
+        (["bench", "--budget", "long"], "seconds like 60 or 60s, got 'long'"),
         (["bench", "--target", "narrow"], "a share like 1% or 0.01, got 'narrow'"),
         (["bench", "--target", "0%"], "target must be greater than 0"),
         (["bench", "--memory", "-1"], "memory_bytes must be greater than 0"),
@@ -121,7 +122,7 @@ def test_check_leaves_out_what_would_take_too_long(
 
 def test_bench_prints_and_saves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "run.json"
-    arguments = ["bench", "numpy", "--config", "smoke,tokens=4", "--budget", "1", "--json", str(path)]
+    arguments = ["bench", "numpy", "--config", "smoke,tokens=4", "--budget", "1s", "--json", str(path)]
     assert main(arguments) == 0
     assert "numpy" in capsys.readouterr().out
     assert load_run(path).measurements[0].config.tokens == 4

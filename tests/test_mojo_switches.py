@@ -6,12 +6,15 @@ import itertools
 import re
 import subprocess
 from collections import Counter
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 import moe
 from moe import mojo_build
+from moe.analysis.attribution import Attribution, attribute
 from moe.check import check_layer
 from moe.edges import edge_problems
 from moe.mojo_kernel import FORM_SWITCHES, form_number
@@ -46,6 +49,8 @@ PACKED_X86 = re.compile(
     r"^\s+v?(?:p?(?:add|sub|mul|min|max)|div|fn?m(?:add|sub)\d*)\w*p[sd]\b|^\s+vp(?:add|sub|mul)\w*", re.M
 )
 PACKED_ARM = re.compile(r"^\s+(?:f|s|u)?(?:add|sub|mul|mla|div|min|max)\w*\s+v\d+\.\d+[bhsd]", re.M)
+MULTIPLY_ADD = re.compile(r"^\s+(?:vfmadd|fmla|fmadd)")
+REGISTERS = {r"ss\b|\bs\d": 1, r"ps\b.*%xmm|v\d+\.4s": 4, r"%ymm": 8, r"%zmm": 16}
 SCALAR = re.compile(r"^\s+(?:vfmadd\d+ss|fmadd\s+s\d+)", re.M)
 
 
@@ -80,24 +85,26 @@ def test_every_form_compiled_for_its_sizes(mojo: str, form: dict[str, str]) -> N
 @pytest.mark.parametrize("option", ["simd=no", "specialize=1", "pool="])
 def test_a_switch_is_on_or_off(mojo: str, option: str) -> None:
     problem = moe.make_problem(moe.PRESETS["smoke"])
-    with pytest.raises(ValueError, match=r"on or off|key=value"):
+    with pytest.raises(ValueError, match=r"one of on, off|key=value"):
         moe.create(f"mojo[{option}]", problem.weights, top_k=2)
 
 
-def assembly(number: int, folder: Path) -> str:
+@cache
+def assembly(number: int, sources: Path = mojo_build.SOURCE) -> str:
     """The instructions of a forward in one form."""
     toolchain = mojo_build.find_toolchain()
-    source, output = folder / "one_form.mojo", folder / "one_form.s"
-    source.write_text(ONE_FORM.format(number=number))
-    command = [str(toolchain.command), "build", "--Werror", "--emit", "asm", "-I", str(mojo_build.SOURCE)]
-    subprocess.run(
-        [*command, str(source), "-o", str(output)],
-        env=toolchain.environment,
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
-    return output.read_text()
+    with TemporaryDirectory() as folder:
+        source, output = Path(folder) / "one_form.mojo", Path(folder) / "one_form.s"
+        source.write_text(ONE_FORM.format(number=number))
+        command = [str(toolchain.command), "build", "--Werror", "--emit", "asm", "-I", str(sources)]
+        subprocess.run(
+            [*command, str(source), "-o", str(output)],
+            env=toolchain.environment,
+            check=True,
+            capture_output=True,
+            timeout=300,
+        )
+        return output.read_text()
 
 
 def packed(text: str) -> Counter[str]:
@@ -107,11 +114,47 @@ def packed(text: str) -> Counter[str]:
 
 @pytest.mark.parametrize("tile", ["on", "off"])
 @pytest.mark.parametrize("batch", ["on", "off"])
-def test_one_lane_means_no_packed_arithmetic(mojo: str, tmp_path: Path, tile: str, batch: str) -> None:
-    one = assembly(form_number(simd="off", tile=tile, batch=batch, pool="on"), tmp_path)
+def test_one_lane_means_no_packed_arithmetic(mojo: str, tile: str, batch: str) -> None:
+    one = assembly(form_number(simd="off", tile=tile, batch=batch, pool="on"))
     assert not packed(one)
     assert SCALAR.search(one)
 
 
-def test_vectors_mean_packed_arithmetic(mojo: str, tmp_path: Path) -> None:
-    assert packed(assembly(form_number(simd="on", tile="on", batch="on", pool="on"), tmp_path)).total() > 100
+def test_vectors_mean_packed_arithmetic(mojo: str) -> None:
+    assert packed(assembly(form_number(simd="on", tile="on", batch="on", pool="on"))).total() > 100
+
+
+def lanes(text: str) -> int:
+    """Floats that the widest multiply-add takes at once."""
+    widest = 1
+    for line in text.splitlines():
+        if MULTIPLY_ADD.match(line):
+            widest = max([widest, *(count for register, count in REGISTERS.items() if re.search(register, line))])
+    return widest
+
+
+def counted(sources: Path) -> Attribution:
+    """`simd` and `tile` attributed by multiply-add instructions instead of seconds: no clock is asked."""
+    names = ("simd", "tile")
+    seconds = {}
+    for combination in range(4):
+        on = {name: "on" if combination >> i & 1 else "off" for i, name in enumerate(names)}
+        text = assembly(form_number(**on, batch="on", pool="on"), sources)
+        seconds[combination] = [1 / lanes(text)] * 6
+    return attribute(names, seconds, [0, 0, 0, 1, 1, 1])
+
+
+def test_a_switch_without_its_effect_has_no_share(mojo: str, tmp_path: Path) -> None:
+    simd, tile = counted(mojo_build.SOURCE).factors
+    assert simd.times.value >= 4
+    assert simd.share is not None
+    assert simd.share.value == pytest.approx(1)
+    assert tile.times.value == pytest.approx(1)
+    for path in mojo_build.sources():
+        (tmp_path / path.name).write_text(path.read_text())
+    form = tmp_path / "form.mojo"
+    text = form.read_text()
+    assert text.count("LANES if self.simd else 1") == 1
+    form.write_text(text.replace("LANES if self.simd else 1", "1"))
+    ignored = counted(tmp_path).factors[0]
+    assert (ignored.times.value, ignored.share) == (pytest.approx(1), None)

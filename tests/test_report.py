@@ -10,11 +10,14 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 
 from moe import mojo_build
-from moe.report import parameters, pipeline
+from moe.report import breakdown_views, comparison, parameters, pipeline
+from moe.report.index import Page, render_index
 from moe.report.render import NotebookFailedError, execute
 from moe.run import load_run
 
-FIGURES = ["latency", "throughput", "speedup", "scaling"]
+from .synthetic import synthetic_run
+
+FIGURES = ["latency", "throughput", "speedup", "optimisations", "scaling"]
 
 
 @pytest.fixture
@@ -124,11 +127,37 @@ def test_no_path_of_this_machine_in_the_page(smoke: Path) -> None:
     assert str(mojo_build.SOURCE.parent) not in (smoke / "comparison.html").read_text()
 
 
+def test_the_index_says_what_each_page_found(smoke: Path) -> None:
+    index = BeautifulSoup((smoke / "index.html").read_text(), "html.parser")
+    assert [str(link["href"]) for link in index.select("h2 a")] == ["comparison.html", "breakdown.html"]
+    for name, (findings, caption) in (
+        ("comparison", comparison.findings(load_run(smoke / "comparison.json"))),
+        ("breakdown", breakdown_views.findings(load_run(smoke / "breakdown.json"))),
+    ):
+        assert (smoke / f"{name}.html").exists()
+        assert all(line in index.get_text() for line in findings)
+        assert any(image["alt"] == caption for image in index.find_all("img"))
+    assert len(index.find_all("img")) == 2
+    assert all(str(image["src"]).startswith("data:image/png") for image in index.find_all("img"))
+
+
+def test_what_an_index_holds_is_text(tmp_path: Path) -> None:
+    run = synthetic_run({"numpy": 1.0})
+    run.machine["processor"] = "<b>fast</b>"
+    page = Page("comparison", "<i>title</i>", ["<script>alert(1)</script>"], '">', tmp_path / "none.png", "<u>why</u>")
+    html = render_index([page], run)
+    for text in ("<b>", "<i>", "<script>", "<u>"):
+        assert text not in html
+    assert BeautifulSoup(html, "html.parser").find_all("img") == []
+    assert "This page could not be made" in html
+
+
 def test_rendering_again_gives_the_same_bytes(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "REPORTS", smoke.parent)
-    before = (smoke / "comparison.html").read_bytes()
+    pages = [smoke / f"{name}.html" for name in ("index", "comparison", "breakdown")]
+    before = [page.read_bytes() for page in pages]
     assert pipeline.render_again(smoke) == 0
-    assert (smoke / "comparison.html").read_bytes() == before
+    assert [page.read_bytes() for page in pages] == before
 
 
 def test_without_mojo_the_report_says_so(reports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +216,8 @@ def test_a_failed_notebook_leaves_no_page_and_the_old_latest(
     chosen = ["implementations=numpy", "cuda=false", "threads=1", "budget_s=1"]
     assert pipeline.make_report("smoke", chosen) == 1
     assert "KeyError: 'gone'" in capsys.readouterr().err
+    (index,) = reports.glob("*/index.html")
+    assert "This page could not be made: comparison.ipynb failed" in index.read_text()
     assert not (reports / "latest").exists()
     assert list(reports.glob("*/comparison.json"))
     assert not list(reports.glob("*/comparison.html"))

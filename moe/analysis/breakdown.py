@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from moe.analysis.attribution import Attribution, attribute, chain
 from moe.analysis.pairing import common_rounds
 from moe.analysis.statistics import Ratio
+from moe.analysis.summary import Summary, summarise
 from moe.config import unknown_name
 from moe.run import Measurement, Run
 
 THREADS = "threads"
 SWITCHES = ("batch", "simd", "tile", "specialize", "pool")  # in the order of the ladder
-MOJO_FACTORS = (*SWITCHES, THREADS)
 FRAMEWORK_FACTORS = ("batch", "float32", THREADS, "framework")  # in the order of the bridge
 CONTROLLED = "numpy[dtype=float32,batch=on]"  # what a run measures twice
 
@@ -50,23 +51,21 @@ class Experiment:
         return [self.place(set(self.factors[:i])) for i in range(len(self.factors) + 1)]
 
 
-def inside_mojo(factors: Sequence[str]) -> Experiment:
-    """The kernel's switches and its threads; those that are no factor are on. Raises ValueError for any other."""
-    for name in factors:
-        if name not in MOJO_FACTORS:
-            raise ValueError(unknown_name("factor", name, list(MOJO_FACTORS)))
-    chosen = tuple(name for name in MOJO_FACTORS if name in factors)
-    always_on = set(MOJO_FACTORS) - set(chosen)
+def inside_mojo(switches: Sequence[str], *, with_threads: bool) -> Experiment:
+    """The kernel's switches, and its threads; a switch that is no factor is on. Raises ValueError for any other."""
+    for name in switches:
+        if name not in SWITCHES:
+            raise ValueError(unknown_name("switch", name, list(SWITCHES)))
 
     def place(on: set[str]) -> Place:
-        on = on | always_on
-        options = ",".join(f"{name}={'on' if name in on else 'off'}" for name in SWITCHES)
-        return Place(f"mojo[{options}]", THREADS in on)
+        options = ",".join(f"{s}={'on' if s in on or s not in switches else 'off'}" for s in SWITCHES)
+        return Place(f"mojo[{options}]", THREADS in on or not with_threads)
 
-    return Experiment("inside Mojo", chosen, place)
+    factors = tuple(name for name in SWITCHES if name in switches)
+    return Experiment("inside Mojo", (*factors, THREADS) if with_threads else factors, place)
 
 
-def to_pytorch(*, with_threads: bool = True) -> Experiment:
+def to_pytorch(*, with_threads: bool) -> Experiment:
     """From NumPy in double precision, one token after the other, to PyTorch as it should be written."""
 
     def place(on: set[str]) -> Place:
@@ -77,7 +76,7 @@ def to_pytorch(*, with_threads: bool = True) -> Experiment:
             return Place(f"{'torch' if batched else 'torch-naive'}[dtype={dtype}]", all_threads)
         return Place(f"numpy[dtype={dtype},batch={'on' if batched else 'off'}]", all_threads)
 
-    factors = FRAMEWORK_FACTORS if with_threads else tuple(f for f in FRAMEWORK_FACTORS if f != THREADS)
+    factors = tuple(name for name in FRAMEWORK_FACTORS if with_threads or name != THREADS)
     return Experiment("from NumPy to PyTorch", factors, place)
 
 
@@ -101,13 +100,21 @@ def variants_of(experiments: Sequence[Experiment]) -> list[str]:
 
 
 class Breakdown:
-    """What a run of some experiments' variants says."""
+    """What a run of both experiments' variants says; its factors are what differs among them."""
 
-    def __init__(self, run: Run, mojo: Experiment, framework: Experiment) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
-        self.mojo = mojo
-        self.framework = framework
         self.threads: list[int] = sorted(run.protocol["threads"])
+        several = len(self.threads) > 1
+        kernels = [m for m in run.measurements if m.implementation == "mojo"]
+        off = {name for m in kernels for name, value in m.options.items() if value == "off"}
+        self.mojo = inside_mojo([name for name in SWITCHES if name in off], with_threads=several)
+        self.framework = to_pytorch(with_threads=several)
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The run's rows, each by itself."""
+        return summarise(self.run, CONTROLLED)
 
     def missing(self, experiment: Experiment) -> list[str]:
         """What keeps an experiment from being attributed: each variant without samples, and why."""

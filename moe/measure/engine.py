@@ -102,21 +102,21 @@ class _Session:
         self.progress = Progress("measuring", settings.budget_s, enabled=progress)
         self.memory_bytes = settings.memory_bytes or MEMORY_SHARE * usable_memory()
         self.references: dict[MoEConfig, list[Reference]] = {}
+        self.begun = time.monotonic()
+        self.elapsed_before_s = run.elapsed_s
         self.saved_at = 0.0
         self.limits_at = -inf
         self.alive: dict[int, Measurement] = {}  # what nothing has gone wrong with, by its number
 
     def measure(self) -> None:
         """Measure until the budget is spent; whatever happens, what was measured is saved."""
-        begun = time.monotonic()
         self._find_available()
         self._save(now=True)  # a file that can't be written is found out before anything is measured
         try:
-            self._generations(begun + self.settings.budget_s)
+            self._generations(self.begun + self.settings.budget_s)
             self.run.complete = True
         finally:
             self.progress.close()
-            self.run.elapsed_s += time.monotonic() - begun
             self._save(now=True)
 
     def _generations(self, end: float) -> None:
@@ -315,6 +315,7 @@ class _Session:
             self.workers.rest(m, settings.rest_most_s)
 
     def _save(self, *, now: bool = False) -> None:
+        self.run.elapsed_s = self.elapsed_before_s + time.monotonic() - self.begun
         if self.path is not None and (now or time.monotonic() - self.saved_at > self.settings.save_every_s):
             self.run.save(self.path, force=True)
             self.saved_at = time.monotonic()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
-from moe.analysis.breakdown import THREADS, Breakdown, Experiment, inside_mojo, to_pytorch, variants_of
+from moe.analysis.breakdown import Breakdown, inside_mojo, to_pytorch, variants_of
 from moe.config import MoEConfig
 from moe.implementations import parse_variant
 from moe.measure.plan import Protocol, plan
 from moe.report.parameters import thread_counts
 from moe.report.source import load_or_measure
+from moe.run import load_run
+
+RUN_FILE = "breakdown.json"  # in a report's folder
 
 # Dozens of variants share the time: two inputs, and no longer warm-ups than they must have.
 EFFORT: dict[str, Any] = {"inputs": 2, "warm_up_s": 0.03, "warm_up_most_s": 0.3}
@@ -24,7 +28,7 @@ def arguments(
     num_experts: int,
     top_k: int,
     seed: int,
-    factors: str,
+    switches: str,
     frameworks: bool,
     threads: str,
     budget_s: float,
@@ -32,9 +36,11 @@ def arguments(
 ) -> dict[str, Any]:
     """What `moe.compare` is called with; raises ValueError for a parameter that makes no sense."""
     config = MoEConfig(tokens, d_model, d_ff, num_experts, top_k, seed)
-    mojo, framework = experiments_of(factors, threads)
-    names = variants_of([mojo, framework] if frameworks else [mojo])
-    counts = fewest_and_most(threads)
+    counts = thread_counts(threads)
+    counts = sorted({min(counts), max(counts)})  # threads are a factor: the fewest, or the most
+    several = len(counts) > 1
+    mojo = inside_mojo([name for name in re.split(r"[,\s]+", switches.strip()) if name], with_threads=several)
+    names = variants_of([mojo, to_pytorch(with_threads=several)] if frameworks else [mojo])
     plan([parse_variant(name) for name in names], config, counts)
     effort = Protocol(budget_s=budget_s, processes=processes, **EFFORT)
     return {
@@ -47,20 +53,12 @@ def arguments(
     }
 
 
-def experiments_of(factors: str, threads: str) -> tuple[Experiment, Experiment]:
-    """The kernel's experiment over `factors`, and that from NumPy to PyTorch; one number of threads is no factor."""
-    several = len(fewest_and_most(threads)) > 1
-    chosen = [name for name in re.split(r"[,\s]+", factors.strip()) if name and (several or name != THREADS)]
-    return inside_mojo(chosen), to_pytorch(with_threads=several)
-
-
-def fewest_and_most(threads: str) -> list[int]:
-    """The two numbers of threads that a breakdown compares, or the only one."""
-    counts = thread_counts(threads)
-    return sorted({min(counts), max(counts)})
-
-
 def load(run: str | None, **parameters: Any) -> Breakdown:
     """The breakdown of the run at `run`, or of one measured now with `parameters`."""
-    experiments = experiments_of(parameters["factors"], parameters["threads"])
-    return Breakdown(load_or_measure(run, lambda: arguments(**parameters)), *experiments)
+    return Breakdown(load_or_measure(run, lambda: arguments(**parameters)))
+
+
+def beside(run: str | None) -> Breakdown | None:
+    """The breakdown that was measured for the same report as the run at `run`, if there is one."""
+    path = Path(run).with_name(RUN_FILE) if run else None
+    return Breakdown(load_run(path)) if path is not None and path.exists() else None

@@ -8,8 +8,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moe.analysis import Interval, summarise
-from moe.analysis.breakdown import CONTROLLED, Breakdown, Experiment, Step
+from moe.analysis import Interval
+from moe.analysis.breakdown import Breakdown, Experiment, Step
 from moe.report.figures import COLOURS, OTHER, STYLE, leave_room, nothing, whiskers
 from moe.report.text import seconds, significant, threads_text, times
 
@@ -21,6 +21,11 @@ def ladder(breakdown: Breakdown) -> Figure:
     return _steps(breakdown, breakdown.ladder(), "latency of one forward, ms (log scale; less is better)")
 
 
+def optimisations(breakdown: Breakdown | None) -> Figure:
+    """The ladder in a report where a breakdown was measured."""
+    return ladder(breakdown) if breakdown else nothing(*_rows(1, "latency of one forward"), "no breakdown was measured")
+
+
 def bridge(breakdown: Breakdown) -> Figure:
     """Latency of each step from NumPy over PyTorch to Mojo, on a log scale."""
     return _steps(breakdown, breakdown.bridge(), "latency of one forward, ms (log scale; less is better)")
@@ -28,7 +33,7 @@ def bridge(breakdown: Breakdown) -> Figure:
 
 def _steps(breakdown: Breakdown, steps: Sequence[Step], label: str) -> Figure:
     """A waterfall: each step's bar goes from the latency before it to its own."""
-    summary = summarise(breakdown.run, CONTROLLED)
+    summary = breakdown.summary
     figure, axes = _rows(len(steps), label)
     if not steps:
         return nothing(figure, axes, "nothing was measured")
@@ -64,12 +69,11 @@ def split(breakdown: Breakdown, experiment: Experiment) -> Figure:
     if breakdown.missing(experiment):
         return nothing(*_rows(1, label), "a variant of it was not measured")
     factors = sorted(breakdown.attribution(experiment).factors, key=lambda factor: -factor.times.value)
+    colour = COLOURS["mojo"] if experiment is breakdown.mojo else OTHER
     figure, axes = _rows(len(factors), label)
     for place, factor in enumerate(factors):
         axes.plot([factor.least, factor.most], [place, place], color=GREY, linewidth=1)
-        axes.errorbar(
-            factor.times.value, place, xerr=whiskers([factor.times]), fmt="o", color=COLOURS["mojo"], capsize=3
-        )
+        axes.errorbar(factor.times.value, place, xerr=whiskers([factor.times]), fmt="o", color=colour, capsize=3)
         end = max(factor.most, factor.times.high if factor.times.bounded else factor.times.value)
         text = significant(factor.times.value)
         axes.annotate(text, (end, place), (7, 0), textcoords="offset points", va="center", fontsize=8.5)

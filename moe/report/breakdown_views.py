@@ -5,18 +5,24 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from moe.analysis import summarise
 from moe.analysis.attribution import Attribution, Factor
-from moe.analysis.breakdown import CONTROLLED, Breakdown, Experiment, Step
+from moe.analysis.breakdown import Breakdown, Experiment, Step
 from moe.measure.lines import kernel_lines
 from moe.report.sentences import resolution, warnings
 from moe.report.tables import html_table
-from moe.report.text import percent, seconds, significant, span, threads_text, times
+from moe.report.text import seconds, significant, span, threads_text, times
+from moe.run import Run
+
+
+def findings(run: Run) -> tuple[list[str], str]:
+    """A run's headline, and what its figure of the kernel's factors shows."""
+    found = Breakdown(run)
+    return headline(found), split(found, found.mojo)
 
 
 def headline(breakdown: Breakdown) -> list[str]:
     """The findings of both experiments, the bridge, and how far the run can be trusted."""
-    summary = summarise(breakdown.run, CONTROLLED)
+    summary = breakdown.summary
     lines = [split(breakdown, breakdown.mojo)]
     if len(breakdown.missing(breakdown.framework)) < len(breakdown.framework.places()):
         lines += [split(breakdown, breakdown.framework), bridge(breakdown)]
@@ -28,7 +34,7 @@ def headline(breakdown: Breakdown) -> list[str]:
 
 def what_is_measured(breakdown: Breakdown) -> list[str]:
     """Sizes, variants and rounds of this run."""
-    summary = summarise(breakdown.run, CONTROLLED)
+    summary = breakdown.summary
     rounds = [len(row.measurement.samples_s) for row in summary.measured]
     processes = {p for row in summary.measured for p in row.measurement.processes}
     fewest, most = min(rounds, default=0), max(rounds, default=0)
@@ -60,7 +66,7 @@ def _all(found: Attribution) -> str:
 
 
 def _part(factor: Factor) -> str:
-    share = f"{percent(factor.share.value)} {_percent_ends(factor)}" if factor.share else "–"
+    share = f"{_signed(factor.share.value)} % {_percent_ends(factor)}" if factor.share else "–"
     resolved = "" if factor.times.excludes(1.0) else ", not told from 1"
     return f"{factor.name} {share} ({times(factor.times)}{resolved})"
 
@@ -69,7 +75,12 @@ def _percent_ends(factor: Factor) -> str:
     share = factor.share
     if share is None or not share.bounded:
         return "[?]"
-    return f"[{significant(100 * share.low, 2)}–{significant(100 * share.high, 2)}]"
+    return f"[{_signed(share.low)} to {_signed(share.high)}]"
+
+
+def _signed(share: float) -> str:
+    """A share in percent, which may be negative."""
+    return significant(100 * share, 2).replace("-", "−")
 
 
 def interactions(breakdown: Breakdown, experiment: Experiment) -> str:
@@ -91,6 +102,13 @@ def interactions(breakdown: Breakdown, experiment: Experiment) -> str:
 def ladder(breakdown: Breakdown) -> str:
     """The ladder's steps in one sentence."""
     return _chain(breakdown.ladder(), "Turned on one after another, from the plainest kernel")
+
+
+def optimisations(breakdown: Breakdown | None) -> str:
+    """The ladder's finding in a report where a breakdown was measured, and at what size."""
+    if breakdown is None:
+        return "No breakdown was measured beside this run; the notebook breakdown.ipynb measures one."
+    return f"{ladder(breakdown)} Measured at {breakdown.summary.config_label}."
 
 
 def bridge(breakdown: Breakdown) -> str:
@@ -136,7 +154,7 @@ def split_table(breakdown: Breakdown, experiment: Experiment) -> str:
 
 def steps_table(breakdown: Breakdown, name: str, steps: list[Step]) -> str:
     """A ladder's or bridge's steps: time, what each gave, and how near to the machine's limit it leads."""
-    summary = summarise(breakdown.run, CONTROLLED)
+    summary = breakdown.summary
     lines = kernel_lines() if name == "ladder" else {}
     rows: list[dict[str, Any]] = []
     for step in steps:
@@ -146,7 +164,7 @@ def steps_table(breakdown: Breakdown, name: str, steps: list[Step]) -> str:
         rows.append(
             {
                 "turned on": step.turned_on,
-                "variant": m.label,
+                **({} if lines else {"variant": m.label}),
                 "threads": m.threads,
                 "latency": f"{seconds(latency.value)}" if latency else None,
                 "× the step before": span(step.times) if step.times else None,

@@ -9,8 +9,10 @@ from moe.analysis import Summary, summarise
 from moe.config import MoEConfig
 from moe.implementations import parse_variant
 from moe.measure.plan import Protocol, plan
+from moe.report import sentences
 from moe.report.parameters import thread_counts
 from moe.report.source import load_or_measure
+from moe.run import Run
 
 CUDA = ("torch[device=cuda]", "torch[device=cuda,transfer=on]")
 
@@ -44,6 +46,12 @@ def arguments(
         "budget_s": effort.budget_s,
         "processes": effort.processes,
     }
+
+
+def findings(run: Run) -> tuple[list[str], str]:
+    """A run's headline, and what its figure of speedups shows."""
+    summary = summarise(run)
+    return sentences.headline(summary), sentences.speedup(summary)
 
 
 def load(run: str | None, **parameters: Any) -> Summary:

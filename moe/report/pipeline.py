@@ -7,31 +7,47 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from moe.measure import compare
-from moe.report import breakdown, comparison
+from moe.report import breakdown, breakdown_views, comparison
+from moe.report.index import Page, figure_path, render_index
 from moe.report.parameters import NOTEBOOKS, resolve
 from moe.report.render import NotebookFailedError, execute, render
-from moe.run import load_run, write_atomically
+from moe.run import Run, load_run, write_atomically
 
 REPORTS = NOTEBOOKS.parent / "reports"
 PARAMETERS = "parameters.json"
 
-# The notebooks of a report, and what turns each one's parameters into a measurement. Others in the folder are
-# somebody's own.
-EXPERIMENTS: Mapping[str, Callable[..., dict[str, Any]]] = {
-    "comparison": comparison.arguments,
-    "breakdown": breakdown.arguments,
+
+@dataclass(frozen=True)
+class Notebook:
+    """What turns a notebook's parameters into a measurement, what its run says, and the figure that shows it best.
+
+    findings gives the sentences of a headline, and the figure's caption.
+    """
+
+    arguments: Callable[..., dict[str, Any]]
+    findings: Callable[[Run], tuple[list[str], str]]
+    figure: str
+
+
+# The notebooks of a report; others in the folder are somebody's own.
+EXPERIMENTS = {
+    "comparison": Notebook(comparison.arguments, comparison.findings, "speedup"),
+    "breakdown": Notebook(breakdown.arguments, breakdown_views.findings, "inside-mojo"),
 }
 
 
 def make_report(profile: str, assignments: Sequence[str]) -> int:
     """Measure and render a report; returns the exit code. Raises ValueError for a wrong profile or parameter."""
     parameters = resolve(profile, assignments, list(EXPERIMENTS))
-    measurements = {name: EXPERIMENTS[name](**values) for name, values in parameters.items()}
+    measurements = {name: EXPERIMENTS[name].arguments(**values) for name, values in parameters.items()}
     folder = REPORTS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{profile}"
     folder.mkdir(parents=True)
     write_atomically(folder / PARAMETERS, json.dumps(parameters, indent=2) + "\n")
@@ -54,20 +70,35 @@ def render_again(folder: Path) -> int:
 
 def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]]) -> int:
     code = 0
-    for name in EXPERIMENTS:
-        run, notebook = _run_file(folder, name), f"{name}.ipynb"
-        _say(f"executing {notebook}")
-        try:
-            executed = execute(NOTEBOOKS / notebook, folder / notebook, {**parameters[name], "run": str(run)})
-        except NotebookFailedError as error:
-            print(f"moe: {error}", file=sys.stderr)
+    pages = []
+    for name, experiment in EXPERIMENTS.items():
+        run = load_run(_run_file(folder, name))
+        problem = _render(folder, name, parameters[name])
+        if problem:
+            print(f"moe: {problem}", file=sys.stderr)
+        if problem or any(m.status == "failed" for m in run.measurements):
             code = 1
-            continue
-        write_atomically(folder / f"{name}.html", render(executed))
-        print(folder / f"{name}.html")
-        if any(m.status == "failed" for m in load_run(run).measurements):
-            code = 1
+        title = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).metadata.title
+        figure = figure_path(folder, experiment.figure)
+        pages.append(Page(name, title, *experiment.findings(run), figure, problem))
+    write_atomically(folder / "index.html", render_index(pages, run))
+    print(folder / "index.html")
     return code
+
+
+def _render(folder: Path, name: str, parameters: Mapping[str, Any]) -> str:
+    """Execute and render a notebook; returns what went wrong, or nothing."""
+    notebook = f"{name}.ipynb"
+    _say(f"executing {notebook}")
+    try:
+        executed = execute(
+            NOTEBOOKS / notebook, folder / notebook, {**parameters, "run": str(_run_file(folder, name))}
+        )
+    except NotebookFailedError as error:
+        return str(error)
+    write_atomically(folder / f"{name}.html", render(executed))
+    print(folder / f"{name}.html")
+    return ""
 
 
 def _run_file(folder: Path, name: str) -> Path:
