@@ -16,7 +16,7 @@ from moe.analysis.statistics import median_interval
 from moe.analysis.summary import tokens_ratio
 from moe.config import MoEConfig, parse_config, unknown_name
 from moe.measure import compare
-from moe.measure.boundary import CALLS_INTO, one_number, seconds_of
+from moe.measure.child import Child
 from moe.measure.plan import Protocol
 from moe.mojo_build import SOURCE
 from moe.report.text import significant, span, threads_text
@@ -126,9 +126,18 @@ def measure_goals(names: Sequence[str], threads: Sequence[int], budget_s: float,
 def _calls() -> dict[str, Interval]:
     """Seconds of a call into the kernel alone, and of the layer's, which also makes an output."""
     found = {}
-    for name, call in (CALLS_INTO[KERNEL](), one_number()):
-        rounds = seconds_of(call)
-        found[name] = median_interval(rounds, range(len(rounds)))  # rounds of thousands of calls stand for themselves
+    for library in (KERNEL, f"{KERNEL} layer"):
+        rounds: list[float] = []
+        processes: list[int] = []
+        for process in range(Protocol.processes):
+            child = Child(1)
+            try:
+                reply = child.ask("empty_call", timeout=Protocol.timeout_s, library=library)
+            finally:
+                child.kill()
+            rounds += reply["seconds"]
+            processes += [process] * len(reply["seconds"])
+        found[reply["call"]] = median_interval(rounds, processes)
     return found
 
 
@@ -185,7 +194,7 @@ def _verdicts(goal: Goal, row: Row, over: dict[str, Interval], before: Sequence[
         if not goal.of:
             found.append(_verdict("share of the limit", goal.share[threads], share))
         elif other is not None:
-            found.append(_verdict(f"share of {goal.of}'s", goal.share[threads], share.scaled(1 / other.share.value)))
+            found.append(_verdict(f"share of {goal.of}'s", goal.share[threads], share.over(other.share)))
     if threads in goal.beyond_us:
         beyond = Interval(*((s - bound.seconds) * 1e6 for s in (latency.value, latency.low, latency.high)))
         found.append(_verdict("µs beyond the limit", goal.beyond_us[threads], beyond, most=True))

@@ -56,8 +56,15 @@ def usable_memory() -> int:
     """Bytes that are free here: the system's, or what a container's limit leaves of them."""
     free: int = psutil.virtual_memory().available
     if (limit := memory_limit()) is not None:
-        free = min(free, limit - int((CGROUP / "memory.current").read_text()))
-    return free
+        free = min(free, limit - _container_memory())
+    return max(0, free)
+
+
+def _container_memory() -> int:
+    """Bytes that a container holds and could not give back: files' pages that nobody uses can go at any time."""
+    held = int((CGROUP / "memory.current").read_text())
+    lines = (line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    return held - next((int(value) for key, value in lines if key == "inactive_file"), 0)
 
 
 def memory_limit() -> int | None:

@@ -21,9 +21,7 @@ SPEED = {"batch=on": 1.5, "simd=on": 6.0, "tile=on": 2.0, "specialize=on": 1.0, 
 ROUNDS = 12
 
 
-def a_run(
-    switches: tuple[str, ...] = SWITCHES, threads: tuple[int, ...] = (1, 2), noise: float = 0.01
-) -> Breakdown:
+def a_run(switches: tuple[str, ...] = SWITCHES, threads: tuple[int, ...] = (1, 2), noise: float = 0.01) -> Breakdown:
     """Every variant takes the time that its options and threads say; PyTorch is 1.3 times as fast as NumPy."""
     random = np.random.default_rng(8)
     several = len(threads) > 1

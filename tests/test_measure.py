@@ -188,13 +188,16 @@ def test_untimed_forwards_are_accounted_for() -> None:
 
 
 def test_what_others_use_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processors, 10 s: 8 busy seconds, of which 3 were the worker's and 1 this process's."""
-    clock, own, system = [0.0], [0.0], [SystemTimes()]
+    """Two processors that it may use, 10 s: 8 busy seconds, of which 3 were the worker's and 1 this process's."""
+    clock, own, system = [0.0], [0.0], [SystemTimes()] * 3
+    monkeypatch.setattr(conditions.os, "sched_getaffinity", lambda _: {0, 2}, raising=False)
     monkeypatch.setattr(conditions.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(conditions.time, "process_time", lambda: own[0])
-    monkeypatch.setattr(conditions.psutil, "cpu_times", lambda: system[0])
+    monkeypatch.setattr(conditions.psutil, "cpu_times", lambda percpu: system)
     watch = Watch()
-    clock[0], own[0], system[0] = 10.0, 1.0, SystemTimes(user=6.0, system=2.0, idle=9.0, iowait=1.0, steal=2.0)
+    clock[0], own[0] = 10.0, 1.0
+    busy = SystemTimes(user=2.0, system=1.0, idle=6.0, iowait=1.0)
+    system[:] = busy, SystemTimes(user=10.0), SystemTimes(user=4.0, system=1.0, idle=3.0, steal=2.0)
     assert watch.stop(3.0) == (pytest.approx(0.4), pytest.approx(0.2))
 
 

@@ -144,7 +144,9 @@ def test_the_index_says_what_each_page_found(smoke: Path) -> None:
 def test_what_an_index_holds_is_text(tmp_path: Path) -> None:
     run = synthetic_run({"numpy": 1.0})
     run.machine["processor"] = "<b>fast</b>"
-    page = Page("comparison", "<i>title</i>", ["<script>alert(1)</script>"], '">', tmp_path / "none.png", "<u>why</u>")
+    page = Page(
+        "comparison", "<i>title</i>", ["<script>alert(1)</script>"], '">', tmp_path / "none.png", "<u>why</u>"
+    )
     html = render_index([page], run)
     for text in ("<b>", "<i>", "<script>", "<u>"):
         assert text not in html

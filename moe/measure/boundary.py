@@ -13,12 +13,11 @@ import numpy as np
 from moe import mojo_build
 from moe.config import MoEConfig
 from moe.implementations import create
-from moe.mojo_kernel import load_kernel
+from moe.mojo_kernel import FORM_SWITCHES, form_number, load_kernel
 from moe.problem import make_problem
 
 CALLS = 5_000
 ROUNDS = 15
-ALL_SWITCHES_ON = 15
 
 Call = tuple[str, Callable[[], Any]]
 
@@ -40,8 +39,7 @@ def seconds_of(call: Callable[[], Any]) -> list[float]:
     return rounds
 
 
-def one_number() -> Call:
-    """The Mojo layer's forward of one number on one thread; raises NotAvailableError where there is no Mojo."""
+def _mojo_layer() -> Call:
     problem = make_problem(MoEConfig(tokens=1, d_model=1, d_ff=1, num_experts=1, top_k=1))
     layer = create("mojo", problem.weights, top_k=1)
     return "the layer's forward of one number", partial(layer.forward, layer.to_native(problem.x))
@@ -67,10 +65,17 @@ def _mojo() -> Call:
     kernel = load_kernel(mojo_build.build().path)
     one = np.ones((1, 1), np.float32)
     address = one.ctypes.data
-    handle = kernel.moe_prepare(address, address, address, 1, 1, 1, 1, 1, ALL_SWITCHES_ON)
+    form = form_number(**dict.fromkeys(FORM_SWITCHES, "on"))
+    handle = kernel.moe_prepare(address, address, address, 1, 1, 1, 1, 1, form)
     call = partial(kernel.moe_forward, handle, address, address, 0)
     weakref.finalize(call, kernel.moe_release, handle)
     return "a forward of no tokens", call
 
 
-CALLS_INTO: Mapping[str, Callable[[], Call]] = {"python": _python, "numpy": _numpy, "torch": _torch, "mojo": _mojo}
+CALLS_INTO: Mapping[str, Callable[[], Call]] = {
+    "python": _python,
+    "numpy": _numpy,
+    "torch": _torch,
+    "mojo": _mojo,
+    "mojo layer": _mojo_layer,
+}

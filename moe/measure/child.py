@@ -94,12 +94,18 @@ class Child:
             elif time.monotonic() >= deadline:
                 self.kill()
                 raise WorkerFailedError(f"stopped after {timeout:g} s without an answer")
-            elif (held := self._memory()) > self._memory_bytes:
-                self.kill()
-                most = self._memory_bytes / 2**20
-                raise WorkerFailedError(f"stopped at {held / 2**20:.0f} MiB of memory, {most:.0f} allowed")
+            else:
+                self._require_memory()
+        self._require_memory()
         line, _, self._unread = self._unread.partition(b"\n")
         return line
+
+    def _require_memory(self) -> None:
+        """End a worker that holds more memory than it may."""
+        if (held := self._memory()) > self._memory_bytes:
+            self.kill()
+            most = self._memory_bytes / 2**20
+            raise WorkerFailedError(f"stopped at {held / 2**20:.0f} MiB of memory, {most:.0f} allowed")
 
     def rest(self, most_s: float) -> None:
         """Wait until the worker uses no processor time, at most so long: idle threads may go on spinning."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from typing import Any, NamedTuple
 
@@ -20,22 +21,31 @@ class Elsewhere(NamedTuple):
 
 
 class Watch:
-    """Processor time from its creation on; the system counts it in steps of about 10 ms a core."""
+    """Processor time of the cores that this process may use, from its creation on.
+
+    The system counts it in steps of about 10 ms a core: a sixth of a turn of 60 ms on one core.
+    """
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-        self._times = psutil.cpu_times()
+        self._busy, self._stolen = _times()
         self._own = time.process_time()
 
     def stop(self, worker_s: float) -> Elsewhere:
         """What went elsewhere, given the processor time of the worker that was measured."""
         seconds = time.monotonic() - self._started
-        now = psutil.cpu_times()
+        busy, stolen = _times()
         ours = worker_s + time.process_time() - self._own
-        others = _busy(now) - _busy(self._times) - ours
-        stolen = getattr(now, "steal", 0.0) - getattr(self._times, "steal", 0.0)
-        return Elsewhere(max(0.0, others) / seconds, max(0.0, stolen) / seconds)
+        others = busy - self._busy - ours
+        return Elsewhere(max(0.0, others) / seconds, max(0.0, stolen - self._stolen) / seconds)
 
 
-def _busy(times: Any) -> float:
-    return math.fsum(value for name, value in times._asdict().items() if name not in NOT_BUSY)
+def _times() -> tuple[float, float]:
+    """Seconds that the cores which this process may use were busy, and that a hypervisor took from them."""
+    cores: list[Any] = psutil.cpu_times(percpu=True)
+    if hasattr(os, "sched_getaffinity"):
+        # All of them where some are offline, which the list leaves out.
+        allowed = os.sched_getaffinity(0)
+        cores = [core for i, core in enumerate(cores) if i in allowed] or cores
+    busy = math.fsum(s for core in cores for name, s in core._asdict().items() if name not in NOT_BUSY)
+    return busy, math.fsum(getattr(core, "steal", 0.0) for core in cores)

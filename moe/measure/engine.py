@@ -160,7 +160,7 @@ class _Session:
             loading = [number for number, m in self.alive.items() if self.workers.start(m)]
             for number in loading:
                 m = self.alive[number]
-                self.workers.send(m, "load", variant=m.variant, threads=m.threads)
+                self.workers.send(m, "load", implementation=m.implementation, threads=m.threads)
             for number in loading:
                 self._attempt(number, self._note_load)
             for number in list(self.alive):
@@ -168,6 +168,7 @@ class _Session:
             probes = {threads: Child(threads) for threads in self.run.protocol["threads"]}
             for child in probes.values():
                 children.callback(child.kill)
+            self.limits_at = -inf  # these probes load now, and not while something is timed
             self._limits(probes)
             ready = time.monotonic()
             if self.settings.target is not None:
@@ -232,13 +233,12 @@ class _Session:
         if self.workers.has_done(m, "ready", number):
             return
         settings = self.settings
-        which = {"variant": m.variant, "threads": m.threads}
         if not self.workers.has_done(m, "load"):
-            self.workers.send(m, "load", **which)
+            self.workers.send(m, "load", implementation=m.implementation, threads=m.threads)
             self._note_load(number, m)
         self.progress.note(f"preparing {m.label} (threads: {m.threads})")
-        size = {"config": asdict(m.config), "inputs": settings.inputs}
-        reply = self.workers.ask(m, "prepare", timeout=settings.timeout_s, number=number, **which, **size)
+        what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config), "inputs": settings.inputs}
+        reply = self.workers.ask(m, "prepare", timeout=settings.timeout_s, number=number, **what)
         if "not_run" in reply:
             raise _NotRunError(reply["not_run"])
         m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]

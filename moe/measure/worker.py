@@ -28,8 +28,8 @@ class Worker:
         self.prepared: dict[int, tuple[Any, Any]] = {}
         self.machine: Any = None
 
-    def load(self, variant: str, threads: int) -> dict[str, Any]:
-        """Import what an implementation needs, by running one of its variants once on a tiny problem."""
+    def load(self, implementation: str, threads: int) -> dict[str, Any]:
+        """Import what an implementation needs, by running it once, without options, on a tiny problem."""
         from moe.config import MoEConfig
         from moe.implementations import NotAvailableError, create
         from moe.problem import make_problem
@@ -37,7 +37,7 @@ class Worker:
         started = perf_counter()
         tiny = make_problem(MoEConfig(tokens=1, d_model=1, d_ff=1, num_experts=1, top_k=1))
         try:
-            create(variant, tiny.weights, top_k=tiny.top_k, threads=threads)(tiny.x)
+            create(implementation, tiny.weights, top_k=tiny.top_k, threads=threads)(tiny.x)
         except NotAvailableError as error:
             return {"not_run": str(error)}
         return {"load_s": perf_counter() - started}

@@ -23,7 +23,9 @@ def ladder(breakdown: Breakdown) -> Figure:
 
 def optimisations(breakdown: Breakdown | None) -> Figure:
     """The ladder in a report where a breakdown was measured."""
-    return ladder(breakdown) if breakdown else nothing(*_rows(1, "latency of one forward"), "no breakdown was measured")
+    return (
+        ladder(breakdown) if breakdown else nothing(*_rows(1, "latency of one forward"), "no breakdown was measured")
+    )
 
 
 def bridge(breakdown: Breakdown) -> Figure:
