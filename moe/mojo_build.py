@@ -72,7 +72,7 @@ def _version(command: Path, _modified: int) -> str:
 
 
 def sources() -> list[Path]:
-    """The kernel's source files; tests and benchmarks are programs of their own."""
+    """What the library is compiled from; tests and benchmarks are programs of their own."""
     if not (SOURCE / KERNEL).exists():
         raise MojoBuildError(f"{SOURCE / KERNEL} not found: the package must be installed editable (`make env`)")
     return sorted(p for p in SOURCE.glob("*.mojo") if not p.name.startswith(("test_", "bench_")))

@@ -13,6 +13,7 @@ from statistics import median
 
 from moe.analysis import Interval, Row, summarise
 from moe.config import PRESETS
+from moe.implementations import availability
 from moe.measure import compare
 from moe.processor import usable_cores
 from moe.report.sentences import warnings
@@ -41,6 +42,10 @@ def selfcheck(runs: int, budget_s: float) -> Iterator[Finding]:
     """
     if runs < 2:
         raise ValueError(f"runs must be at least 2, got {runs}")
+    for name in COMPARED:
+        available, reason = availability(name)
+        if not available:
+            raise ValueError(f"the self-check needs {name}: {reason}")
     yield from repeats(runs, budget_s)
     yield from busy_half_way(budget_s)
 

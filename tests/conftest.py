@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ def validate_run(data: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator(SCHEMA).validate(data)
 
 
-@pytest.fixture(autouse=True)
-def every_written_run_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def every_written_run_is_valid() -> Iterator[None]:
     """Whatever test writes a run's file, the file follows the schema."""
     write = run_module.write_atomically
 
@@ -32,7 +33,9 @@ def every_written_run_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
         validate_run(json.loads(text))
         write(path, text)
 
-    monkeypatch.setattr(run_module, "write_atomically", checked)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(run_module, "write_atomically", checked)
+        yield
 
 
 def require(name: str) -> str:

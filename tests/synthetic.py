@@ -41,10 +41,10 @@ PROTOCOL = {**asdict(Protocol()), "threads": [1]}
 
 
 def synthetic_run(
-    seconds: dict[str, float], threads: tuple[int, ...] = (1,), rounds: int = 12, noise: float = 0.0
+    seconds: dict[str, float], threads: tuple[int, ...] = (1,), rounds: int = 12, noise: float = 0.0, seed: int = 3
 ) -> Run:
     """A run in which each variant takes its seconds on one thread, and half on two."""
-    random = np.random.default_rng(3)
+    random = np.random.default_rng(seed)
     measurements = plan([parse_variant(name) for name in seconds], moe.PRESETS["seed"], threads)
     for m in measurements:
         m.status, m.parity = "ok", PARITY

@@ -104,6 +104,43 @@ def test_a_variant_that_failed_is_named_and_the_rest_goes_on() -> None:
     assert "nothing" in breakdown_views.split_table(found, found.mojo)
     assert breakdown_figures.split(found, found.mojo)
     assert breakdown_figures.ladder(found)
+    assert found.ladder() == []  # its first step failed
+    assert "its first or its last step was not measured" in breakdown_views.ladder(found)
+
+
+def test_what_failed_after_some_rounds_has_no_results() -> None:
+    found = a_run()
+    step = found.ladder()[2].measurement
+    step.status, step.reason = "failed", "killed by SIGKILL"
+    assert found.missing(found.mojo) == [f"{step.variant}: killed by SIGKILL"]
+    steps = found.ladder()
+    assert [s.turned_on for s in steps] == ["nothing", "batch", "simd + tile", "specialize", "pool", "threads"]
+    assert steps[2].times is not None
+    assert steps[2].times.value == pytest.approx(12, rel=0.02)
+    assert breakdown_figures.ladder(found)
+    assert ">simd + tile<" in breakdown_views.steps_table(found, "ladder", steps)
+
+
+def test_without_a_round_in_common_nothing_is_split() -> None:
+    found = a_run()
+    late = found.ladder()[-1].measurement
+    late.processes = [9] * ROUNDS
+    assert "for want of a round that all of its variants had" in breakdown_views.split(found, found.mojo)
+    assert found.ladder() == found.bridge() == []
+    assert breakdown_views.headline(found)
+
+
+def test_what_was_not_asked_for_is_not_said_to_be_missing() -> None:
+    found = a_run()
+    found.run.measurements = [
+        m for m in found.run.measurements if m.implementation == "mojo" or m.variant == CONTROLLED
+    ]
+    text = " ".join(breakdown_views.headline(found))
+    assert "inside Mojo" in text
+    assert "PyTorch" not in text
+    assert "was not asked for" in breakdown_views.interactions(found, found.framework)
+    assert breakdown_figures.split(found, found.framework)
+    assert breakdown_figures.bridge(found)
 
 
 def test_sentences_follow_the_run() -> None:
@@ -138,6 +175,7 @@ def test_tables_hold_every_factor_and_step() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ({"switches": " "}, "switches must name at least one of batch, simd"),
         ({"switches": "simt"}, "unknown switch 'simt'; did you mean simd"),
         ({"threads": "x"}, "threads must be auto or numbers"),
         ({"budget_s": 0.0}, "budget_s must be greater than 0"),

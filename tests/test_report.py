@@ -36,9 +36,13 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return folder / "latest"
 
 
+def read(page: Path) -> BeautifulSoup:
+    return BeautifulSoup(page.read_text(), "html.parser")
+
+
 @pytest.fixture(scope="module")
 def page(smoke: Path) -> BeautifulSoup:
-    return BeautifulSoup((smoke / "comparison.html").read_text(), "html.parser")
+    return read(smoke / "comparison.html")
 
 
 def table_rows(page: BeautifulSoup, name: str) -> list[dict[str, str]]:
@@ -94,7 +98,9 @@ def test_the_page_loads_nothing(page: BeautifulSoup) -> None:
     assert "url(" not in "".join(style.get_text() for style in page.find_all("style"))
 
 
-def test_the_page_is_well_made(page: BeautifulSoup) -> None:
+@pytest.mark.parametrize("name", list(pipeline.EXPERIMENTS))
+def test_a_page_is_well_made(smoke: Path, name: str) -> None:
+    page = read(smoke / f"{name}.html")
     assert len(page.find_all("h1")) == 1
     assert page.title is not None
     assert page.h1 is not None
@@ -128,7 +134,7 @@ def test_no_path_of_this_machine_in_the_page(smoke: Path) -> None:
 
 
 def test_the_index_says_what_each_page_found(smoke: Path) -> None:
-    index = BeautifulSoup((smoke / "index.html").read_text(), "html.parser")
+    index = read(smoke / "index.html")
     assert [str(link["href"]) for link in index.select("h2 a")] == ["comparison.html", "breakdown.html"]
     for name, (findings, caption) in (
         ("comparison", comparison.findings(load_run(smoke / "comparison.json"))),
@@ -139,6 +145,19 @@ def test_the_index_says_what_each_page_found(smoke: Path) -> None:
         assert any(image["alt"] == caption for image in index.find_all("img"))
     assert len(index.find_all("img")) == 2
     assert all(str(image["src"]).startswith("data:image/png") for image in index.find_all("img"))
+
+
+def test_a_run_that_cannot_be_read_costs_its_own_page(smoke: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    shutil.copytree(smoke, folder)
+    (folder / "breakdown.json").unlink()
+    (folder / "comparison.html").unlink()
+    assert pipeline.render_again(folder) == 1
+    assert (folder / "comparison.html").exists()
+    assert "This page could not be made" in (folder / "index.html").read_text()
+    (folder / "comparison.json").write_text("{}")
+    with pytest.raises(ValueError, match="no run that can be read"):
+        pipeline.render_again(folder)
 
 
 def test_what_an_index_holds_is_text(tmp_path: Path) -> None:
@@ -169,7 +188,7 @@ def test_without_mojo_the_report_says_so(reports: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(mojo_build, "find_toolchain", missing)
     chosen = ["implementations=numpy,mojo", "cuda=false", "threads=1", "budget_s=1"]
     assert pipeline.make_report("smoke", chosen) == 0
-    page = BeautifulSoup((reports / "latest" / "comparison.html").read_text(), "html.parser")
+    page = read(reports / "latest" / "comparison.html")
     mojo = table_rows(page, "results")[1]
     assert mojo["latency, ms"] == "not run"
     assert "max==26.7.0" in mojo["implementation"]
@@ -179,7 +198,7 @@ def test_an_implementation_that_fails_is_in_the_report_and_in_the_exit_code(repo
     wrong = f"{Path(__file__).with_name('misbehaving.py')}:Exits"
     chosen = [f"implementations=numpy,{wrong}", "cuda=false", "threads=1", "budget_s=1"]
     assert pipeline.make_report("smoke", chosen) == 1
-    page = BeautifulSoup((reports / "latest" / "comparison.html").read_text(), "html.parser")
+    page = read(reports / "latest" / "comparison.html")
     failed = table_rows(page, "results")[1]
     assert failed["latency, ms"] == "failed"
     assert "exited with code 3: last words" in failed["implementation"]

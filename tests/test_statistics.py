@@ -87,6 +87,14 @@ def test_holms_correction_keeps_a_table_from_finding_differences() -> None:
     assert wrong["each by itself"] > 0.1 * tables
 
 
+def test_a_difference_that_is_plain_is_one_among_many() -> None:
+    """Of hundreds of ratios each must have a p-value that resamples alone can't reach."""
+    run = Simulated(np.random.default_rng(5), 10, 10, 0.0)
+    base = run.variant(1.0)
+    p_values = [ratio_interval(run.variant(0.5), base, run.of_process).p_value for _ in range(200)]
+    assert all(holm(p_values))
+
+
 def test_holm() -> None:
     assert holm([0.01, 0.04, 0.03]) == [True, False, False]
     assert holm([0.04, 0.001, 0.02]) == [True, True, True]

@@ -116,41 +116,54 @@ class Breakdown:
         """The run's rows, each by itself."""
         return summarise(self.run, CONTROLLED)
 
+    def asked_for(self, experiment: Experiment) -> bool:
+        """Whether the run has variants of an experiment, beside the one that every run measures."""
+        return any(self._find(place) for place in experiment.places() if place.variant != CONTROLLED)
+
     def missing(self, experiment: Experiment) -> list[str]:
-        """What keeps an experiment from being attributed: each variant without samples, and why."""
+        """What keeps an experiment from being attributed: each variant without results, and why."""
         found = []
         for place in experiment.places():
             m = self._find(place)
-            if m is None or not m.samples_s:
+            if m is None or m.status != "ok":
                 found.append(f"{place.variant}: {m.reason if m else 'not measured'}")
+        if not found and not common_rounds(self._measured(experiment.places()))[1]:
+            found.append("a round that all of its variants had")
         return found
 
     def attribution(self, experiment: Experiment) -> Attribution:
         """An experiment's speedup split among its factors; raises ValueError where a variant is missing."""
         if missing := self.missing(experiment):
             raise ValueError(f"what is missing {experiment.name}: {'; '.join(missing)}")
-        measured = [m for place in experiment.places() if (m := self._find(place))]
-        seconds, processes = common_rounds(measured)
+        seconds, processes = common_rounds(self._measured(experiment.places()))
         return attribute(experiment.factors, dict(enumerate(seconds)), processes)
 
     def ladder(self) -> list[Step]:
-        """The Mojo factors turned on one after another."""
+        """The Mojo factors turned on one after another; empty where an end of it was not measured."""
         return self._steps(["nothing", *self.mojo.factors], self.mojo.one_by_one())
 
     def bridge(self) -> list[Step]:
-        """From NumPy over PyTorch to Mojo with everything on."""
+        """From NumPy over PyTorch to Mojo with everything on; empty where an end of it was not measured."""
         places = [*self.framework.one_by_one(), self.mojo.one_by_one()[-1]]
         return self._steps(["nothing", *self.framework.factors, "Mojo"], places)
 
     def _steps(self, names: Sequence[str], places: Sequence[Place]) -> list[Step]:
-        found = [
-            (name, m) for name, place in zip(names, places, strict=True) if (m := self._find(place)) and m.samples_s
-        ]
-        if len(found) < 2:
-            return [Step(name, m, None, None) for name, m in found]
-        seconds, processes = common_rounds([m for _, m in found])
-        times, so_far = chain(seconds, processes)
-        return [Step(name, m, t, f) for (name, m), t, f in zip(found, [None, *times], [None, *so_far], strict=True)]
+        ends = self._measured([places[0], places[-1]])
+        if len(ends) < 2 or not common_rounds(measured := self._measured(places))[1]:
+            return []
+        turned_on: list[str] = []
+        before: list[str] = []  # of steps that were not measured, which the next one takes together with its own
+        for name, place in zip(names, places, strict=True):
+            before.append(name)
+            if self._measured([place]):
+                turned_on.append(" + ".join(before))
+                before = []
+        times, so_far = chain(*common_rounds(measured))
+        return list(map(Step, turned_on, measured, [None, *times], [None, *so_far]))
+
+    def _measured(self, places: Sequence[Place]) -> list[Measurement]:
+        """Of these, what has results."""
+        return [m for place in places if (m := self._find(place)) and m.status == "ok"]
 
     def _find(self, place: Place) -> Measurement | None:
         threads = self.threads[-1 if place.all_threads else 0]

@@ -43,7 +43,7 @@ def compare_runs(before: Run, after: Run) -> list[Change]:
 
 
 def _measured(run: Run) -> dict[tuple[str, int, str], Measurement]:
-    return {(m.label, m.threads, m.device): m for m in run.measurements if m.samples_s and not m.control}
+    return {(m.label, m.threads, m.device): m for m in run.measurements if m.status == "ok" and not m.control}
 
 
 def _names(run: Run) -> str:

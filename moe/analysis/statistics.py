@@ -73,7 +73,7 @@ class Interval:
 class Ratio(Interval):
     """A ratio with the p-value of 1: how likely one this far from it is if there is no difference.
 
-    The p-value is 1 less the confidence whose interval would end at 1, and no smaller than 2 resamples in RESAMPLES.
+    The p-value is 1 less the confidence whose interval would end at 1.
     """
 
     p_value: float = 1.0
@@ -166,13 +166,16 @@ class Estimate:
         return self.value, min(float(low), self.value - reach), max(float(high), self.value + reach)
 
     def p_value(self) -> float:
-        """Of no difference from 0: the larger of the bootstrap's and Student's, as the interval is the wider."""
+        """Of no difference from 0: the larger of the bootstrap's and Student's, as the interval is the wider.
+
+        Student's alone where no resample lies beyond 0: how far away it is, RESAMPLES of them can't tell.
+        """
         if not len(self.resampled):
             return 1.0
         from scipy.stats import sem, t
 
         beyond = min(np.sum(self.resampled <= 0), np.sum(self.resampled >= 0))
-        bootstrap = min(1.0, 2 * (int(beyond) + 1) / (RESAMPLES + 1))
+        bootstrap = min(1.0, 2 * (int(beyond) + 1) / (RESAMPLES + 1)) if beyond else 0.0
         error = float(sem(self.of_processes))
         student = 2 * float(t.sf(abs(self.value) / error, len(self.of_processes) - 1)) if error else 0.0
         return max(bootstrap, student)

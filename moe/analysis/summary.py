@@ -116,7 +116,8 @@ class Summary:
         control = self.control_difference
         if control is None:
             return None
-        return max(control, *(i.half_width for r in self.measured for i in (r.latency, r.speedup) if i))
+        shown = (i for r in self.measured for i in (r.latency, r.speedup) if i and i.bounded)
+        return max(control, *(i.half_width for i in shown))
 
     @cached_property
     def control_difference(self) -> float | None:

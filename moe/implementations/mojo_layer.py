@@ -46,8 +46,8 @@ class MojoLayer:
 
     @staticmethod
     def sources() -> list[Path]:
-        """The kernel's own files."""
-        return mojo_build.sources()
+        """The kernel's files, without the probes of the machine that are in its library too."""
+        return [path for path in mojo_build.sources() if path.name != "probes.mojo"]
 
     def __init__(
         self,

@@ -144,7 +144,7 @@ class _Session:
             available, reason = availability(m.variant)
             if available:
                 self.alive[number] = m
-                m.details.setdefault("lines", lines_of(load(m.implementation)))
+                m.details.setdefault("lines", _lines(m.implementation))
             if not m.samples_s:
                 m.status, m.reason = "not_run", reason or NOT_REACHED
 
@@ -215,7 +215,7 @@ class _Session:
             step(number, m)
         except (WorkerFailedError, _NotRunError) as error:
             m.status = "failed" if isinstance(error, WorkerFailedError) else "not_run"
-            m.reason = str(error)
+            m.reason = str(error) or "it gave no reason"
             del self.alive[number]
 
     def _note_load(self, number: int, m: Measurement) -> None:
@@ -319,6 +319,14 @@ class _Session:
         if self.path is not None and (now or time.monotonic() - self.saved_at > self.settings.save_every_s):
             self.run.save(self.path, force=True)
             self.saved_at = time.monotonic()
+
+
+def _lines(implementation: str) -> dict[str, int]:
+    """Lines of code by language; none where a source can't be read, which is no reason not to measure it."""
+    try:
+        return lines_of(load(implementation))
+    except Exception:
+        return {}
 
 
 def require_threads(pools: Sequence[dict[str, Any]], threads: int) -> None:

@@ -6,11 +6,12 @@ import ast
 import inspect
 import tokenize
 from collections import Counter
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from moe.mojo_build import sources
+from moe.implementations.mojo_layer import MojoLayer
 
 LANGUAGES = {".py": "Python", ".mojo": "Mojo"}
 # What every implementation stands on.
@@ -25,11 +26,12 @@ FILES_OF = {"tile": ("tile.mojo", "block.mojo", "gate.mojo", "packing.mojo"), "t
 
 def kernel_lines() -> dict[str, int]:
     """Lines of Mojo by the switch that they are for; `nothing` has those that the plainest kernel needs too."""
-    counts = {path.name: count_lines(path) for path in sources()}
+    counts = {path.name: count_lines(path) for path in MojoLayer.sources()}
     found = {switch: sum(counts.pop(name) for name in files) for switch, files in FILES_OF.items()}
     return found | {"nothing": sum(counts.values())}
 
 
+@cache
 def lines_of(implementation: type[Any]) -> dict[str, int]:
     """Lines of code by language: its module, those of this package that it imports, and its `sources()`."""
     found: list[Path] = []

@@ -6,18 +6,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from moe.analysis.breakdown import Breakdown, inside_mojo, to_pytorch, variants_of
+from moe.analysis.breakdown import SWITCHES, Breakdown, inside_mojo, to_pytorch, variants_of
 from moe.config import MoEConfig
 from moe.implementations import parse_variant
-from moe.measure.plan import Protocol, plan
+from moe.measure.plan import FEWEST_INPUTS, Protocol, plan
 from moe.report.parameters import thread_counts
-from moe.report.source import load_or_measure
+from moe.report.source import load_or_measure, run_file
 from moe.run import load_run
 
-RUN_FILE = "breakdown.json"  # in a report's folder
-
-# Dozens of variants share the time: two inputs, and no longer warm-ups than they must have.
-EFFORT: dict[str, Any] = {"inputs": 2, "warm_up_s": 0.03, "warm_up_most_s": 0.3}
+# Dozens of variants share the time: the fewest inputs, and no longer warm-ups than forwards were seen to need.
+EFFORT: dict[str, Any] = {"inputs": FEWEST_INPUTS, "warm_up_s": 0.07, "warm_up_most_s": 0.3}
 
 
 def arguments(
@@ -39,7 +37,10 @@ def arguments(
     counts = thread_counts(threads)
     counts = sorted({min(counts), max(counts)})  # threads are a factor: the fewest, or the most
     several = len(counts) > 1
-    mojo = inside_mojo([name for name in re.split(r"[,\s]+", switches.strip()) if name], with_threads=several)
+    chosen = [name for name in re.split(r"[,\s]+", switches.strip()) if name]
+    if not chosen:
+        raise ValueError(f"switches must name at least one of {', '.join(SWITCHES)}")
+    mojo = inside_mojo(chosen, with_threads=several)
     names = variants_of([mojo, to_pytorch(with_threads=several)] if frameworks else [mojo])
     plan([parse_variant(name) for name in names], config, counts)
     effort = Protocol(budget_s=budget_s, processes=processes, **EFFORT)
@@ -60,5 +61,5 @@ def load(run: str | None, **parameters: Any) -> Breakdown:
 
 def beside(run: str | None) -> Breakdown | None:
     """The breakdown that was measured for the same report as the run at `run`, if there is one."""
-    path = Path(run).with_name(RUN_FILE) if run else None
+    path = run_file(Path(run).parent, "breakdown") if run else None
     return Breakdown(load_run(path)) if path is not None and path.exists() else None

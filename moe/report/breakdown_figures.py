@@ -38,7 +38,7 @@ def _steps(breakdown: Breakdown, steps: Sequence[Step], label: str) -> Figure:
     summary = breakdown.summary
     figure, axes = _rows(len(steps), label)
     if not steps:
-        return nothing(figure, axes, "nothing was measured")
+        return nothing(figure, axes, "its first or its last step was not measured")
     latencies: list[Interval] = []
     for place, step in enumerate(steps):
         m = step.measurement
@@ -81,7 +81,8 @@ def split(breakdown: Breakdown, experiment: Experiment) -> Figure:
         axes.annotate(text, (end, place), (7, 0), textcoords="offset points", va="center", fontsize=8.5)
     axes.axvline(1, color="#444444", linewidth=1)
     axes.set_yticks(range(len(factors)), [factor.name for factor in factors])
-    leave_room(axes, [value for f in factors for value in (f.least, f.most, f.times.value)])
+    ends = [end for f in factors if f.times.bounded for end in (f.times.low, f.times.high)]
+    leave_room(axes, [*ends, *(value for f in factors for value in (f.least, f.most, f.times.value))])
     return figure
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import log, prod
 from typing import Any
 
 from moe.analysis.attribution import Attribution, Factor
@@ -24,7 +24,7 @@ def headline(breakdown: Breakdown) -> list[str]:
     """The findings of both experiments, the bridge, and how far the run can be trusted."""
     summary = breakdown.summary
     lines = [split(breakdown, breakdown.mojo)]
-    if len(breakdown.missing(breakdown.framework)) < len(breakdown.framework.places()):
+    if breakdown.asked_for(breakdown.framework):
         lines += [split(breakdown, breakdown.framework), bridge(breakdown)]
     lines += [resolution(summary), *warnings(summary)]
     if not breakdown.run.complete:
@@ -38,11 +38,13 @@ def what_is_measured(breakdown: Breakdown) -> list[str]:
     rounds = [len(row.measurement.samples_s) for row in summary.measured]
     processes = {p for row in summary.measured for p in row.measurement.processes}
     fewest, most = min(rounds, default=0), max(rounds, default=0)
+    counts = " and ".join(map(str, breakdown.threads))
+    protocol = breakdown.run.protocol
     lines = [
-        f"{len(summary.measured)} variants were measured in one run, each compared with the float64 reference before "
-        f"it was timed: {summary.config_label}; {fewest} to {most} rounds in {len(processes)} processes.",
-        "This size is what the slowest of them can be measured at in the time that a profile gives; the comparison "
-        "has sizes of its own.",
+        f"{len({row.label for row in summary.measured})} variants on {counts} threads, {len(summary.measured)} "
+        "measurements in one run, each compared with the float64 reference before it was timed: "
+        f"{summary.config_label}; {fewest} to {most} rounds in {len(processes)} processes, after warm-ups of "
+        f"at least {significant(1e3 * protocol["warm_up_s"], 2)} ms, cycling through {protocol['inputs']} inputs.",
     ]
     missing = [f"{row.label} on {threads_text(row.threads)}: {row.measurement.reason}" for row in summary.missing]
     return lines + [f"Not measured: {reason}." for reason in missing]
@@ -50,6 +52,8 @@ def what_is_measured(breakdown: Breakdown) -> list[str]:
 
 def split(breakdown: Breakdown, experiment: Experiment) -> str:
     """How an experiment's speedup is shared among its factors, in one sentence."""
+    if not breakdown.asked_for(experiment):
+        return f"What gives the speedup {experiment.name} was not asked for in this run."
     if missing := breakdown.missing(experiment):
         return f"The speedup {experiment.name} can't be split, for want of {missing[0]}."
     found = breakdown.attribution(experiment)
@@ -91,7 +95,7 @@ def interactions(breakdown: Breakdown, experiment: Experiment) -> str:
     if not named:
         return "No two factors were seen to give more or less together than apart."
     parts = "; ".join(
-        f"{' and '.join(i.factors)} {times(i.times)}" for i in sorted(named, key=lambda i: -abs(i.times.value - 1))
+        f"{' and '.join(i.factors)} {times(i.times)}" for i in sorted(named, key=lambda i: -abs(log(i.times.value)))
     )
     return (
         f"What factors give depends on which others are there. Together over apart, where that differs from 1 after "
@@ -101,7 +105,7 @@ def interactions(breakdown: Breakdown, experiment: Experiment) -> str:
 
 def ladder(breakdown: Breakdown) -> str:
     """The ladder's steps in one sentence."""
-    return _chain(breakdown.ladder(), "Turned on one after another, from the plainest kernel")
+    return _chain(breakdown.ladder(), "Turned on one after another in the Mojo kernel")
 
 
 def optimisations(breakdown: Breakdown | None) -> str:
@@ -120,7 +124,7 @@ def bridge(breakdown: Breakdown) -> str:
 def _chain(steps: list[Step], begin: str) -> str:
     last = steps[-1] if steps else None
     if last is None or last.so_far is None:
-        return f"{begin}: too little of it was measured."
+        return f"{begin}: its first or its last step was not measured."
     parts = ", ".join(f"{step.turned_on} {times(step.times)}" for step in steps if step.times)
     return f"{begin}: {parts}; in all {times(last.so_far)}."
 
@@ -134,9 +138,7 @@ def split_table(breakdown: Breakdown, experiment: Experiment) -> str:
             {
                 "factor": factor.name,
                 "times as fast": span(factor.times),
-                "share, %": f"{significant(100 * factor.share.value, 2)} {_percent_ends(factor)}"
-                if factor.share
-                else None,
+                "share, %": f"{_signed(factor.share.value)} {_percent_ends(factor)}" if factor.share else None,
                 "least in any order": significant(factor.least),
                 "most in any order": significant(factor.most),
             }
@@ -149,7 +151,7 @@ def split_table(breakdown: Breakdown, experiment: Experiment) -> str:
         "which they could be turned on. Least and most are what turning it on gave with any set of the others on."
     )
     numbers = ["times as fast", "share, %", "least in any order", "most in any order"]
-    return html_table(f"split-{experiment.factors[0]}", rows or [{"factor": "nothing"}], caption, numbers)
+    return html_table(experiment.name.replace(" ", "-"), rows or [{"factor": "nothing"}], caption, numbers)
 
 
 def steps_table(breakdown: Breakdown, name: str, steps: list[Step]) -> str:
@@ -183,4 +185,4 @@ def steps_table(breakdown: Breakdown, name: str, steps: list[Step]) -> str:
             " Lines of Mojo: those of the files that only this step needs; dashes where it is a few lines in others."
         )
     numbers = ["threads", "latency", "× the step before", "× the first", "% of limit", "lines of Mojo"]
-    return html_table(name, rows or [{"turned on": "nothing was measured"}], caption, numbers)
+    return html_table(name, rows or [{"turned on": "its first or its last step was not measured"}], caption, numbers)

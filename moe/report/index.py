@@ -25,7 +25,7 @@ class Page:
     findings: Sequence[str]
     caption: str
     figure: Path
-    failed: str
+    failed: str = ""
 
     @property
     def image(self) -> str:

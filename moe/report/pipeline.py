@@ -19,7 +19,8 @@ from moe.report import breakdown, breakdown_views, comparison
 from moe.report.index import Page, figure_path, render_index
 from moe.report.parameters import NOTEBOOKS, resolve
 from moe.report.render import NotebookFailedError, execute, render
-from moe.run import Run, load_run, write_atomically
+from moe.report.source import run_file
+from moe.run import Run, RunFileError, load_run, write_atomically
 
 REPORTS = NOTEBOOKS.parent / "reports"
 PARAMETERS = "parameters.json"
@@ -53,7 +54,7 @@ def make_report(profile: str, assignments: Sequence[str]) -> int:
     write_atomically(folder / PARAMETERS, json.dumps(parameters, indent=2) + "\n")
     for name, arguments in measurements.items():
         _say(f"measuring for {name}, about {arguments['budget_s']:.0f} s")
-        compare(**arguments, path=_run_file(folder, name))
+        compare(**arguments, path=run_file(folder, name))
     code = _render_all(folder, parameters)
     if all((folder / f"{name}.html").exists() for name in EXPERIMENTS):
         _point_latest_at(folder)
@@ -69,40 +70,40 @@ def render_again(folder: Path) -> int:
 
 
 def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]]) -> int:
-    code = 0
+    """Every notebook's page that can be made, and the index over them."""
+    runs: list[Run] = []
     pages = []
-    for name, experiment in EXPERIMENTS.items():
-        run = load_run(_run_file(folder, name))
-        problem = _render(folder, name, parameters[name])
-        if problem:
-            print(f"moe: {problem}", file=sys.stderr)
-        if problem or any(m.status == "failed" for m in run.measurements):
-            code = 1
-        title = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).metadata.title
-        figure = figure_path(folder, experiment.figure)
-        pages.append(Page(name, title, *experiment.findings(run), figure, problem))
-    write_atomically(folder / "index.html", render_index(pages, run))
+    for name, values in parameters.items():
+        try:
+            run = load_run(run_file(folder, name))
+            runs.append(run)
+            pages.append(_page(folder, name, values, run))
+        except (NotebookFailedError, RunFileError) as error:
+            print(f"moe: {error}", file=sys.stderr)
+            pages.append(Page(name, _title(name), [], "", figure_path(folder, EXPERIMENTS[name].figure), str(error)))
+    if not runs:
+        raise ValueError(f"{folder} has no run that can be read")
+    write_atomically(folder / "index.html", render_index(pages, runs[0]))
     print(folder / "index.html")
-    return code
+    failed = any(m.status == "failed" for run in runs for m in run.measurements)
+    return 1 if failed or any(page.failed for page in pages) else 0
 
 
-def _render(folder: Path, name: str, parameters: Mapping[str, Any]) -> str:
-    """Execute and render a notebook; returns what went wrong, or nothing."""
+def _page(folder: Path, name: str, parameters: Mapping[str, Any], run: Run) -> Page:
+    """Execute and render a notebook; raises NotebookFailedError, having made no page."""
     notebook = f"{name}.ipynb"
     _say(f"executing {notebook}")
-    try:
-        executed = execute(
-            NOTEBOOKS / notebook, folder / notebook, {**parameters, "run": str(_run_file(folder, name))}
-        )
-    except NotebookFailedError as error:
-        return str(error)
+    path = run_file(folder, name)
+    executed = execute(NOTEBOOKS / notebook, folder / notebook, {**parameters, "run": str(path)})
     write_atomically(folder / f"{name}.html", render(executed))
     print(folder / f"{name}.html")
-    return ""
+    found, caption = EXPERIMENTS[name].findings(run)
+    return Page(name, _title(name), found, caption, figure_path(folder, EXPERIMENTS[name].figure))
 
 
-def _run_file(folder: Path, name: str) -> Path:
-    return folder / f"{name}.json"
+def _title(name: str) -> str:
+    title: str = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).metadata.title
+    return title
 
 
 def _point_latest_at(folder: Path) -> None:

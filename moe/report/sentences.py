@@ -15,7 +15,7 @@ def headline(summary: Summary) -> list[str]:
     lines += [line for threads in summary.thread_counts if (line := _compiled_against_best(summary, threads))]
     lines += [line for threads in summary.thread_counts if (line := _limit(summary, threads))]
     lines += [_missing(row) for row in summary.missing if row.measurement.status == "failed"]
-    lines.append(resolution(summary))
+    lines.append(f"{resolution(summary)} {_told_apart(summary)}".strip())
     lines += warnings(summary)
     if not summary.run.complete:
         lines.append("The run was cut short: some measurements have fewer rounds than planned, or none.")
@@ -29,8 +29,18 @@ def resolution(summary: Summary) -> str:
     return (
         f"This run's resolution is {percent(summary.resolution)}, the larger of its widest interval and of how far "
         f"{summary.controls_label}, measured twice under two labels, can differ from itself "
-        f"({percent(summary.control_difference)}). A speedup is called one only where it differs from 1 after Holm's "
-        "correction over all of the run."
+        f"({percent(summary.control_difference)})."
+    )
+
+
+def _told_apart(summary: Summary) -> str:
+    """When two rows are called different."""
+    compared = sum(row.speedup is not None for row in summary.rows)
+    if not compared:
+        return ""
+    return (
+        f"A speedup over {summary.baseline} is called one only where it differs from 1 after Holm's correction over "
+        f"all {compared} of them; what is compared otherwise, where its own interval leaves out 1."
     )
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from moe.measure import compare
 from moe.run import Run, load_run
 
 RUNNER = "MOE_REPORT_PYTHON"
+
+
+def run_file(folder: Path, name: str) -> Path:
+    """Where a report's folder has the run of the notebook of this name."""
+    return folder / f"{name}.json"
 
 
 def load_or_measure(run: str | None, arguments: Callable[[], dict[str, Any]]) -> Run:

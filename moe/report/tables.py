@@ -114,7 +114,8 @@ def beside_the_time(summary: Summary) -> str:
     caption = (
         "What happens before the timed forwards, and the libraries that each worker found inside itself. Workers "
         "load side by side: the first column says what waiting is like, not who is faster. NumPy is loaded before. "
-        "An empty call is what it costs to get from Python into the library behind an implementation. Lines of "
+        "Variants of an implementation share a worker on as many threads, and with it import, peak memory and empty "
+        "call. An empty call is what it costs to get from Python into the library behind an implementation. Lines of "
         "code are those of its module and of what that imports from this package, without comments and docstrings."
     )
     numbers = ["threads", "import or compile", "prepare", "first call", "peak memory, MiB", "lines of code"]
