@@ -44,7 +44,7 @@ def what_is_measured(breakdown: Breakdown) -> list[str]:
         f"{len({row.label for row in summary.measured})} variants on {counts} threads, {len(summary.measured)} "
         "measurements in one run, each compared with the float64 reference before it was timed: "
         f"{summary.config_label}; {fewest} to {most} rounds in {len(processes)} processes, after warm-ups of "
-        f"at least {significant(1e3 * protocol["warm_up_s"], 2)} ms, cycling through {protocol['inputs']} inputs.",
+        f"at least {significant(1e3 * protocol['warm_up_s'], 2)} ms, cycling through {protocol['inputs']} inputs.",
     ]
     missing = [f"{row.label} on {threads_text(row.threads)}: {row.measurement.reason}" for row in summary.missing]
     return lines + [f"Not measured: {reason}." for reason in missing]
