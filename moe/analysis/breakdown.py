@@ -7,14 +7,16 @@ Mojo factors one after the other, a bridge goes from NumPy over PyTorch to Mojo.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from moe.analysis.attribution import Attribution, attribute, chain
+from moe.analysis.overhead import Line, lines_of
 from moe.analysis.pairing import common_rounds
 from moe.analysis.statistics import Ratio
 from moe.analysis.summary import Summary, summarise
 from moe.config import unknown_name
+from moe.implementations import names
 from moe.run import Measurement, Run
 
 THREADS = "threads"
@@ -113,8 +115,14 @@ class Breakdown:
 
     @cached_property
     def summary(self) -> Summary:
-        """The run's rows, each by itself."""
-        return summarise(self.run, CONTROLLED)
+        """The rows of the size that the experiments have."""
+        size = self.run.measurements[0].config
+        same = [m for m in self.run.measurements if m.config == size]
+        return summarise(replace(self.run, measurements=same), CONTROLLED)
+
+    def overheads(self) -> list[Line]:
+        """Time against tokens of the implementations as they are measured everywhere, on the fewest threads."""
+        return lines_of(self.run, names(), self.threads[0])
 
     def missing(self, experiment: Experiment) -> list[str]:
         """What keeps an experiment from being attributed: each variant without samples, and why."""

@@ -44,6 +44,7 @@ def compare(
     threads: Sequence[int] = (1,),
     *,
     path: str | Path | None = None,
+    further: Sequence[tuple[str, MoEConfig]] = (),
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
@@ -51,13 +52,15 @@ def compare(
 ) -> Run:
     """Measure implementations side by side on one problem; `protocol` takes the fields of `Protocol`.
 
-    One of them is measured a second time, as a control. What disagrees with the reference is `failed` and not
+    One of them is measured a second time, as a control; `further` ones, each with a config of its own, are measured
+    beside them on the fewest threads. What disagrees with the reference is `failed` and not
     timed; what can't run is `not_run`. With `path` the run is saved as it grows, and after Ctrl-C as far as it
     got; `resume` adds to the run found there. Raises ValueError for a bad argument and RunFileError for a file
     that may not be written.
     """
     settings = Protocol(**protocol)
-    planned = plan([parse_variant(name) for name in implementations], config, threads)
+    more = [(parse_variant(name), size) for name, size in further]
+    planned = plan([parse_variant(name) for name in implementations], config, threads, more)
     for measurement in planned:
         measurement.cache = settings.cache
     run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": list(threads)}, planned)

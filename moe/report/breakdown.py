@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from moe.analysis.breakdown import Breakdown, inside_mojo, to_pytorch, variants_of
+from moe import implementations
 from moe.config import MoEConfig
-from moe.implementations import parse_variant
+from moe.implementations import entry_of, parse_variant
 from moe.measure.plan import Protocol, plan
 from moe.report.parameters import thread_counts
 from moe.report.source import load_or_measure
 from moe.run import load_run
+from moe.variant import Variant
 
 RUN_FILE = "breakdown.json"  # in a report's folder
 
@@ -30,6 +32,7 @@ def arguments(
     seed: int,
     switches: str,
     frameworks: bool,
+    sizes: str,
     threads: str,
     budget_s: float,
     processes: int,
@@ -41,16 +44,32 @@ def arguments(
     several = len(counts) > 1
     mojo = inside_mojo([name for name in re.split(r"[,\s]+", switches.strip()) if name], with_threads=several)
     names = variants_of([mojo, to_pytorch(with_threads=several)] if frameworks else [mojo])
-    plan([parse_variant(name) for name in names], config, counts)
+    further = by_tokens(config, sizes)
+    plan([parse_variant(name) for name in names], config, counts, [(parse_variant(n), size) for n, size in further])
     effort = Protocol(budget_s=budget_s, processes=processes, **EFFORT)
     return {
         "implementations": names,
         "config": config,
         "threads": counts,
+        "further": further,
         "budget_s": effort.budget_s,
         "processes": effort.processes,
         **EFFORT,
     }
+
+
+def by_tokens(config: MoEConfig, sizes: str) -> list[tuple[str, MoEConfig]]:
+    """Every implementation at each number of tokens that it can afford; raises ValueError for what is no number."""
+    try:
+        tokens = [int(part) for part in re.split(r"[,\s]+", sizes.strip()) if part]
+    except ValueError:
+        raise ValueError(f"sizes must be numbers of tokens like 1, 8, 64, got {sizes!r}") from None
+    return [
+        (name, config.with_tokens(count))
+        for name in implementations.names()
+        for count in sorted(set(tokens))
+        if count <= (entry_of(Variant(name)).affordable_tokens or count)
+    ]
 
 
 def load(run: str | None, **parameters: Any) -> Breakdown:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+from moe.analysis import Interval
 from moe.analysis.attribution import Attribution, Factor
 from moe.analysis.breakdown import Breakdown, Experiment, Step
+from moe.analysis.overhead import FITS, Line
 from moe.measure.lines import kernel_lines
 from moe.report.sentences import resolution, warnings
 from moe.report.tables import html_table
-from moe.report.text import seconds, significant, span, threads_text, times
+from moe.report.text import percent, seconds, significant, span, threads_text, times
 from moe.run import Run
 
 
@@ -123,6 +125,59 @@ def _chain(steps: list[Step], begin: str) -> str:
         return f"{begin}: too little of it was measured."
     parts = ", ".join(f"{step.turned_on} {times(step.times)}" for step in steps if step.times)
     return f"{begin}: {parts}; in all {times(last.so_far)}."
+
+
+def overhead(breakdown: Breakdown) -> str:
+    """Each implementation's overhead and rate, where a line fits, in one sentence."""
+    lines = breakdown.overheads()
+    if not lines:
+        return "Time against tokens was not measured with three numbers of tokens or more."
+    said = [
+        f"{line.label} {_overhead_text(line)}, then {significant(line.rate.value)} tokens/s"
+        if line.fits
+        else f"{line.label}'s times lie on no line (off by {percent(line.off)})"
+        for line in lines
+    ]
+    return f"Before its first token a forward costs, on {threads_text(breakdown.threads[0])}: {'; '.join(said)}."
+
+
+def _overhead_text(line: Line) -> str:
+    low = line.overhead.low if line.overhead.bounded else 0.0
+    if low <= 0:
+        return f"nothing that can be told from none ({signed_span(line.overhead)} µs)"
+    return f"{signed_span(line.overhead)} µs"
+
+
+def signed_span(interval: Interval) -> str:
+    """Microseconds with their interval, which may reach below 0."""
+    i = interval.scaled(1e6)
+    ends = f"[{significant(i.low)} to {significant(i.high)}]" if interval.bounded else "[?]"
+    return f"{significant(i.value)} {ends}".replace("-", "−")
+
+
+def overhead_table(breakdown: Breakdown) -> str:
+    """Overhead, rate and n½ of each implementation, and how much of its time is overhead at each size."""
+    rows = []
+    for line in breakdown.overheads():
+        row = {"implementation": line.label, "off the line by": f"≤ {percent(line.off)}"}
+        if line.fits:
+            row |= {
+                "overhead, µs": signed_span(line.overhead),
+                "tokens/s": span(line.rate),
+                "n½, tokens": significant(line.half.value).replace("-", "−"),
+            }
+        for tokens, latency in zip(line.tokens, line.latencies, strict=True):
+            share = f" ({percent(line.share_of_overhead(latency))})" if line.fits else ""
+            row[f"T={tokens}"] = f"{seconds(latency.value)}{share}"
+        rows.append(row)
+    caption = (
+        "Time against tokens as overhead + tokens / rate, by least squares on relative deviations; n½ is the number of "
+        "tokens that take as long as the overhead. In brackets at each size: how much of the time is overhead. With few "
+        "tokens fewer experts are read, so that a line need not fit; where it is off by more than "
+        f"{percent(FITS)} none is given."
+    )
+    numbers = [key for row in rows for key in row if key != "implementation"]
+    return html_table("overhead", rows or [{"implementation": "none"}], caption, list(dict.fromkeys(numbers)))
 
 
 def split_table(breakdown: Breakdown, experiment: Experiment) -> str:
