@@ -110,12 +110,6 @@ def _interactions(names: Sequence[str], gains: Sequence[Estimate]) -> tuple[Inte
     )
 
 
-def _share(part: Estimate, whole: Estimate) -> Estimate:
-    return Estimate(
-        part.value / whole.value, part.resampled / whole.resampled, part.of_processes / whole.of_processes
-    )
-
-
 def _difference(count: int, above: Combination, below: Combination) -> NDArray[np.float64]:
     weights = np.zeros(count)
     weights[above] += 1
