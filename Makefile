@@ -4,7 +4,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # Two benchmarks at once would measure each other.
 .NOTPARALLEL:
-.PHONY: help env report test lab bench selfcheck lint format clean
+.PHONY: help env report test test-browser lab bench selfcheck lint format clean
 
 PROFILE ?= quick
 PARAMS ?=
@@ -20,7 +20,7 @@ READY := .venv/.ready
 endif
 
 help: ## What there is to make
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(READY) ## Set up .venv and compile the Mojo kernel
 	$(BIN)/moe build || $(BIN)/moe doctor
@@ -36,6 +36,9 @@ report: $(READY) ## Measure and render: PROFILE=smoke|quick|full, PARAMS="tokens
 
 test: lint ## Lint, then all tests
 	$(BIN)/python -m pytest
+
+test-browser: $(READY) ## Tests of the pages and of explore.ipynb in a real browser: needs Chromium
+	$(BIN)/python -m pytest -m browser tests/test_browser.py
 
 lab: $(READY) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

@@ -62,13 +62,11 @@ def check(names: Sequence[str], threads: Sequence[int] | None = None) -> Iterato
 
 def _check_presets(name: str, threads: int) -> Iterator[Check]:
     """The presets from small to large; each forward's time foretells the next one's."""
-    affordable = entry_of(parse_variant(name)).affordable_tokens
+    entry = entry_of(parse_variant(name))
     s_per_flop = 0.0
-    for title, config in sorted(PRESETS.items(), key=lambda item: item[1].flops):
-        note = ""
-        if affordable is not None and affordable < config.tokens:
-            config = config.with_tokens(affordable)
-            note = f", on the first {affordable} tokens"
+    for title, preset in sorted(PRESETS.items(), key=lambda item: item[1].flops):
+        config = entry.affordable(preset)
+        note = "" if config == preset else f", on the first {config.tokens} tokens"
         expected_s = config.flops * s_per_flop
         if expected_s > LONGEST_FORWARD_S:
             yield Check(name, title, threads, "not_run", f"a forward would take about {expected_s:.0f} s")

@@ -90,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("-p", action="append", default=[], dest="parameters", metavar="KEY=VALUE",
                         help="a notebook's parameter")  # fmt: skip
     report.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="render a report's folder again")
+    report.add_argument(
+        "--share", action="store_true", help="pack the report into one file to send, beside its folder"
+    )
     return parser
 
 
@@ -212,5 +215,5 @@ def _report(parsed: argparse.Namespace) -> int:
     if parsed.source is not None:
         if parsed.parameters:
             raise ValueError("-p can't be given with --from: a finished run has its parameters")
-        return render_again(parsed.source)
-    return make_report(parsed.profile, parsed.parameters)
+        return render_again(parsed.source, share=parsed.share)
+    return make_report(parsed.profile, parsed.parameters, share=parsed.share)

@@ -35,7 +35,8 @@ MARK = "<!-- goals -->"
 class Goal:
     """A shape, what binds it, and what the kernel should reach there, by number of threads.
 
-    `effort` multiplies the time given to it: preparing gigabytes of weights for every worker takes some.
+    `effort` multiplies the time given to it: preparing gigabytes of weights for every worker takes some, and leaves
+    room for fewer `processes`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Goal:
     beyond_us: dict[int, float] = field(default_factory=dict)
     of: str = ""
     effort: float = 1.0
+    processes: int = 6
 
     @property
     def size(self) -> MoEConfig:
@@ -110,6 +112,7 @@ def measure_goals(names: Sequence[str], threads: Sequence[int], budget_s: float,
             path=folder / f"{goal.name}.json",
             force=True,
             budget_s=budget_s * goal.effort,
+            processes=goal.processes,
             cache=goal.cache,
             turn_forwards=TURN_FORWARDS_COLD if goal.cache == "cold" else Protocol.turn_forwards,
         )
@@ -132,7 +135,7 @@ def _calls() -> dict[str, Interval]:
         for process in range(Protocol.processes):
             child = Child(1)
             try:
-                reply = child.ask("empty_call", timeout=Protocol.timeout_s, library=library)
+                (reply,) = child.ask("calls", timeout=Protocol.timeout_s, library=library)["calls"]
             finally:
                 child.kill()
             rounds += reply["seconds"]

@@ -121,27 +121,44 @@ def build(sizes: Sizes | None = None, timeout: float = 300) -> Library:
     with the compiler's own message, or after `timeout` seconds.
     """
     toolchain = find_toolchain()
+    return _built(
+        toolchain, f"moe_kernel-{build_key(toolchain, sizes)}", SOURCE / KERNEL, build_options(sizes), timeout
+    )
+
+
+def build_file(source: str | Path, timeout: float = 300) -> Library:
+    """Anybody's Mojo file as a shared library, cached and raising as `build`; what it imports is not watched."""
+    toolchain = find_toolchain()
+    path = Path(source)
+    if not path.is_file():
+        raise MojoBuildError(f"no such file: {path}")
+    parts = [toolchain.version, str(toolchain.command), repr(read_processor()), path.read_text(encoding="utf-8")]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    return _built(toolchain, f"{path.stem}-{key}", path, ["--emit", "shared-lib"], timeout)
+
+
+def _built(toolchain: Toolchain, name: str, source: Path, options: list[str], timeout: float) -> Library:
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MojoBuildError(f"no place for the compiled kernel: {error}; set MOE_CACHE to another folder") from error
-    path = folder / f"moe_kernel-{build_key(toolchain, sizes)}.so"
+    path = folder / f"{name}.so"
     started = time.monotonic()
     if not path.exists():
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                _compile(toolchain, sizes, path, timeout)
+                _compile(toolchain, source, options, path, timeout)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Library(path, sha256, toolchain.version, time.monotonic() - started)
 
 
-def _compile(toolchain: Toolchain, sizes: Sizes | None, path: Path, timeout: float) -> None:
+def _compile(toolchain: Toolchain, source: Path, options: list[str], path: Path, timeout: float) -> None:
     """Compile into a file beside `path` and move it there whole."""
     partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.so")
-    command = [str(toolchain.command), "build", *build_options(sizes)]
+    command = [str(toolchain.command), "build", *options]
     try:
-        _run([*command, str(SOURCE / KERNEL), "-o", str(partial)], toolchain.environment, timeout)
+        _run([*command, str(source), "-o", str(partial)], toolchain.environment, timeout)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

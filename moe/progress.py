@@ -11,6 +11,20 @@ from tqdm import tqdm
 LINE_EVERY_S = 10.0
 
 
+def _in_jupyter() -> bool:
+    """Whether this runs in a notebook's kernel, whose output is shown while it comes."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def _bar() -> Any:
+    if _in_jupyter():
+        from tqdm.notebook import tqdm as widget
+
+        return widget
+    return tqdm
+
+
 class Progress:
     """Time passing towards `total_s`, and what is being done now."""
 
@@ -20,10 +34,11 @@ class Progress:
         self.started = time.monotonic()
         self.line_at = self.started
         self.bar: Any = None
-        self.lines = enabled and not sys.stderr.isatty()
-        if enabled and sys.stderr.isatty():
+        seen = sys.stderr.isatty() or _in_jupyter()
+        self.lines = enabled and not seen
+        if enabled and seen:
             layout = "{desc} {percentage:3.0f} % |{bar}| {n:.0f} of {total:.0f} s"
-            self.bar = tqdm(total=total_s, bar_format=layout, leave=False)
+            self.bar = _bar()(total=total_s, bar_format=layout, leave=False)
 
     def note(self, doing: str) -> None:
         """Say what is being done; cheap enough for every turn."""

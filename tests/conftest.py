@@ -14,6 +14,7 @@ import pytest
 import moe
 from moe import run as run_module
 from moe.implementations import availability, names
+from moe.report import pipeline
 
 ALLOW = "ALLOW_NO_MOJO"
 SCHEMA = json.loads((Path(moe.__file__).parent / "run.schema.json").read_text())
@@ -36,6 +37,16 @@ def every_written_run_is_valid() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(run_module, "write_atomically", checked)
         yield
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One report at profile `smoke` with a changed number of tokens, read by every test that only reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("reports")
+        patch.setattr(pipeline, "REPORTS", folder)
+        assert pipeline.make_report("smoke", ["tokens=48", "threads=1"]) == 0
+        return folder / "latest"
 
 
 def require(name: str) -> str:

@@ -22,11 +22,6 @@ def layer_for(name: str, problem: moe.Problem, threads: int = 1) -> moe.implemen
     return moe.create(name, problem.weights, top_k=problem.top_k, threads=threads)
 
 
-def affordable(name: str, config: moe.MoEConfig) -> moe.MoEConfig:
-    most = entry_of(parse_variant(name)).affordable_tokens
-    return config.with_tokens(min(config.tokens, most)) if most else config
-
-
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("edge", edge_problems())
 def test_edges(name: str, edge: str, threads: int) -> None:
@@ -38,7 +33,7 @@ def test_edges(name: str, edge: str, threads: int) -> None:
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("preset", ["smoke", "small", "seed"])
 def test_presets(name: str, preset: str, threads: int) -> None:
-    problem = moe.make_problem(affordable(name, moe.PRESETS[preset]))
+    problem = moe.make_problem(entry_of(parse_variant(name)).affordable(moe.PRESETS[preset]))
     parity = check_layer(layer_for(name, problem, threads), problem)
     assert parity.passed, parity.reason
 

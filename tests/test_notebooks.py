@@ -19,9 +19,9 @@ def notebooks() -> list[Path]:
     return [NOTEBOOKS / f"{name}.ipynb" for name in EXPERIMENTS]
 
 
-def test_every_committed_notebook_is_in_the_report() -> None:
+def test_every_committed_notebook_is_in_the_report_but_the_one_to_work_in() -> None:
     listed = subprocess.run(["git", "ls-files", "*.ipynb"], cwd=NOTEBOOKS, capture_output=True, text=True, check=True)
-    assert set(listed.stdout.split()) == {path.name for path in notebooks()}
+    assert set(listed.stdout.split()) == {path.name for path in notebooks()} | {"explore.ipynb"}
 
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)

@@ -11,12 +11,14 @@ from bs4 import BeautifulSoup, Tag
 
 from moe import mojo_build
 from moe.report import breakdown_views, comparison, parameters, pipeline
-from moe.report.index import Page, render_index
-from moe.report.render import NotebookFailedError, execute
+from moe.report.index import Findings, Page, render_index
+from moe.report.origin import foot, write_parameters
+from moe.report.render import NotebookFailedError, execute, with_contents
 from moe.run import load_run
 
 from .synthetic import synthetic_run
 
+MOST_BYTES = 1.5e6
 FIGURES = ["latency", "throughput", "speedup", "optimisations", "scaling"]
 
 
@@ -24,16 +26,6 @@ FIGURES = ["latency", "throughput", "speedup", "optimisations", "scaling"]
 def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(pipeline, "REPORTS", tmp_path)
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One report at profile `smoke` with a changed number of tokens, read by every test that only reads."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("reports")
-        patch.setattr(pipeline, "REPORTS", folder)
-        assert pipeline.make_report("smoke", ["tokens=48", "threads=1"]) == 0
-        return folder / "latest"
 
 
 def read(page: Path) -> BeautifulSoup:
@@ -57,7 +49,7 @@ def table_rows(page: BeautifulSoup, name: str) -> list[dict[str, str]]:
 
 def test_all_rows_have_measured_numbers(mojo: str, page: BeautifulSoup) -> None:
     rows = {row["implementation"].removesuffix(" ★"): row for row in table_rows(page, "results")}
-    for name in ("python (8 of 48 tokens)", "numpy", "torch-naive", "torch", "mojo"):
+    for name in ("python", "numpy", "torch-naive", "torch", "mojo"):
         assert float(rows[name]["latency, ms"].split()[0].replace(",", "")) > 0
         assert float(rows[name]["error"]) < 1e-5
     assert rows["numpy"]["× numpy"] == "baseline"
@@ -74,7 +66,7 @@ def test_numbers_are_the_runs(smoke: Path, page: BeautifulSoup) -> None:
 
 def test_a_parameter_changes_the_shape(smoke: Path, page: BeautifulSoup) -> None:
     assert "T=48 d=64 f=128 E=4 k=2" in page.get_text()
-    assert {m.config.tokens for m in load_run(smoke / "comparison.json").measurements} == {8, 48}
+    assert {m.config.tokens for m in load_run(smoke / "comparison.json").measurements} == {48}
 
 
 def test_figures_stand_in_the_page_and_beside_it(smoke: Path, page: BeautifulSoup) -> None:
@@ -85,6 +77,7 @@ def test_figures_stand_in_the_page_and_beside_it(smoke: Path, page: BeautifulSou
     assert min(len(text) for text in alternatives) >= 20
     for name in FIGURES:
         assert (smoke / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "</svg>" in (smoke / "figures" / f"{name}.svg").read_text()
 
 
 def test_the_page_loads_nothing(page: BeautifulSoup) -> None:
@@ -107,6 +100,10 @@ def test_a_page_is_well_made(smoke: Path, name: str) -> None:
     assert page.title.get_text() == page.h1.get_text()
     ids = [tag["id"] for tag in page.find_all(id=True)]
     assert len(ids) == len(set(ids))
+    sections = [str(section["id"]) for section in page.find_all("h2")]
+    for contents in ("nav.contents a", "details.contents a"):
+        assert [str(link["href"]) for link in page.select(contents)] == [f"#{section}" for section in sections]
+    assert len((smoke / f"{name}.html").read_bytes()) < MOST_BYTES
     assert page.select("table th") == page.select('table th[scope="col"]')
     for code in page.select(".highlight"):
         assert code.find_parent("details") is not None
@@ -133,16 +130,18 @@ def test_no_path_of_this_machine_in_the_page(smoke: Path) -> None:
     assert str(mojo_build.SOURCE.parent) not in (smoke / "comparison.html").read_text()
 
 
-def test_the_index_says_what_each_page_found(smoke: Path) -> None:
+def test_the_index_says_what_each_page_found(mojo: str, smoke: Path) -> None:
     index = read(smoke / "index.html")
     assert [str(link["href"]) for link in index.select("h2 a")] == ["comparison.html", "breakdown.html"]
-    for name, (findings, caption) in (
+    for name, found in (
         ("comparison", comparison.findings(load_run(smoke / "comparison.json"))),
         ("breakdown", breakdown_views.findings(load_run(smoke / "breakdown.json"))),
     ):
         assert (smoke / f"{name}.html").exists()
-        assert all(line in index.get_text() for line in findings)
-        assert any(image["alt"] == caption for image in index.find_all("img"))
+        assert all(line in index.get_text() for line in [*found.headline, *found.missing])
+        assert any(image["alt"] == found.caption for image in index.find_all("img"))
+    assert table_rows(index, "results") == table_rows(read(smoke / "comparison.html"), "results")
+    assert len(table_rows(index, "inside-Mojo")) == 3
     assert len(index.find_all("img")) == 2
     assert all(str(image["src"]).startswith("data:image/png") for image in index.find_all("img"))
 
@@ -163,14 +162,51 @@ def test_a_run_that_cannot_be_read_costs_its_own_page(smoke: Path, tmp_path: Pat
 def test_what_an_index_holds_is_text(tmp_path: Path) -> None:
     run = synthetic_run({"numpy": 1.0})
     run.machine["processor"] = "<b>fast</b>"
-    page = Page(
-        "comparison", "<i>title</i>", ["<script>alert(1)</script>"], '">', tmp_path / "none.png", "<u>why</u>"
-    )
-    html = render_index([page], run)
-    for text in ("<b>", "<i>", "<script>", "<u>"):
+    run.measurements[0].label = "<s>numpy</s>"
+    write_parameters(tmp_path, "moe report -p '<em>=1'", {})
+    found = comparison.findings(run)
+    hostile = Findings(["<script>alert(1)</script>", *found.headline], '">', found.table, ["<tt>"])
+    page = Page("comparison", "<i>title</i>", tmp_path / "none.png", hostile, "<u>why</u>")
+    html = render_index([page], foot([run], tmp_path))
+    for text in ("<b>", "<i>", "<script>", "<u>", "<tt>", "<em>", "<s>"):
         assert text not in html
+    assert "&lt;s&gt;numpy" in html
     assert BeautifulSoup(html, "html.parser").find_all("img") == []
     assert "This page could not be made" in html
+
+
+def test_a_page_says_where_it_comes_from(smoke: Path) -> None:
+    for name in ("index", "comparison", "breakdown"):
+        footer = read(smoke / f"{name}.html").footer
+        assert footer is not None
+        text = footer.get_text()
+        assert smoke.resolve().name in text
+        assert "moe report --profile smoke -p tokens=48 -p threads=1" in text
+        assert load_run(smoke / "comparison.json").versions["torch"] in text
+
+
+def test_a_report_is_packed_into_one_file(smoke: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    shutil.copytree(smoke, folder)
+    assert pipeline.render_again(folder, share=True) == 0
+    shutil.unpack_archive(tmp_path / "report.zip", tmp_path / "sent")
+    sent = {path.relative_to(tmp_path / "sent") for path in (tmp_path / "sent").rglob("*")}
+    assert {Path("report") / name for name in ("index.html", "comparison.json", "figures/speedup.svg")} <= sent
+
+
+def test_sections_get_anchors_and_a_page_without_any_gets_nothing() -> None:
+    html = with_contents("<nav><!-- contents --></nav><h2>A &amp; b?</h2><h2>C</h2>")
+    assert html.count('href="#a-amp-b"') == 2
+    assert '<h2 id="a-amp-b">A &amp; b?</h2>' in html
+    assert with_contents("<p>nothing</p>") == "<p>nothing</p>"
+
+
+def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is no report: it has no parameters.json"):
+        pipeline.render_again(tmp_path)
+    (tmp_path / "parameters.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"parameters.json is malformed"):
+        pipeline.render_again(tmp_path)
 
 
 def test_rendering_again_gives_the_same_bytes(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:

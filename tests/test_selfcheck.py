@@ -63,6 +63,7 @@ def test_everything_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         return run
 
     monkeypatch.setattr(selfcheck, "compare", measured)
+    monkeypatch.setattr(selfcheck, "availability", lambda name: (True, ""))
     monkeypatch.setattr(selfcheck, "usable_cores", lambda: 1)
     findings = list(selfcheck.selfcheck(3, 10.0))
     assert [finding.holds for finding in findings] == [True] * 4

@@ -65,14 +65,14 @@ def attribute(
     if missing := sorted(set(range(count)) - set(seconds)):
         raise ValueError(f"not measured with: {', '.join(combination_text(names, c) for c in missing)}")
     gains = _gains([seconds[c] for c in range(count)], processes)
-    total = _combined(gains, _difference(count, count - 1, 0))
+    total = Estimate.weighted_sum(gains, _difference(count, count - 1, 0))
     values = np.array([gain.value for gain in gains])
     factors = []
     for i, name in enumerate(names):
-        given = _combined(gains, _shapley_weights(len(names), i))
+        given = Estimate.weighted_sum(gains, _shapley_weights(len(names), i))
         with_it = np.array([c for c in range(count) if c >> i & 1])
         alone = values[with_it] - values[with_it ^ (1 << i)]
-        share = _share(given, total).interval() if total.ratio().excludes(1.0) else None
+        share = given.over(total).interval() if total.ratio().excludes(1.0) else None
         factors.append(Factor(name, given.ratio(), share, exp(alone.min()), exp(alone.max())))
     return Attribution(total.ratio(), tuple(factors), _interactions(names, gains))
 
@@ -82,8 +82,8 @@ def chain(seconds: Sequence[Sequence[float]], processes: Sequence[int]) -> tuple
     gains = _gains(seconds, processes)
     places = range(1, len(gains))
     return (
-        [_combined(gains, _difference(len(gains), i, i - 1)).ratio() for i in places],
-        [_combined(gains, _difference(len(gains), i, 0)).ratio() for i in places],
+        [Estimate.weighted_sum(gains, _difference(len(gains), i, i - 1)).ratio() for i in places],
+        [Estimate.weighted_sum(gains, _difference(len(gains), i, 0)).ratio() for i in places],
     )
 
 
@@ -102,26 +102,11 @@ def combination_text(names: Sequence[str], combination: Combination) -> str:
 
 def _interactions(names: Sequence[str], gains: Sequence[Estimate]) -> tuple[Interaction, ...]:
     pairs = list(combinations(range(len(names)), 2))
-    ratios = [_combined(gains, _interaction_weights(len(names), i, j)).ratio() for i, j in pairs]
+    ratios = [Estimate.weighted_sum(gains, _interaction_weights(len(names), i, j)).ratio() for i, j in pairs]
     resolved = holm([ratio.p_value for ratio in ratios])
     return tuple(
         Interaction((names[i], names[j]), ratio, differs)
         for (i, j), ratio, differs in zip(pairs, ratios, resolved, strict=True)
-    )
-
-
-def _combined(gains: Sequence[Estimate], weights: NDArray[np.float64]) -> Estimate:
-    """A weighted sum of estimates from the same rounds."""
-    return Estimate(
-        float(weights @ [gain.value for gain in gains]),
-        weights @ np.array([gain.resampled for gain in gains]),
-        weights @ np.array([gain.of_processes for gain in gains]),
-    )
-
-
-def _share(part: Estimate, whole: Estimate) -> Estimate:
-    return Estimate(
-        part.value / whole.value, part.resampled / whole.resampled, part.of_processes / whole.of_processes
     )
 
 

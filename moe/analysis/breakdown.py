@@ -7,19 +7,22 @@ Mojo factors one after the other, a bridge goes from NumPy over PyTorch to Mojo.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from moe.analysis.attribution import Attribution, attribute, chain
+from moe.analysis.overhead import Line, fit_lines
 from moe.analysis.pairing import common_rounds
 from moe.analysis.statistics import Ratio
-from moe.analysis.summary import Summary, summarise
-from moe.config import unknown_name
+from moe.analysis.summary import Summary, summarise, tokens_ratio
+from moe.config import MoEConfig, unknown_name
+from moe.implementations import names
 from moe.run import Measurement, Run
 
 THREADS = "threads"
 SWITCHES = ("batch", "simd", "tile", "specialize", "pool")  # in the order of the ladder
 FRAMEWORK_FACTORS = ("batch", "float32", THREADS, "framework")  # in the order of the bridge
+AUTOGRAD = ("torch-loop", "torch-loop[grad=on]")  # the same forward, and recorded
 CONTROLLED = "numpy[dtype=float32,batch=on]"  # what a run measures twice
 
 
@@ -113,8 +116,24 @@ class Breakdown:
 
     @cached_property
     def summary(self) -> Summary:
-        """The run's rows, each by itself."""
-        return summarise(self.run, CONTROLLED)
+        """The rows of the size that the experiments have."""
+        size = self.run.measurements[0].config
+        same = [m for m in self.run.measurements if m.config == size]
+        return summarise(replace(self.run, measurements=same), CONTROLLED)
+
+    def overheads(self) -> list[Line]:
+        """Time against tokens of the implementations as they are measured everywhere, on the fewest threads."""
+        return fit_lines(self.run, [*names(), *AUTOGRAD], self.threads[0])
+
+    def autograd(self) -> tuple[MoEConfig, Ratio] | None:
+        """The smallest problem that AUTOGRAD was measured on, and how many times as long a recorded forward takes."""
+        without, recorded = ([m for m in self.run.measurements if (m.label, m.status) == (n, "ok")] for n in AUTOGRAD)
+        pairs = [(a, b) for a in without for b in recorded if a.config == b.config]
+        if not pairs:
+            return None
+        first, second = min(pairs, key=lambda pair: pair[0].config.tokens)
+        ratio = tokens_ratio(first, second)
+        return (first.config, ratio) if ratio else None
 
     def asked_for(self, experiment: Experiment) -> bool:
         """Whether the run has variants of an experiment, beside the one that every run measures."""

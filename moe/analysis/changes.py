@@ -42,12 +42,18 @@ def compare_runs(before: Run, after: Run) -> list[Change]:
     return [_change(ours[key], theirs[key]) for key in common]
 
 
-def _measured(run: Run) -> dict[tuple[str, int, str], Measurement]:
-    return {(m.label, m.threads, m.device): m for m in run.measurements if m.status == "ok" and not m.control}
+def _measured(run: Run) -> dict[tuple[str, int, str, int], Measurement]:
+    """What has results, by its name, threads, device, and place among those of the same."""
+    found: dict[tuple[str, int, str, int], Measurement] = {}
+    for m in run.measurements:
+        if m.status == "ok" and not m.control:
+            place = sum(key[:3] == (m.label, m.threads, m.device) for key in found)
+            found[m.label, m.threads, m.device, place] = m
+    return found
 
 
 def _names(run: Run) -> str:
-    return ", ".join(f"{label} (threads: {threads})" for label, threads, _ in _measured(run)) or "nothing"
+    return ", ".join(f"{label} (threads: {threads})" for label, threads, *_ in _measured(run)) or "nothing"
 
 
 def _change(before: Measurement, after: Measurement) -> Change:

@@ -154,6 +154,21 @@ class Estimate:
         resampled = _resampled_medians(values, tuple(processes)) if enough else np.empty(0)
         return cls(float(np.median(values)), resampled, medians)
 
+    @classmethod
+    def weighted_sum(cls, parts: Sequence[Estimate], weights: NDArray[np.float64]) -> Estimate:
+        """A weighted sum of estimates from the same rounds."""
+        return cls(
+            float(weights @ [part.value for part in parts]),
+            weights @ np.array([part.resampled for part in parts]),
+            weights @ np.array([part.of_processes for part in parts]),
+        )
+
+    def over(self, whole: Estimate) -> Estimate:
+        """This divided by another estimate from the same rounds."""
+        return Estimate(
+            self.value / whole.value, self.resampled / whole.resampled, self.of_processes / whole.of_processes
+        )
+
     def ends(self) -> tuple[float, float, float]:
         """The value and the ends of its interval, infinite where there is too little."""
         if not len(self.resampled):

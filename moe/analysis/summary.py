@@ -117,7 +117,7 @@ class Summary:
         if control is None:
             return None
         shown = (i for r in self.measured for i in (r.latency, r.speedup) if i and i.bounded)
-        return max(control, *(i.half_width for i in shown))
+        return max([control, *(i.half_width for i in shown)])
 
     @cached_property
     def control_difference(self) -> float | None:
@@ -132,7 +132,7 @@ def summarise(run: Run, baseline: str = BASELINE) -> Summary:
     rows = _with_resolved([_row(m, run, baseline) for m in run.measurements if not m.control])
     controls = []
     for m in run.measurements:
-        first = _find(run, m.variant, m.threads, m.device)
+        first = _find(run, m.variant, m)
         ratio = tokens_ratio(m, first) if m.control and m.status == "ok" and first is not None else None
         if ratio is not None:
             controls.append(ratio)
@@ -152,7 +152,7 @@ def _row(m: Measurement, run: Run, baseline: str) -> Row:
     latency = median_interval(m.rounds_s, m.processes)
     # A forward of no tokens has a latency and neither a throughput nor a speedup.
     throughput = latency.inverse(m.config.tokens) if m.config.tokens else None
-    base = _find(run, baseline, m.threads, m.device)
+    base = _find(run, baseline, m)
     speedup = tokens_ratio(m, base) if base is not None and base is not m else None
     limits = limits_of(run, m.threads) if m.device == "cpu" else None
     return Row(m, latency, throughput, speedup, bound=bound_of(m, limits) if limits else None)
@@ -166,10 +166,13 @@ def tokens_ratio(above: Measurement, below: Measurement) -> Ratio | None:
     return ratio_interval(theirs, ours, processes, above.config.tokens / below.config.tokens)
 
 
-def _find(run: Run, variant: str, threads: int, device: str) -> Measurement | None:
-    found = (
+def _find(run: Run, variant: str, beside: Measurement) -> Measurement | None:
+    """A variant on the threads, device and layer of another measurement, with its tokens or else the most."""
+    wanted = (variant, beside.threads, beside.device, beside.config.with_tokens(1))
+    found = [
         m
         for m in run.measurements
-        if not m.control and m.status == "ok" and (m.variant, m.threads, m.device) == (variant, threads, device)
-    )
-    return next(found, None)
+        if not m.control and m.status == "ok" and (m.variant, m.threads, m.device, m.config.with_tokens(1)) == wanted
+    ]
+    same = next((m for m in found if m.config == beside.config), None)
+    return same or max(found, key=lambda m: m.config.tokens, default=None)

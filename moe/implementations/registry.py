@@ -12,7 +12,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from moe.config import unknown_name
+from moe.config import MoEConfig, unknown_name
 from moe.problem import Float32Array, Weights, check_input, check_top_k
 from moe.variant import Variant
 
@@ -29,13 +29,21 @@ class Entry:
 
     target: str  # "module:Class"
     library: str = ""  # what it calls for its work, by a name that `moe.measure.boundary` knows
-    affordable_tokens: int | None = None  # it gets the first so many tokens of a larger problem
+    affordable_flops: int | None = None  # it gets the first tokens of a larger problem, as many as take no more
     most_threads: int | None = None
     peer: bool = False  # measured when it is named: another form, or another library, of what is measured anyway
 
+    def affordable(self, config: MoEConfig) -> MoEConfig:
+        """A problem with no more of its first tokens than are affordable, and at least one."""
+        if self.affordable_flops is None or config.flops <= self.affordable_flops:
+            return config
+        return config.with_tokens(max(1, self.affordable_flops // config.with_tokens(1).flops))
+
 
 REGISTRY = {
-    "python": Entry("moe.implementations.python_layer:PythonLayer", "python", affordable_tokens=8, most_threads=1),
+    "python": Entry(
+        "moe.implementations.python_layer:PythonLayer", "python", affordable_flops=17_000_000, most_threads=1
+    ),
     "numpy": Entry("moe.implementations.numpy_layer:NumpyLayer", "numpy"),
     "torch-naive": Entry("moe.implementations.torch_naive_layer:TorchNaiveLayer", "torch"),
     "torch": Entry("moe.implementations.torch_layer:TorchLayer", "torch"),

@@ -58,7 +58,7 @@ class OnTheCpu:
 
     def to_numpy(self, y: Any) -> Float32Array:
         """A (T, d) array in float32; over the same memory if the output has that dtype."""
-        array: Float32Array = y.float().numpy()
+        array: Float32Array = y.detach().float().numpy()
         return array
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from moe.implementations.contract import SWITCH, check_option
 from moe.implementations.torch_common import OnTheCpu, TorchWeights, route
 from moe.problem import Weights
 
@@ -12,20 +13,24 @@ class TorchLoopLayer(OnTheCpu):
     """PyTorch: for each expert its tokens found by a mask, two products, and a sum into the output.
 
     The form that published models are usually written in; with many experts the masks cost more than the products.
+    `grad=on` records each forward for autograd, as a model that is not told otherwise does.
     """
 
     name = "torch-loop"
     description = "PyTorch, a mask and a sum for each expert"
 
-    def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
+    def __init__(self, weights: Weights, *, top_k: int, threads: int, grad: str = "off") -> None:
         self.native = TorchWeights(weights, threads=threads)
         self.top_k = top_k
+        self.grad = check_option("grad", grad, SWITCH) == "on"
+        for tensor in (self.native.gate, self.native.w1, self.native.w2):
+            tensor.requires_grad_(self.grad)
 
     def forward(self, x: Any) -> Any:
         """x (T, d) → y (T, d)."""
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(not self.grad):
             experts, weights = route(x, self.native.gate, self.top_k)
             y = torch.zeros_like(x)
             for e, (w1, w2) in enumerate(zip(self.native.w1, self.native.w2, strict=True)):

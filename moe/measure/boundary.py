@@ -1,4 +1,4 @@
-"""What it costs to get from Python into what an implementation is built on, and back: a call that does nothing."""
+"""What single calls cost: from Python into what an implementation is built on and back, and what comes with that."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from moe.implementations import create
 from moe.mojo_kernel import FORM_SWITCHES, form_number, load_kernel
 from moe.problem import make_problem
 
-CALLS = 5_000
+CALLS = 3_000
 ROUNDS = 15
 
-Call = tuple[str, Callable[[], Any]]
+Calls = dict[str, Callable[[], Any]]
 
 
-def measure_empty_call(library: str) -> dict[str, Any]:
-    """Name and seconds of an empty call into a library, one value a round; raises KeyError for an unknown one."""
-    name, call = CALLS_INTO[library]()
-    return {"call": name, "seconds": seconds_of(call)}
+def measure_calls(library: str) -> list[dict[str, Any]]:
+    """Name and seconds of a library's calls, one value a round, the emptiest first.
+
+    Raises KeyError for an unknown library.
+    """
+    return [{"call": name, "seconds": seconds_of(call)} for name, call in CALLS_INTO[library]().items()]
 
 
 def seconds_of(call: Callable[[], Any]) -> list[float]:
@@ -39,29 +41,44 @@ def seconds_of(call: Callable[[], Any]) -> list[float]:
     return rounds
 
 
-def _mojo_layer() -> Call:
+def _mojo_layer() -> Calls:
     problem = make_problem(MoEConfig(tokens=1, d_model=1, d_ff=1, num_experts=1, top_k=1))
     layer = create("mojo", problem.weights, top_k=1)
-    return "the layer's forward of one number", partial(layer.forward, layer.to_native(problem.x))
+    return {"the layer's forward of one number": partial(layer.forward, layer.to_native(problem.x))}
 
 
-def _python() -> Call:
-    return "a Python function", lambda: None
+def _python() -> Calls:
+    def step() -> float:
+        total = 0.0
+        for a in values:
+            total += a * 2.0
+        return total
+
+    values = [1.0] * 100
+    return {"a Python function": lambda: None, "100 steps of a loop with a multiply-add": step}
 
 
-def _numpy() -> Call:
+def _numpy() -> Calls:
     one = np.ones(1, np.float32)
-    return "a NumPy ufunc on one number", partial(np.add, one, one, np.empty_like(one))
+    return {
+        "a NumPy ufunc on one number": partial(np.add, one, one, np.empty_like(one)),
+        "an uninitialised array of 1 MiB": partial(np.empty, 2**18, np.float32),
+    }
 
 
-def _torch() -> Call:
+def _torch() -> Calls:
     import torch
 
-    one = torch.ones(1)
-    return "a PyTorch operator on one number", partial(torch.add, one, one, out=torch.empty_like(one))
+    one, recorded = torch.ones(1), torch.ones(1, requires_grad=True)
+    return {
+        "a PyTorch operator on one number": partial(torch.add, one, one, out=torch.empty_like(one)),
+        "the same with a new output": partial(torch.add, one, one),
+        "the same recorded for autograd": partial(torch.add, recorded, one),
+        "an uninitialised tensor of 1 MiB": partial(torch.empty, 2**18),
+    }
 
 
-def _mojo() -> Call:
+def _mojo() -> Calls:
     kernel = load_kernel(mojo_build.build().path)
     one = np.ones((1, 1), np.float32)
     address = one.ctypes.data
@@ -69,10 +86,10 @@ def _mojo() -> Call:
     handle = kernel.moe_prepare(address, address, address, 1, 1, 1, 1, 1, form)
     call = partial(kernel.moe_forward, handle, address, address, 0)
     weakref.finalize(call, kernel.moe_release, handle)
-    return "a forward of no tokens", call
+    return {"a forward of no tokens": call}
 
 
-CALLS_INTO: Mapping[str, Callable[[], Call]] = {
+CALLS_INTO: Mapping[str, Callable[[], Calls]] = {
     "python": _python,
     "numpy": _numpy,
     "torch": _torch,

@@ -44,6 +44,7 @@ def compare(
     threads: Sequence[int] = (1,),
     *,
     path: str | Path | None = None,
+    further: Sequence[tuple[str, MoEConfig]] = (),
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
@@ -51,13 +52,15 @@ def compare(
 ) -> Run:
     """Measure implementations side by side on one problem; `protocol` takes the fields of `Protocol`.
 
-    One of them is measured a second time, as a control. What disagrees with the reference is `failed` and not
+    One of them is measured a second time, as a control; `further` ones, each with a config of its own, are measured
+    beside them on the fewest threads. What disagrees with the reference is `failed` and not
     timed; what can't run is `not_run`. With `path` the run is saved as it grows, and after Ctrl-C as far as it
     got; `resume` adds to the run found there. Raises ValueError for a bad argument and RunFileError for a file
     that may not be written.
     """
     settings = Protocol(**protocol)
-    planned = plan([parse_variant(name) for name in implementations], config, threads)
+    more = [(parse_variant(name), size) for name, size in further]
+    planned = plan([parse_variant(name) for name in implementations], config, threads, more)
     for measurement in planned:
         measurement.cache = settings.cache
     run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": list(threads)}, planned)
@@ -138,13 +141,14 @@ class _Session:
         return all(i.half_width <= target for row in rows for i in (row.latency, row.speedup) if i)
 
     def _find_available(self) -> None:
+        lines = {name: _lines(name) for name in {m.implementation for m in self.run.measurements}}
         for number, m in enumerate(self.run.measurements):
             if m.status == "failed" or (m.status == "not_run" and m.reason not in ("", NOT_REACHED)):
                 continue  # the plan, or the run that this one continues, has said why
             available, reason = availability(m.variant)
             if available:
                 self.alive[number] = m
-                m.details.setdefault("lines", _lines(m.implementation))
+                m.details.setdefault("lines", lines[m.implementation])
             if not m.samples_s:
                 m.status, m.reason = "not_run", reason or NOT_REACHED
 
@@ -251,16 +255,16 @@ class _Session:
         checked = {"number": number, "count": settings.inputs, "path": str(path)}
         self.workers.ask(m, "outputs", timeout=settings.timeout_s, **checked)
         self._judge(m, path)
-        self._empty_call(m)
+        self._calls(m)
         self.workers.note_done(m, "ready", number)
 
-    def _empty_call(self, m: Measurement) -> None:
-        """Measure what a call into a worker's library costs, once for all variants of its implementation."""
+    def _calls(self, m: Measurement) -> None:
+        """Measure what calls into a worker's library cost, once for all variants of its implementation."""
         library = entry_of(Variant(m.implementation)).library
         known = (o for o in self.run.measurements if (o.implementation, o.threads) == (m.implementation, m.threads))
-        if library and not any("empty_call" in other.details for other in known):
-            timeout = self.settings.timeout_s
-            m.details["empty_call"] = self.workers.ask(m, "empty_call", timeout=timeout, library=library)
+        if library and not any("calls" in other.details for other in known):
+            reply = self.workers.ask(m, "calls", timeout=self.settings.timeout_s, library=library)
+            m.details["calls"] = reply["calls"]
 
     def _judge(self, m: Measurement, path: Path) -> None:
         """Compare a worker's outputs with the reference; only agreement on every input is agreement."""

@@ -6,7 +6,6 @@ import ast
 import inspect
 import tokenize
 from collections import Counter
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ def kernel_lines() -> dict[str, int]:
     return found | {"nothing": sum(counts.values())}
 
 
-@cache
 def lines_of(implementation: type[Any]) -> dict[str, int]:
     """Lines of code by language: its module, those of this package that it imports, and its `sources()`."""
     found: list[Path] = []

@@ -64,10 +64,15 @@ class Protocol:
                 raise ValueError(f"{name} must be greater than 0, got {value!r}")
 
 
-def plan(variants: Sequence[Variant], config: MoEConfig, threads: Sequence[int]) -> list[Measurement]:
-    """The measurements to make, the controls last; raises ValueError for a bad list.
+def plan(
+    variants: Sequence[Variant],
+    config: MoEConfig,
+    threads: Sequence[int],
+    further: Sequence[tuple[Variant, MoEConfig]] = (),
+) -> list[Measurement]:
+    """The measurements to make, the controls after those of `config`, then `further` ones on the fewest threads.
 
-    A variant that can use none of `threads` is planned as not run, with the reason.
+    A variant that can use none of `threads` is planned as not run, with the reason. Raises ValueError for a bad list.
     """
     if not variants:
         raise ValueError("implementations must name at least one implementation")
@@ -85,7 +90,8 @@ def plan(variants: Sequence[Variant], config: MoEConfig, threads: Sequence[int])
         control = _measurement(twice, config, first.threads)
         control.label, control.control = f"{twice} (control)", True
         planned.append(control)
-    return planned
+    more = (_planned(variant, size, min(threads), threads) for variant, size in further)
+    return planned + [m for m in more if m is not None]
 
 
 def _planned(variant: Variant, config: MoEConfig, count: int, threads: Sequence[int]) -> Measurement | None:
@@ -103,7 +109,5 @@ def _planned(variant: Variant, config: MoEConfig, count: int, threads: Sequence[
 
 
 def _measurement(variant: Variant, config: MoEConfig, threads: int) -> Measurement:
-    affordable = entry_of(variant).affordable_tokens
-    if affordable is not None and affordable < config.tokens:
-        config = config.with_tokens(affordable)
+    config = entry_of(variant).affordable(config)
     return Measurement(str(variant), variant.name, variant.options, config, threads, variant.device)

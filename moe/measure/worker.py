@@ -151,11 +151,11 @@ def settle(forward: Callable[[], Any], least_s: float, most_s: float) -> float:
         look_at = min(1.5 * look_at, most_s)
 
 
-def empty_call(library: str) -> dict[str, Any]:
-    """What an empty call into a library costs in this process."""
-    from moe.measure.boundary import measure_empty_call
+def calls(library: str) -> dict[str, Any]:
+    """What single calls into a library cost in this process."""
+    from moe.measure.boundary import measure_calls
 
-    return measure_empty_call(library)
+    return {"calls": measure_calls(library)}
 
 
 def thread_pools(implementation: Any) -> list[dict[str, Any]]:
@@ -205,7 +205,7 @@ def serve(requests: TextIO, replies: TextIO) -> None:
     worker = Worker()
     operations: dict[str, Callable[..., dict[str, Any]]] = {
         "limits": worker.limits,
-        "empty_call": empty_call,
+        "calls": calls,
         "load": worker.load,
         "prepare": worker.prepare,
         "outputs": worker.outputs,

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moe.analysis.breakdown import SWITCHES, Breakdown, inside_mojo, to_pytorch, variants_of
+from moe import implementations
+from moe.analysis.breakdown import AUTOGRAD, SWITCHES, Breakdown, inside_mojo, to_pytorch, variants_of
 from moe.config import MoEConfig
-from moe.implementations import parse_variant
+from moe.implementations import entry_of, parse_variant
 from moe.measure.plan import FEWEST_INPUTS, Protocol, plan
 from moe.report.parameters import thread_counts
 from moe.report.source import load_or_measure, run_file
 from moe.run import load_run
 
+# A layer whose weights stay in the second-level cache: what does not grow with its tokens is overhead.
+SMALL_D_MODEL, SMALL_D_FF = 64, 128
 # Dozens of variants share the time: the fewest inputs, and no longer warm-ups than forwards were seen to need.
-EFFORT: dict[str, Any] = {"inputs": FEWEST_INPUTS, "warm_up_s": 0.07, "warm_up_most_s": 0.3}
+EFFORT: dict[str, Any] = {"inputs": FEWEST_INPUTS, "turn_s": 0.01, "warm_up_s": 0.07, "warm_up_most_s": 0.3}
 
 
 def arguments(
@@ -28,6 +32,7 @@ def arguments(
     seed: int,
     switches: str,
     frameworks: bool,
+    sizes: str,
     threads: str,
     budget_s: float,
     processes: int,
@@ -42,16 +47,39 @@ def arguments(
         raise ValueError(f"switches must name at least one of {', '.join(SWITCHES)}")
     mojo = inside_mojo(chosen, with_threads=several)
     names = variants_of([mojo, to_pytorch(with_threads=several)] if frameworks else [mojo])
-    plan([parse_variant(name) for name in names], config, counts)
+    further = by_tokens(config, sizes)
+    plan([parse_variant(name) for name in names], config, counts, [(parse_variant(n), size) for n, size in further])
     effort = Protocol(budget_s=budget_s, processes=processes, **EFFORT)
     return {
         "implementations": names,
         "config": config,
         "threads": counts,
+        "further": further,
         "budget_s": effort.budget_s,
         "processes": effort.processes,
         **EFFORT,
     }
+
+
+def by_tokens(config: MoEConfig, sizes: str) -> list[tuple[str, MoEConfig]]:
+    """Every implementation on a small layer at each number of tokens that it can afford.
+
+    Raises ValueError for what is no number of tokens.
+    """
+    try:
+        tokens = [int(part) for part in re.split(r"[,\s]+", sizes.strip()) if part]
+    except ValueError:
+        tokens = [0]
+    if min(tokens, default=1) < 1:
+        raise ValueError(f"sizes must be numbers of tokens like 1, 8, 64, got {sizes!r}")
+    small = replace(config, d_model=min(config.d_model, SMALL_D_MODEL), d_ff=min(config.d_ff, SMALL_D_FF))
+    wanted = [small.with_tokens(count) for count in sorted(set(tokens))]
+    return [
+        (name, size)
+        for name in [*implementations.names(), *AUTOGRAD]
+        for size in wanted
+        if entry_of(parse_variant(name)).affordable(size) == size
+    ]
 
 
 def load(run: str | None, **parameters: Any) -> Breakdown:

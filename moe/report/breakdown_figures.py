@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
+import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from moe.analysis import Interval
 from moe.analysis.breakdown import Breakdown, Experiment, Step
-from moe.report.figures import COLOURS, OTHER, STYLE, leave_room, nothing, whiskers
+from moe.report.figures import COLOURS, MARKERS, OTHER, STYLE, leave_room, nothing, whiskers
 from moe.report.text import seconds, significant, threads_text, times
 
 GREY = "#767676"
@@ -83,6 +86,40 @@ def split(breakdown: Breakdown, experiment: Experiment) -> Figure:
     axes.set_yticks(range(len(factors)), [factor.name for factor in factors])
     ends = [end for f in factors if f.times.bounded for end in (f.times.low, f.times.high)]
     leave_room(axes, [*ends, *(value for f in factors for value in (f.least, f.most, f.times.value))])
+    return figure
+
+
+def overhead(breakdown: Breakdown) -> Figure:
+    """Latency against tokens with the line through it, both on log scales."""
+    with sns.axes_style(STYLE):
+        figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+    lines = breakdown.overheads()
+    if not lines:
+        return nothing(figure, axes, "time against tokens was not measured")
+    for marker, line in zip(cycle(MARKERS), lines, strict=False):
+        colour = COLOURS.get(line.implementation, OTHER)
+        values = [latency.scaled(1e3) for latency in line.latencies]
+        axes.errorbar(
+            line.tokens, [v.value for v in values], yerr=whiskers(values), fmt=marker, color=colour, capsize=3,
+            label=line.label,
+        )  # fmt: skip
+        if line.fits:
+            drawn = np.geomspace(min(line.tokens), max(line.tokens), 50)
+            axes.plot(drawn, 1e3 * (line.overhead.value + drawn / line.rate.value), color=colour, linewidth=1)
+        axes.annotate(
+            line.label, (line.tokens[-1], values[-1].value), (8, 0), textcoords="offset points", va="center",
+            fontsize=8.5, color=colour,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    sizes = sorted({tokens for line in lines for tokens in line.tokens})
+    axes.set_xticks(sizes, [f"{tokens:,}" for tokens in sizes])
+    axes.set_xlim(min(sizes) / 1.3, max(sizes) * 2.2)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
+    axes.set_xlabel("tokens (log scale)")
+    axes.set_ylabel("latency of one forward, ms (log scale; less is better)")
     return figure
 
 

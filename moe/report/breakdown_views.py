@@ -8,16 +8,17 @@ from typing import Any
 from moe.analysis.attribution import Attribution, Factor
 from moe.analysis.breakdown import Breakdown, Experiment, Step
 from moe.measure.lines import kernel_lines
-from moe.report.sentences import resolution, warnings
+from moe.report.index import Findings
+from moe.report.sentences import measured_on, resolution, warnings
 from moe.report.tables import html_table
 from moe.report.text import seconds, significant, span, threads_text, times
 from moe.run import Run
 
 
-def findings(run: Run) -> tuple[list[str], str]:
-    """A run's headline, and what its figure of the kernel's factors shows."""
+def findings(run: Run) -> Findings:
+    """What a run says, with the figure and the table of the kernel's factors."""
     found = Breakdown(run)
-    return headline(found), split(found, found.mojo)
+    return Findings(headline(found), split(found, found.mojo), split_table(found, found.mojo), not_measured(found))
 
 
 def headline(breakdown: Breakdown) -> list[str]:
@@ -26,7 +27,12 @@ def headline(breakdown: Breakdown) -> list[str]:
     lines = [split(breakdown, breakdown.mojo)]
     if breakdown.asked_for(breakdown.framework):
         lines += [split(breakdown, breakdown.framework), bridge(breakdown)]
-    lines += [resolution(summary), *warnings(summary)]
+    lines += [
+        f"Failed: {m.label} ({m.config.label}), {m.reason}."
+        for m in breakdown.run.measurements
+        if m.status == "failed"
+    ]
+    lines += [measured_on(summary), resolution(summary), *warnings(summary)]
     if not breakdown.run.complete:
         lines.append("The run was cut short: some variants have fewer rounds than planned, or none.")
     return lines
@@ -38,16 +44,24 @@ def what_is_measured(breakdown: Breakdown) -> list[str]:
     rounds = [len(row.measurement.samples_s) for row in summary.measured]
     processes = {p for row in summary.measured for p in row.measurement.processes}
     fewest, most = min(rounds, default=0), max(rounds, default=0)
-    counts = " and ".join(map(str, breakdown.threads))
+    counts = " and ".join(map(threads_text, breakdown.threads))
     protocol = breakdown.run.protocol
     lines = [
-        f"{len({row.label for row in summary.measured})} variants on {counts} threads, {len(summary.measured)} "
-        "measurements in one run, each compared with the float64 reference before it was timed: "
+        f"{len({row.label for row in summary.measured})} variants on {counts}, {len(summary.measured)} measurements "
+        "beside those of overhead, in one run, each compared with the float64 reference before it was timed: "
         f"{summary.config_label}; {fewest} to {most} rounds in {len(processes)} processes, after warm-ups of "
         f"at least {significant(1e3 * protocol['warm_up_s'], 2)} ms, cycling through {protocol['inputs']} inputs.",
     ]
-    missing = [f"{row.label} on {threads_text(row.threads)}: {row.measurement.reason}" for row in summary.missing]
-    return lines + [f"Not measured: {reason}." for reason in missing]
+    return lines + [f"Not measured: {reason}." for reason in not_measured(breakdown)]
+
+
+def not_measured(breakdown: Breakdown) -> list[str]:
+    """Every variant without numbers, and why."""
+    return [
+        f"{m.label} on {threads_text(m.threads)}, {m.config.label}: {m.reason}"
+        for m in breakdown.run.measurements
+        if m.status != "ok"
+    ]
 
 
 def split(breakdown: Breakdown, experiment: Experiment) -> str:

@@ -9,7 +9,8 @@ from moe.analysis import Summary, summarise
 from moe.config import MoEConfig
 from moe.implementations import parse_variant
 from moe.measure.plan import Protocol, plan
-from moe.report import sentences
+from moe.report import sentences, tables
+from moe.report.index import Findings
 from moe.report.parameters import thread_counts
 from moe.report.source import load_or_measure
 from moe.run import Run
@@ -48,10 +49,11 @@ def arguments(
     }
 
 
-def findings(run: Run) -> tuple[list[str], str]:
-    """A run's headline, and what its figure of speedups shows."""
+def findings(run: Run) -> Findings:
+    """What a run says, with its figure of speedups and its table of results."""
     summary = summarise(run)
-    return sentences.headline(summary), sentences.speedup(summary)
+    missing = sentences.not_measured(summary) if summary.missing else []
+    return Findings(sentences.headline(summary), sentences.speedup(summary), tables.results(summary), missing)
 
 
 def load(run: str | None, **parameters: Any) -> Summary:

@@ -1,4 +1,4 @@
-"""The page over a report's notebooks: what each found, and what could not be made."""
+"""The page over a report's notebooks: what each found, and what could not be made or measured."""
 
 from __future__ import annotations
 
@@ -9,22 +9,31 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
+from moe.report.origin import Foot
 from moe.report.render import TEMPLATES
 from moe.report.show import FIGURES
-from moe.run import Run
 
 TITLE = "Mixture-of-Experts in Python, NumPy, PyTorch and Mojo: the reports of one run"
 
 
 @dataclass(frozen=True)
+class Findings:
+    """What a notebook's run says: its headline, its figure's caption, its table as HTML, and what has no numbers."""
+
+    headline: Sequence[str]
+    caption: str
+    table: str
+    missing: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Page:
-    """A notebook's page: its title, findings, the figure that shows them best, and why it is not there, if so."""
+    """A notebook's page: its title and findings, the figure that shows them best, and why it is not there, if so."""
 
     name: str
     title: str
-    findings: Sequence[str]
-    caption: str
     figure: Path
+    findings: Findings | None = None
     failed: str = ""
 
     @property
@@ -38,11 +47,9 @@ def figure_path(folder: Path, name: str) -> Path:
     return folder / FIGURES / f"{name}.png"
 
 
-def render_index(pages: Sequence[Page], run: Run) -> str:
+def render_index(pages: Sequence[Page], foot: Foot) -> str:
     """The page as HTML; names and sentences are text in it, whatever they hold."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
-    versions = ", ".join(f"{name} {version}" for name, version in run.versions.items() if version)
-    machine = f"{run.machine['processor']}, {run.machine['usable_cores']} usable cores"
     css = (TEMPLATES / "report" / "report.css").read_text(encoding="utf-8")
     page = environment.get_template("index/page.html.j2")
-    return page.render(title=TITLE, css=css, machine=machine, versions=versions, pages=pages) + "\n"
+    return page.render(title=TITLE, css=css, pages=pages, foot=foot) + "\n"

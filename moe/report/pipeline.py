@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,25 +17,22 @@ import nbformat
 
 from moe.measure import compare
 from moe.report import breakdown, breakdown_views, comparison
-from moe.report.index import Page, figure_path, render_index
+from moe.report.index import Findings, Page, figure_path, render_index
+from moe.report.origin import foot, read_parameters, write_parameters
 from moe.report.parameters import NOTEBOOKS, resolve
 from moe.report.render import NotebookFailedError, execute, render
 from moe.report.source import run_file
 from moe.run import Run, RunFileError, load_run, write_atomically
 
 REPORTS = NOTEBOOKS.parent / "reports"
-PARAMETERS = "parameters.json"
 
 
 @dataclass(frozen=True)
 class Notebook:
-    """What turns a notebook's parameters into a measurement, what its run says, and the figure that shows it best.
-
-    findings gives the sentences of a headline, and the figure's caption.
-    """
+    """What turns a notebook's parameters into a measurement, what its run says, and the figure that shows it best."""
 
     arguments: Callable[..., dict[str, Any]]
-    findings: Callable[[Run], tuple[list[str], str]]
+    findings: Callable[[Run], Findings]
     figure: str
 
 
@@ -45,31 +43,34 @@ EXPERIMENTS = {
 }
 
 
-def make_report(profile: str, assignments: Sequence[str]) -> int:
-    """Measure and render a report; returns the exit code. Raises ValueError for a wrong profile or parameter."""
+def make_report(profile: str, assignments: Sequence[str], *, share: bool = False) -> int:
+    """Measure and render a report, packed into one file to `share`; returns the exit code.
+
+    Raises ValueError for a wrong profile or parameter.
+    """
     parameters = resolve(profile, assignments, list(EXPERIMENTS))
     measurements = {name: EXPERIMENTS[name].arguments(**values) for name, values in parameters.items()}
     folder = REPORTS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{profile}"
     folder.mkdir(parents=True)
-    write_atomically(folder / PARAMETERS, json.dumps(parameters, indent=2) + "\n")
+    command = shlex.join(["moe", "report", "--profile", profile, *(part for a in assignments for part in ("-p", a))])
+    write_parameters(folder, command, parameters)
     for name, arguments in measurements.items():
         _say(f"measuring for {name}, about {arguments['budget_s']:.0f} s")
         compare(**arguments, path=run_file(folder, name))
-    code = _render_all(folder, parameters)
+    code = _render_all(folder, parameters, share)
     if all((folder / f"{name}.html").exists() for name in EXPERIMENTS):
         _point_latest_at(folder)
         print(f"{REPORTS / 'latest'} is this report")
     return code
 
 
-def render_again(folder: Path) -> int:
+def render_again(folder: Path, *, share: bool = False) -> int:
     """Render a report's folder without measuring; returns the exit code. Raises ValueError for another folder."""
-    if not (folder / PARAMETERS).is_file():
-        raise ValueError(f"{folder} is no report: it has no {PARAMETERS}")
-    return _render_all(folder.resolve(), json.loads((folder / PARAMETERS).read_text(encoding="utf-8")))
+    _, parameters = read_parameters(folder)
+    return _render_all(folder.resolve(), parameters, share)
 
 
-def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]]) -> int:
+def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]], share: bool) -> int:
     """Every notebook's page that can be made, and the index over them."""
     runs: list[Run] = []
     pages = []
@@ -80,11 +81,13 @@ def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]]) -> in
             pages.append(_page(folder, name, values, run))
         except (NotebookFailedError, RunFileError) as error:
             print(f"moe: {error}", file=sys.stderr)
-            pages.append(Page(name, _title(name), [], "", figure_path(folder, EXPERIMENTS[name].figure), str(error)))
+            pages.append(Page(name, _title(name), _figure(folder, name), failed=str(error)))
     if not runs:
         raise ValueError(f"{folder} has no run that can be read")
-    write_atomically(folder / "index.html", render_index(pages, runs[0]))
+    write_atomically(folder / "index.html", render_index(pages, foot(runs, folder)))
     print(folder / "index.html")
+    if share:
+        print(shutil.make_archive(str(folder), "zip", folder.parent, folder.name))
     failed = any(m.status == "failed" for run in runs for m in run.measurements)
     return 1 if failed or any(page.failed for page in pages) else 0
 
@@ -95,10 +98,13 @@ def _page(folder: Path, name: str, parameters: Mapping[str, Any], run: Run) -> P
     _say(f"executing {notebook}")
     path = run_file(folder, name)
     executed = execute(NOTEBOOKS / notebook, folder / notebook, {**parameters, "run": str(path)})
-    write_atomically(folder / f"{name}.html", render(executed))
+    write_atomically(folder / f"{name}.html", render(executed, foot([run], folder)))
     print(folder / f"{name}.html")
-    found, caption = EXPERIMENTS[name].findings(run)
-    return Page(name, _title(name), found, caption, figure_path(folder, EXPERIMENTS[name].figure))
+    return Page(name, _title(name), _figure(folder, name), EXPERIMENTS[name].findings(run))
+
+
+def _figure(folder: Path, name: str) -> Path:
+    return figure_path(folder, EXPERIMENTS[name].figure)
 
 
 def _title(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +15,12 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from moe.report.origin import Foot
 from moe.report.source import RUNNER
 
 CELL_TIMEOUT_S = 600
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+CONTENTS = "<!-- contents -->"  # where the template has room for them
 HIDDEN_TAGS = ("parameters", "injected-parameters", "remove-cell")
 
 
@@ -65,7 +68,7 @@ def _require_whole(source: Path, target: Path) -> None:
             raise NotebookFailedError(f"{source.name} stopped at code cell {number} of {len(cells)} (see {target})")
 
 
-def render(notebook: Path) -> str:
+def render(notebook: Path, foot: Foot) -> str:
     """The page of an executed notebook: one file that opens without a network."""
     config = Config()
     config.TagRemovePreprocessor.remove_cell_tags = HIDDEN_TAGS
@@ -77,5 +80,20 @@ def render(notebook: Path) -> str:
         embed_images=True,
         exclude_anchor_links=True,
     )
-    html, _ = exporter.from_filename(str(notebook))
-    return str(html)
+    html, _ = exporter.from_filename(str(notebook), resources={"foot": foot})
+    return with_contents(str(html))
+
+
+def with_contents(html: str) -> str:
+    """Anchors at a page's sections; links to them at the side, and in front of the first for narrow windows."""
+    titles = re.findall(r"<h2>(.*?)</h2>", html)
+    for title in titles:
+        html = html.replace(f"<h2>{title}</h2>", f'<h2 id="{_anchor(title)}">{title}</h2>', 1)
+    links = "".join(f'<li><a href="#{_anchor(title)}">{title}</a></li>' for title in titles)
+    html = html.replace(CONTENTS, f"<ul>{links}</ul>", 1)
+    folded = f'<details class="contents"><summary>Contents</summary><ul>{links}</ul></details>'
+    return html.replace("<h2 ", f"{folded}<h2 ", 1) if titles else html
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"\W+", "-", title.lower()).strip("-")

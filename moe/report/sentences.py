@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from moe.analysis import Row, Summary, limits_of, tokens_ratio
 from moe.analysis.conditions import by_hypervisor, by_others
+from moe.report.origin import machine_text
 from moe.report.text import limit_text, percent, power_of_ten, seconds, significant, threads_text, times
 
 
@@ -15,11 +16,16 @@ def headline(summary: Summary) -> list[str]:
     lines += [line for threads in summary.thread_counts if (line := _compiled_against_best(summary, threads))]
     lines += [line for threads in summary.thread_counts if (line := _limit(summary, threads))]
     lines += [_missing(row) for row in summary.missing if row.measurement.status == "failed"]
-    lines.append(f"{resolution(summary)} {_told_apart(summary)}".strip())
+    lines += [measured_on(summary), f"{resolution(summary)} {_told_apart(summary)}".strip()]
     lines += warnings(summary)
     if not summary.run.complete:
         lines.append("The run was cut short: some measurements have fewer rounds than planned, or none.")
     return lines
+
+
+def measured_on(summary: Summary) -> str:
+    """The machine, and how large the problem is."""
+    return f"Measured on {machine_text(summary.run)}, at {summary.config_label}."
 
 
 def resolution(summary: Summary) -> str:

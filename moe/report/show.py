@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from IPython.display import HTML
+from matplotlib import rc_context
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,18 +28,20 @@ def show_sentences(lines: str | Sequence[str], kind: str = "findings") -> HTML:
 
 def show_table(html: str) -> HTML:
     """A table that scrolls by itself where the page is narrow."""
-    return HTML(f'<div class="table" tabindex="0" role="region" aria-label="table">{html}</div>')
+    return HTML(f'<div class="table" tabindex="0" role="group" aria-label="table">{html}</div>')
 
 
 def show_figure(figure: Figure, name: str, finding: str, run: str | None) -> HTML:
-    """A figure with its finding as caption and text alternative, saved as PNG beside the run's file."""
+    """A figure with its finding as caption and text alternative, saved as PNG and SVG beside the run's file."""
     image = BytesIO()
-    # No software version and no date: two renders of one run are the same bytes.
+    # No software version, no date, no random names: two renders of one run are the same bytes.
     figure.savefig(image, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     if run is not None:
         folder = Path(run).parent / FIGURES
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.png").write_bytes(image.getvalue())
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
     data = base64.b64encode(image.getvalue()).decode()
     width = round(figure.get_figwidth() * 96)
     return HTML(

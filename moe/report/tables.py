@@ -105,7 +105,7 @@ def beside_the_time(summary: Summary) -> str:
                 "prepare": seconds(m.prepare_s) if m.prepare_s is not None else None,
                 "first call": seconds(m.first_call_s) if m.first_call_s is not None else None,
                 "peak memory, MiB": significant(m.peak_rss_bytes / 2**20) if m.peak_rss_bytes else None,
-                "an empty call": _empty_call(m.details.get("empty_call")),
+                "an empty call": _empty_call(m.details.get("calls")),
                 "lines of code": ", ".join(f"{n:,} {language}" for language, n in m.details.get("lines", {}).items()),
                 "thread pools found": "; ".join(f"{p['name']}: {p['threads']}" for p in m.details.get("pools", [])),
                 "compiled library": f"{library['compiler']}, SHA-256 {library['sha256'][:12]}" if library else None,
@@ -122,8 +122,8 @@ def beside_the_time(summary: Summary) -> str:
     return html_table("beside", rows, caption, numbers)
 
 
-def _empty_call(measured: Mapping[str, Any] | None) -> str | None:
-    return f"{measured['call']}: {seconds(median(measured['seconds']))}" if measured else None
+def _empty_call(calls: Sequence[Mapping[str, Any]] | None) -> str | None:
+    return f"{calls[0]['call']}: {seconds(median(calls[0]['seconds']))}" if calls else None
 
 
 def single_forwards(summary: Summary) -> str:

@@ -31,6 +31,13 @@ def span(interval: Interval, factor: float = 1.0) -> str:
     return f"{significant(i.value)} {_ends(i)}"
 
 
+def signed_span(interval: Interval, factor: float = 1.0) -> str:
+    """The same of what may be less than nothing: `−2.1 [−8.0 to 3.9]`."""
+    i = interval.scaled(factor)
+    ends = f"[{significant(i.low)} to {significant(i.high)}]" if i.bounded else "[?]"
+    return f"{significant(i.value)} {ends}".replace("-", "−")
+
+
 def times(interval: Interval) -> str:
     """A ratio with its interval: `1.31 × [1.27–1.35]`."""
     return f"{significant(interval.value)} × {_ends(interval)}"

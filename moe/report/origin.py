@@ -1,0 +1,67 @@
+"""Where a report comes from: its machine, its versions, and the command that makes it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moe.run import Run, write_atomically
+
+PARAMETERS = "parameters.json"  # in a report's folder
+DIRTY = "-dirty"
+
+
+def write_parameters(folder: Path, command: str, notebooks: dict[str, dict[str, Any]]) -> None:
+    """Keep what a report was made with."""
+    write_atomically(folder / PARAMETERS, json.dumps({"command": command, "notebooks": notebooks}, indent=2) + "\n")
+
+
+def read_parameters(folder: Path) -> tuple[str, dict[str, dict[str, Any]]]:
+    """A report's command, and its parameters by notebook; raises ValueError for a folder that is no report."""
+    path = folder / PARAMETERS
+    if not path.is_file():
+        raise ValueError(f"{folder} is no report: it has no {PARAMETERS}")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found["command"], found["notebooks"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is malformed: {error}") from error
+
+
+def machine_text(run: Run) -> str:
+    """The machine in a few words."""
+    facts = run.machine
+    about = [f"{facts['usable_cores']} usable cores", *facts["vector_features"]]
+    hypervisor = ", under a hypervisor" if facts["hypervisor"] else ""
+    return f"{facts['processor']} ({', '.join(about)}{hypervisor})"
+
+
+def versions_text(run: Run) -> str:
+    """The versions of what shapes a result."""
+    return ", ".join(f"{name} {version}" for name, version in run.versions.items() if version)
+
+
+@dataclass(frozen=True)
+class Foot:
+    """What stands at the end of a report's pages: sentences, and the command that makes the report again."""
+
+    lines: Sequence[str]
+    command: str
+
+
+def foot(runs: Sequence[Run], folder: Path) -> Foot:
+    """The end of a page over some of a report's runs."""
+    command, _ = read_parameters(folder)
+    seconds = sum(run.elapsed_s for run in runs)
+    _, _, commit = str(runs[0].versions["moe"]).partition("+")
+    lines = [
+        f"Run {folder.name}, measured in {seconds:.0f} s on {machine_text(runs[0])}.",
+        f"{versions_text(runs[0])}.",
+    ]
+    if commit.endswith(DIRTY):
+        lines.append("The checkout held changes that were not committed.")
+    checkout = f"git checkout {commit.removesuffix(DIRTY)} && " if commit else ""
+    return Foot(lines, checkout + command)

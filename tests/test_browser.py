@@ -1,0 +1,165 @@
+"""The pages and `explore.ipynb` in a real browser: `make test-browser`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from moe.report.parameters import NOTEBOOKS
+from moe.report.pipeline import EXPERIMENTS
+
+pytestmark = pytest.mark.browser
+
+COMMANDS = ("chromium", "chromium-browser", "google-chrome")
+HOW_TO_INSTALL = (
+    f"no browser found (tried {', '.join(COMMANDS)}): install Chromium with the system's packages, "
+    "`apt-get install chromium` say, or name one in CHROMIUM=/path/to/it"
+)
+PAGES = ("index", *EXPERIMENTS)
+WIDTHS = (390, 1280)
+LAB_TIMEOUT_MS = 120_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, COMMANDS)), None)
+    if path is None:
+        pytest.fail(HOW_TO_INSTALL, pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
+
+
+class Opened:
+    """A page without a network, with what it asked for and complained about."""
+
+    def __init__(self, browser: Browser, path: Path, width: int = 1280, scheme: str = "light") -> None:
+        context = browser.new_context(offline=True, viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+        self.page: Page = context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(path.as_uri())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_whole_by_itself(browser: Browser, smoke: Path, name: str, width: int, scheme: str) -> None:
+    path = smoke / f"{name}.html"
+    opened = Opened(browser, path, width, scheme)
+    assert [url for url in opened.requests if not url.startswith("data:")] == [path.as_uri()]
+    assert opened.complaints == []
+    assert opened.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    images = opened.page.evaluate("[...document.images].map(i => [i.alt, i.complete && i.naturalWidth > 0])")
+    assert images
+    for alternative, shown in images:
+        assert shown
+        assert len(alternative.split()) > 10, alternative
+    opened.page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_breaks_no_rule_of_axe(browser: Browser, smoke: Path, name: str, scheme: str) -> None:
+    opened = Opened(browser, smoke / f"{name}.html", scheme=scheme)
+    opened.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    found = Axe().run(opened.page)
+    assert found.violations_count == 0, found.generate_report()
+    opened.page.context.close()
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_code_unfolds_and_folds(browser: Browser, smoke: Path, name: str) -> None:
+    opened = Opened(browser, smoke / f"{name}.html")
+    folded = opened.page.locator("details.code").first
+    code = folded.locator("pre").first
+    expect(code).to_be_hidden()
+    folded.locator("summary").click()
+    expect(code).to_be_visible()
+    folded.locator("summary").click()
+    expect(code).to_be_hidden()
+    opened.page.context.close()
+
+
+def test_contents_lead_to_their_sections(browser: Browser, smoke: Path) -> None:
+    opened = Opened(browser, smoke / "comparison.html")
+    expect(opened.page.locator("nav.contents")).to_be_visible()
+    opened.page.locator("nav.contents").get_by_text("Results", exact=True).click()
+    assert opened.page.evaluate("Math.abs(document.querySelector('#results').getBoundingClientRect().top) < 50")
+    narrow = Opened(browser, smoke / "comparison.html", 390)
+    expect(narrow.page.locator("nav.contents")).to_be_hidden()
+    narrow.page.locator("details.contents summary").click()
+    expect(narrow.page.locator("details.contents a").first).to_be_visible()
+    for page in (opened.page, narrow.page):
+        page.context.close()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[str]:
+    """JupyterLab on a copy of the notebooks; gives its address."""
+    folder = tmp_path / "notebooks"
+    shutil.copytree(NOTEBOOKS, folder, ignore=shutil.ignore_patterns("my_*", ".*"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
+    settings = ["--IdentityProvider.token=", "--ServerApp.open_browser=False", str(folder)]
+    config = {
+        **os.environ,
+        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
+        "JUPYTER_CONFIG_DIR": str(tmp_path),
+    }
+    process = subprocess.Popen(
+        [*command, *settings], env=config, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield f"http://127.0.0.1:{port}/lab/workspaces/test/tree/explore.ipynb?reset"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _open_lab(page: Page, address: str) -> None:
+    for _ in range(60):
+        try:
+            page.goto(address)
+            break
+        except Exception:  # it has not started yet
+            page.wait_for_timeout(1000)
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=LAB_TIMEOUT_MS)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=LAB_TIMEOUT_MS)
+
+
+def test_explore_measures_what_is_chosen(browser: Browser, lab: str, mojo: str) -> None:
+    page = browser.new_page(viewport={"width": 1400, "height": 1200})
+    _open_lab(page, lab)
+    page.get_by_text("Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    notebook = page.locator(".jp-Notebook")
+    expect(notebook.get_by_role("button", name="Measure")).to_be_enabled(timeout=LAB_TIMEOUT_MS)
+    # The last cell races a layer and a kernel that the cells before it wrote.
+    mine = "my_mojo_layer.py:MyMojoLayer"
+    expect(notebook.locator("td", has_text=mine).first).to_be_attached(timeout=LAB_TIMEOUT_MS)
+    for tokens in ("40", "24"):
+        field = notebook.locator(".widget-inline-hbox", has_text="tokens").locator("input")
+        field.fill(tokens)
+        field.press("Enter")
+        notebook.get_by_role("button", name="Measure").click()
+        expect(notebook.locator("td", has_text=f"T={tokens} ").first).to_be_attached(timeout=LAB_TIMEOUT_MS)
+    results = notebook.locator(".jp-Cell").nth(1)
+    expect(results.locator("td", has_text="T=40 ").first).to_be_attached()
+    expect(results.locator("figure img").first).to_be_attached()
+    page.close()

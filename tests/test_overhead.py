@@ -1,0 +1,149 @@
+"""Overhead and rate from synthetic times that are a line, and from such as are none."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import moe
+from moe.analysis.breakdown import AUTOGRAD, Breakdown
+from moe.analysis.overhead import Line, fit_line
+from moe.implementations import parse_variant
+from moe.measure.plan import plan
+from moe.report import breakdown, breakdown_figures, overhead_views
+from moe.run import Measurement
+
+from .test_breakdown import a_run
+
+SIZES = (1, 4, 16, 64, 256)
+PROCESSES = [p for p in range(4) for _ in range(5)]
+
+
+def measured(
+    overhead: float, rate: float, bend: float = 1.0, noise: float = 0.01, seed: int = 1, name: str = "mojo"
+) -> list[Measurement]:
+    """Rounds of overhead + tokens / rate; with a bend, one token takes that many times as long."""
+    random = np.random.default_rng(seed)
+    found = plan([parse_variant("mojo")], moe.PRESETS["seed"], [1], [
+        (parse_variant(name), moe.PRESETS["seed"].with_tokens(tokens)) for tokens in SIZES
+    ])[2:]  # fmt: skip
+    for m in found:
+        seconds = (overhead + m.config.tokens / rate) * (bend if m.config.tokens == 1 else 1)
+        offset = np.repeat(random.normal(0, noise, 4), 5)
+        m.status, m.processes = "ok", PROCESSES
+        m.samples_s = [[float(s)] * 3 for s in seconds * np.exp(offset + random.normal(0, noise, len(PROCESSES)))]
+    return found
+
+
+def test_a_line_comes_back() -> None:
+    line = fit_line(measured(20e-6, 1e5, noise=0.0))
+    assert line.tokens == SIZES
+    assert line.overhead.value == pytest.approx(20e-6)
+    assert line.rate.value == pytest.approx(1e5)
+    assert line.half.value == pytest.approx(2)
+    assert line.off == pytest.approx(0, abs=1e-9)
+    assert line.share_of_overhead(line.latencies[0]) == pytest.approx(20 / 30)
+
+
+def test_intervals_cover_the_truth() -> None:
+    lines = [fit_line(measured(20e-6, 1e5, seed=seed)) for seed in range(200)]
+    assert sum(not line.overhead.excludes(20e-6) for line in lines) >= 186
+    assert sum(not line.rate.excludes(1e5) for line in lines) >= 186
+    assert all(line.fits for line in lines)
+
+
+def test_what_is_no_line_is_said_to_be_none() -> None:
+    assert not fit_line(measured(20e-6, 1e5, bend=2.0)).fits
+
+
+def with_overheads(bend: float = 1.0, overhead: float = 20e-6) -> Breakdown:
+    run = a_run().run
+    run.measurements += measured(overhead, 1e5, bend)
+    return Breakdown(run)
+
+
+def test_overheads_are_said_and_stand_apart_from_the_experiments() -> None:
+    found = with_overheads()
+    assert [line.label for line in found.overheads()] == ["mojo"]
+    assert {row.measurement.config.tokens for row in found.summary.rows} == {1024}
+    assert re.search(r"at d=256 f=1024 E=4 k=2, on 1 thread: mojo (19|20)\.\d \[", overhead_views.overhead(found))
+    assert "tokens/s" in overhead_views.overhead(found)
+    table = overhead_views.overhead_table(found)
+    assert all(f"T={tokens}<" in table for tokens in SIZES)
+    assert breakdown_figures.overhead(found).axes[0].get_xscale() == "log"
+
+
+def test_a_line_that_does_not_fit_is_not_given() -> None:
+    found = with_overheads(bend=3.0)
+    assert "lie on no line" in overhead_views.overhead(found)
+    assert " %)" not in overhead_views.overhead_table(found)
+    none = with_overheads(overhead=0.0)
+    assert "not told from nothing" in overhead_views.overhead(none)
+
+
+def test_a_bend_is_no_overhead() -> None:
+    line = fit_line(measured(1e-6, 1e5, bend=1.3, noise=0.001))
+    assert line.fits
+    assert line.overhead.low > 0
+    assert not line.has_overhead
+    assert fit_line(measured(20e-6, 1e5)).has_overhead
+
+
+def test_a_line_that_may_not_rise_is_not_given() -> None:
+    assert not fit_line(measured(20e-6, 1e9, noise=0.02)).fits
+
+
+def test_without_a_round_in_common_there_is_no_line() -> None:
+    found = with_overheads()
+    last = found.run.measurements[-1]
+    last.processes = [9] * len(last.processes)
+    assert found.overheads() == []
+
+
+def test_nothing_measured_is_said() -> None:
+    found = a_run()
+    assert "was not measured" in overhead_views.overhead(found)
+    assert breakdown_figures.overhead(found)
+    assert "none" in overhead_views.overhead_table(found)
+
+
+def test_an_implementation_gets_the_sizes_that_it_can_afford() -> None:
+    chosen = breakdown.by_tokens(moe.PRESETS["seed"], "1, 512 8")
+    assert [config.tokens for name, config in chosen if name == "python"] == [1, 8]
+    assert [config.tokens for name, config in chosen if name == "mojo"] == [1, 8, 512]
+    assert {(config.d_model, config.d_ff) for _, config in chosen} == {(64, 128)}
+
+
+def test_a_line_needs_three_sizes() -> None:
+    found = with_overheads()
+    few = [m for m in found.run.measurements if m.label != "mojo" or m.config.tokens < 16]
+    found.run.measurements = few
+    assert Breakdown(found.run).overheads() == []
+    assert isinstance(fit_line(measured(1e-6, 1e6)), Line)
+
+
+def test_what_autograd_adds_is_said() -> None:
+    run = a_run().run
+    assert "was not measured" in overhead_views.autograd(Breakdown(run))
+    plain, recorded = (measured(s, 1e5, noise=0.0, name=n) for s, n in zip((20e-6, 50e-6), AUTOGRAD, strict=True))
+    found = Breakdown(replace(run, measurements=[*run.measurements, *plain, *recorded]))
+    assert overhead_views.autograd(found) == (
+        "Recorded for autograd instead of under inference_mode, torch-loop's forward at T=1 d=256 f=1024 E=4 k=2 "
+        "takes 2.00 × [2.00–2.00] as long."
+    )
+    same = Breakdown(replace(run, measurements=[*run.measurements, *plain, *measured(20e-6, 1e5, name=AUTOGRAD[1])]))
+    assert "no difference was resolved" in overhead_views.autograd(same)
+
+
+def test_calls_are_listed_once_from_the_fewest_threads() -> None:
+    found = a_run()
+    for m in found.run.measurements:
+        m.details["calls"] = [{"call": f"a call of {m.implementation}", "seconds": [m.threads * 1e-6] * 5}]
+    table = overhead_views.calls_table(found)
+    assert table.count("a call of mojo") == 1
+    assert "1.00 µs" in table
+    assert "2.00 µs" not in table
+    assert "none was measured" in overhead_views.calls_table(a_run())
