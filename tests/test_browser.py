@@ -26,7 +26,7 @@ HOW_TO_INSTALL = (
 )
 PAGES = ("index", *EXPERIMENTS)
 WIDTHS = (390, 1280)
-LAB_TIMEOUT_MS = 120_000
+LAB_TIMEOUT_MS = 300_000
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def _open_lab(page: Page, address: str) -> None:
         except Exception:  # it has not started yet
             page.wait_for_timeout(1000)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=LAB_TIMEOUT_MS)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=LAB_TIMEOUT_MS)
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=LAB_TIMEOUT_MS)
 
 
 def test_explore_measures_what_is_chosen(browser: Browser, lab: str, mojo: str) -> None:

@@ -202,7 +202,7 @@ def scaling(summary: Summary, label: str = "mojo") -> str:
         return f"{label} was not measured."
     first, last = rows[0], rows[-1]
     if first is last:
-        return f"{label} was measured on {threads_text(first.threads)} only."
+        return f"{label} was measured on {threads_text(first.threads)} only: this run says nothing of how it scales."
     ratio = tokens_ratio(last.measurement, first.measurement)
     if ratio is None:
         return f"{label} on different numbers of threads has nothing to compare."
