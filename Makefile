@@ -4,7 +4,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # Two benchmarks at once would measure each other.
 .NOTPARALLEL:
-.PHONY: help env report test test-browser lab bench selfcheck lint format clean
+.PHONY: help env report sample test test-browser lab bench selfcheck lint format clean
 
 PROFILE ?= quick
 PARAMS ?=
@@ -33,6 +33,11 @@ env: $(READY) ## Set up .venv and compile the Mojo kernel
 
 report: $(READY) ## Measure and render: PROFILE=smoke|quick|full, PARAMS="tokens=256 top_k=1"
 	$(BIN)/moe report --profile $(PROFILE) $(foreach p,$(PARAMS),-p '$(p)')
+
+sample: report ## A report again, and from it docs/sample and README's picture
+	mkdir -p docs/sample
+	cp reports/latest/*.html reports/latest/*.json docs/sample/
+	cp reports/latest/figures/speedup.png docs/
 
 test: lint ## Lint, then all tests
 	$(BIN)/python -m pytest

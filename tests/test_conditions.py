@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from moe.analysis import summarise
-from moe.analysis.conditions import Disturbance, by_hypervisor, by_others
+from moe.analysis.conditions import Disturbance, by_hypervisor, by_others, by_the_machine
 from moe.measure import machine
 from moe.report import sentences, tables
 
@@ -35,6 +35,22 @@ def test_time_that_a_hypervisor_took_is_named() -> None:
     assert [d.label for d in by_hypervisor(run)] == ["numpy"]
     assert by_others(run) == []
     assert "Other systems on the same hardware used 150 % of a core" in sentences.warnings(summarise(run))[0]
+
+
+def test_a_machine_that_is_slower_at_times_is_named() -> None:
+    run = synthetic_run(TIMES, (1, 2))
+    probes = [{"bytes": 2**22, "read_bytes_per_s": 1e11, "triad_bytes_per_s": 1e11}]
+    for threads, rates in ((1, [1.0e11] * 9 + [0.85e11]), (2, [2e11] * 8 + [1.0e11, 1.2e11])):
+        run.limits += [{"threads": threads, "by": "p", "flops_per_s": r, "bandwidth": probes} for r in rates]
+    run.limits.append({"threads": 1, "reason": "died"})
+    assert sentences.warnings(summarise(run)) == [
+        "On 2 threads 2 of 10 probes reached 110 of the 200 GFLOP/s that others reached: the machine itself was slower "
+        "then, through its clock or through what shares its cores, and so were rows on as many threads."
+    ]
+    run.limits = [entry for entry in run.limits if entry.get("flops_per_s") != 1.2e11]
+    assert len(by_the_machine(run)) == 1
+    run.limits += [entry for entry in run.limits if entry.get("flops_per_s") == 2e11]
+    assert by_the_machine(run) == []
 
 
 def test_a_containers_quota_is_named_where_it_holds_threads_back() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from moe.analysis import Row, Summary, limits_of, tokens_ratio
-from moe.analysis.conditions import by_hypervisor, by_others
+from moe.analysis.conditions import by_hypervisor, by_others, by_the_machine
 from moe.report.origin import machine_text
 from moe.report.text import limit_text, percent, power_of_ten, seconds, significant, threads_text, times
 
@@ -66,6 +66,12 @@ def warnings(summary: Summary) -> list[str]:
                 f"{who} used {percent(cores)} of a core during some of this run's turns: {rows}. These rows are less "
                 "certain than their intervals say."
             )
+    lines += [
+        f"On {threads_text(s.threads)} {s.probes} of {s.of_probes} probes reached {significant(s.flops_per_s / 1e9)} of "
+        f"the {significant(s.most / 1e9)} GFLOP/s that others reached: the machine itself was slower then, through its "
+        "clock or through what shares its cores, and so were rows on as many threads."
+        for s in by_the_machine(run)
+    ]
     quota = run.machine.get("core_quota")
     if quota is not None and quota < max(run.protocol["threads"]):
         lines.append(

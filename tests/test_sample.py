@@ -1,0 +1,33 @@
+"""The committed sample report is one that this code could have made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+from moe.report import breakdown_views, comparison
+from moe.report.pipeline import EXPERIMENTS
+from moe.run import load_run
+
+from .conftest import validate_run
+
+SAMPLE = Path(__file__).parent.parent / "docs" / "sample"
+
+
+@pytest.mark.parametrize("name", ["index", *EXPERIMENTS])
+def test_links_lead_to_files_or_sections(name: str) -> None:
+    page = BeautifulSoup((SAMPLE / f"{name}.html").read_text(), "html.parser")
+    for link in page.find_all("a"):
+        target = str(link["href"])
+        assert page.find(id=target[1:]) if target.startswith("#") else (SAMPLE / target).exists(), target
+
+
+def test_its_findings_are_those_of_its_runs() -> None:
+    index = BeautifulSoup((SAMPLE / "index.html").read_text(), "html.parser").get_text()
+    for name, findings in (("comparison", comparison.findings), ("breakdown", breakdown_views.findings)):
+        validate_run(json.loads((SAMPLE / f"{name}.json").read_text()))
+        for line in findings(load_run(SAMPLE / f"{name}.json")).headline:
+            assert line in index
