@@ -86,7 +86,7 @@ def _mojo() -> Calls:
     handle = kernel.moe_prepare(address, address, address, 1, 1, 1, 1, 1, form)
     call = partial(kernel.moe_forward, handle, address, address, 0)
     weakref.finalize(call, kernel.moe_release, handle)
-    return {"a forward of no tokens": call}
+    return {"a forward of no tokens in Mojo": call}
 
 
 CALLS_INTO: Mapping[str, Callable[[], Calls]] = {

@@ -13,10 +13,12 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from moe.analysis import Interval
 from moe.analysis.breakdown import Breakdown, Experiment, Step
+from moe.analysis.overhead import Line
 from moe.report.figures import COLOURS, MARKERS, OTHER, STYLE, leave_room, nothing, whiskers
 from moe.report.text import seconds, significant, threads_text, times
 
 GREY = "#767676"
+LABELS_APART = 0.045  # of a logarithmic axis
 
 
 def ladder(breakdown: Breakdown) -> Figure:
@@ -107,20 +109,29 @@ def overhead(breakdown: Breakdown) -> Figure:
         if line.fits:
             drawn = np.geomspace(min(line.tokens), max(line.tokens), 50)
             axes.plot(drawn, 1e3 * (line.overhead.value + drawn / line.rate.value), color=colour, linewidth=1)
-        axes.annotate(
-            line.label, (line.tokens[-1], values[-1].value), (8, 0), textcoords="offset points", va="center",
-            fontsize=8.5, color=colour,
-        )  # fmt: skip
+    _label_ends(axes, lines)
     axes.set_xscale("log")
     axes.set_yscale("log")
     sizes = sorted({tokens for line in lines for tokens in line.tokens})
     axes.set_xticks(sizes, [f"{tokens:,}" for tokens in sizes])
-    axes.set_xlim(min(sizes) / 1.3, max(sizes) * 2.2)
+    axes.set_xlim(min(sizes) / 1.3, max(sizes) * 3.5)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
     axes.set_xlabel("tokens (log scale)")
     axes.set_ylabel("latency of one forward, ms (log scale; less is better)")
     return figure
+
+
+def _label_ends(axes: Axes, lines: Sequence[Line]) -> None:
+    """Names at the lines' ends, moved up where they would stand in each other."""
+    latencies = [latency.value * 1e3 for line in lines for latency in line.latencies]
+    apart = (max(latencies) / min(latencies)) ** LABELS_APART
+    place = 0.0
+    for line in sorted(lines, key=lambda line: line.latencies[-1].value):
+        place = max(1e3 * line.latencies[-1].value, place * apart)
+        colour = COLOURS.get(line.implementation, OTHER)
+        where = (line.tokens[-1], place)
+        axes.annotate(line.label, where, (8, 0), textcoords="offset points", va="center", fontsize=8.5, color=colour)
 
 
 def _rows(count: int, label: str) -> tuple[Figure, Axes]:

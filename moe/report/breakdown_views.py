@@ -9,7 +9,7 @@ from moe.analysis.attribution import Attribution, Factor
 from moe.analysis.breakdown import Breakdown, Experiment, Step
 from moe.measure.lines import kernel_lines
 from moe.report.index import Findings
-from moe.report.sentences import measured_on, resolution, warnings
+from moe.report.sentences import count_text, measured_on, resolution, warnings
 from moe.report.tables import html_table
 from moe.report.text import seconds, significant, span, threads_text, times
 from moe.run import Run
@@ -43,13 +43,12 @@ def what_is_measured(breakdown: Breakdown) -> list[str]:
     summary = breakdown.summary
     rounds = [len(row.measurement.samples_s) for row in summary.measured]
     processes = {p for row in summary.measured for p in row.measurement.processes}
-    fewest, most = min(rounds, default=0), max(rounds, default=0)
     counts = " and ".join(map(threads_text, breakdown.threads))
     protocol = breakdown.run.protocol
     lines = [
         f"{len({row.label for row in summary.measured})} variants on {counts}, {len(summary.measured)} measurements "
         "beside those of overhead, in one run, each compared with the float64 reference before it was timed: "
-        f"{summary.config_label}; {fewest} to {most} rounds in {len(processes)} processes, after warm-ups of "
+        f"{summary.config_label}; {count_text(rounds)} rounds in {len(processes)} processes, after warm-ups of "
         f"at least {significant(1e3 * protocol['warm_up_s'], 2)} ms, cycling through {protocol['inputs']} inputs.",
     ]
     return lines + [f"Not measured: {reason}." for reason in not_measured(breakdown)]

@@ -67,9 +67,9 @@ def warnings(summary: Summary) -> list[str]:
                 "certain than their intervals say."
             )
     lines += [
-        f"On {threads_text(s.threads)} {s.probes} of {s.of_probes} probes reached {significant(s.flops_per_s / 1e9)} of "
-        f"the {significant(s.most / 1e9)} GFLOP/s that others reached: the machine itself was slower then, through its "
-        "clock or through what shares its cores, and so were rows on as many threads."
+        f"On {threads_text(s.threads)} {s.probes} of {s.of_probes} probes reached {significant(s.flops_per_s / 1e9)} "
+        f"of the {significant(s.most / 1e9)} GFLOP/s that others reached: the machine itself was slower then, through "
+        "its clock or through what shares its cores, and so were rows on as many threads."
         for s in by_the_machine(run)
     ]
     quota = run.machine.get("core_quota")
@@ -156,7 +156,7 @@ def what_is_measured(summary: Summary) -> list[str]:
         "Each turn runs forwards until they get no faster, then times single ones for at least "
         f"{significant(1e3 * protocol['turn_s'])} ms and "
         f"{protocol['turn_forwards']} of them; a round gives every variant one turn in shuffled order. "
-        f"Here: {_count_text(rounds)} rounds in {len(generations)} "
+        f"Here: {count_text(rounds)} rounds in {len(generations)} "
         f"{'process' if len(generations) == 1 else 'processes'} a variant, caches {protocol.get('cache', 'warm')}, "
         f"cycling through {protocol['inputs']} inputs.",
         "A row's value is the median of its rounds; brackets hold its 95 % interval, the wider of a bootstrap over "
@@ -178,7 +178,8 @@ def what_is_measured(summary: Summary) -> list[str]:
     return lines
 
 
-def _count_text(counts: list[int]) -> str:
+def count_text(counts: list[int]) -> str:
+    """Numbers as `6`, or `5 to 6`."""
     least, most = min(counts, default=0), max(counts, default=0)
     return str(least) if least == most else f"{least} to {most}"
 

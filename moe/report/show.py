@@ -45,6 +45,7 @@ def show_figure(figure: Figure, name: str, finding: str, run: str | None) -> HTM
     data = base64.b64encode(image.getvalue()).decode()
     width = round(figure.get_figwidth() * 96)
     return HTML(
-        f'<figure><img src="data:image/png;base64,{data}" width="{width}" alt="{escape(finding)}">'
+        '<figure><div class="picture" tabindex="0" role="group" aria-label="figure">'
+        f'<img src="data:image/png;base64,{data}" width="{width}" alt="{escape(finding)}"></div>'
         f"<figcaption>{escape(finding)}</figcaption></figure>"
     )

@@ -29,6 +29,7 @@ def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbe
     # Only a speedup may break, since it can carry a remark.
     unbroken: list[Hashable] = [c for c in numbers if c in frame and not c.startswith("×")]
     style = style.set_properties(subset=right, **{"text-align": "right"})
+    style = style.set_table_styles({c: [{"selector": "th", "props": [("text-align", "right")]}] for c in right})
     style = style.set_properties(subset=unbroken, **{"white-space": "nowrap"})
     style = style.set_properties(subset=list(set(right) - set(unbroken)), **{"min-width": "12em"})
     # A fixed identifier instead of a random one: two renders of one run are the same bytes.
