@@ -68,8 +68,8 @@ def warnings(summary: Summary) -> list[str]:
             )
     lines += [
         f"On {threads_text(s.threads)} {s.probes} of {s.of_probes} probes reached {significant(s.flops_per_s / 1e9)} "
-        f"of the {significant(s.most / 1e9)} GFLOP/s that others reached: the machine itself was slower then, through "
-        "its clock or through what shares its cores, and so were rows on as many threads."
+        f"of the {significant(s.most / 1e9)} GFLOP/s that others reached: the machine itself was slower then, "
+        "through its clock or through what shares its cores, and so were rows on as many threads."
         for s in by_the_machine(run)
     ]
     quota = run.machine.get("core_quota")
