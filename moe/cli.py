@@ -1,4 +1,4 @@
-"""The command line: list, doctor, build, check, bench, goals, selfcheck, report.
+"""The command line: list, doctor, build, check, bench, goals, selfcheck, claims, report.
 
 Exit codes: 0 all went well; 1 an implementation or a notebook failed, after everything else was done and
 saved; 2 wrong arguments, in one line; 130 interrupted.
@@ -16,7 +16,7 @@ from moe import mojo_build
 from moe.config import parse_config
 from moe.implementations import availability, names, parse_variant
 from moe.implementations.registry import load
-from moe.run import RunFileError
+from moe.run import RunFileError, write_atomically
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -84,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     itself = add("selfcheck", _selfcheck, "whether intervals hold here, and withstand a busy machine (15 minutes)")
     itself.add_argument("--runs", type=int, default=10, help="runs to compare with each other (%(default)s)")
     itself.add_argument("--budget", type=_seconds, default=60.0, help="seconds of measuring a run (%(default)g)")
+
+    claims = add("claims", _claims, "hold the claims of a file against what is measured here")
+    claims.add_argument("file", metavar="FILE", help="a claims file, like claims/cross-language-moe.yaml")
+    claims.add_argument("--json", type=Path, metavar="FILE", help="where to save the verdicts")
+    claims.add_argument("--profile", default="quick", help="what to measure: smoke, quick or full (%(default)s)")
+    claims.add_argument(
+        "--from", type=Path, dest="source", metavar="FOLDER", help="measure nothing: a report's folder"
+    )
 
     report = add("report", _report, "measure, execute the notebooks and render them")
     report.add_argument("--profile", default="quick", help="smoke, quick or full (%(default)s)")
@@ -207,6 +215,17 @@ def _selfcheck(parsed: argparse.Namespace) -> int:
         holds = holds and finding.holds
         print(f"{'holds' if finding.holds else 'does not hold'}: {finding.text}", flush=True)
     return 0 if holds else 1
+
+
+def _claims(parsed: argparse.Namespace) -> int:
+    from moe.report.claims_views import verdict_lines, verdicts_json
+    from moe.report.pipeline import try_claims
+
+    trial = try_claims(parsed.file, parsed.source, parsed.profile)
+    if parsed.json is not None:
+        write_atomically(parsed.json, verdicts_json(trial))
+    print("\n".join(verdict_lines(trial)))
+    return 0
 
 
 def _report(parsed: argparse.Namespace) -> int:

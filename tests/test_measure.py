@@ -344,7 +344,9 @@ def test_a_file_is_refused_replaced_or_continued(tmp_path: Path) -> None:
 def test_an_interrupted_run_is_kept_and_continued(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     program = (
-        "import moe; moe.compare(['numpy'], moe.MoEConfig(6, 8, 16, 3, 2), path="
+        # A shell that starts this in the background has it ignore interrupts.
+        "import moe, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "moe.compare(['numpy'], moe.MoEConfig(6, 8, 16, 3, 2), path="
         f"{str(path)!r}, budget_s=60, processes=2, progress=False, save_every_s=0.0)"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
@@ -371,7 +373,9 @@ def test_an_interrupted_run_is_kept_and_continued(tmp_path: Path) -> None:
 def test_a_run_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     program = (
-        "import moe; moe.compare(['numpy'], moe.MoEConfig(6, 8, 16, 3, 2), path="
+        # A shell that starts this in the background has it ignore interrupts.
+        "import moe, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "moe.compare(['numpy'], moe.MoEConfig(6, 8, 16, 3, 2), path="
         f"{str(path)!r}, budget_s=60, processes=1, progress=False, save_every_s=0.0)"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)

@@ -10,7 +10,7 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 
 from moe import mojo_build
-from moe.report import breakdown_views, comparison, parameters, pipeline
+from moe.report import breakdown_views, claims_views, comparison, parameters, pipeline
 from moe.report.index import Findings, Page, render_index
 from moe.report.origin import foot, write_parameters
 from moe.report.render import NotebookFailedError, execute, with_contents
@@ -132,17 +132,18 @@ def test_no_path_of_this_machine_in_the_page(smoke: Path) -> None:
 
 def test_the_index_says_what_each_page_found(mojo: str, smoke: Path) -> None:
     index = read(smoke / "index.html")
-    assert [str(link["href"]) for link in index.select("h2 a")] == ["comparison.html", "breakdown.html"]
+    assert [str(link["href"]) for link in index.select("h2 a")] == [f"{name}.html" for name in pipeline.EXPERIMENTS]
     for name, found in (
         ("comparison", comparison.findings(load_run(smoke / "comparison.json"))),
         ("breakdown", breakdown_views.findings(load_run(smoke / "breakdown.json"))),
+        ("claims", claims_views.findings(smoke / "claims.json", {"claims": "cross-language-moe"})),
     ):
         assert (smoke / f"{name}.html").exists()
         assert all(line in index.get_text() for line in [*found.headline, *found.missing])
         assert any(image["alt"] == found.caption for image in index.find_all("img"))
     assert table_rows(index, "results") == table_rows(read(smoke / "comparison.html"), "results")
     assert len(table_rows(index, "inside-Mojo")) == 3
-    assert len(index.find_all("img")) == 2
+    assert len(index.find_all("img")) == len(pipeline.EXPERIMENTS)
     assert all(str(image["src"]).startswith("data:image/png") for image in index.find_all("img"))
 
 
@@ -155,6 +156,7 @@ def test_a_run_that_cannot_be_read_costs_its_own_page(smoke: Path, tmp_path: Pat
     assert (folder / "comparison.html").exists()
     assert "This page could not be made" in (folder / "index.html").read_text()
     (folder / "comparison.json").write_text("{}")
+    (folder / "claims.json").unlink()
     with pytest.raises(ValueError, match="no run that can be read"):
         pipeline.render_again(folder)
 
@@ -176,7 +178,7 @@ def test_what_an_index_holds_is_text(tmp_path: Path) -> None:
 
 
 def test_a_page_says_where_it_comes_from(smoke: Path) -> None:
-    for name in ("index", "comparison", "breakdown"):
+    for name in ("index", *pipeline.EXPERIMENTS):
         footer = read(smoke / f"{name}.html").footer
         assert footer is not None
         text = footer.get_text()
@@ -211,7 +213,7 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
 
 def test_rendering_again_gives_the_same_bytes(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "REPORTS", smoke.parent)
-    pages = [smoke / f"{name}.html" for name in ("index", "comparison", "breakdown")]
+    pages = [smoke / f"{name}.html" for name in ("index", *pipeline.EXPERIMENTS)]
     before = [page.read_bytes() for page in pages]
     assert pipeline.render_again(smoke) == 0
     assert [page.read_bytes() for page in pages] == before

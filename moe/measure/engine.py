@@ -12,23 +12,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from moe.analysis import summarise
 from moe.config import MoEConfig
 from moe.implementations import availability, parse_variant
 from moe.implementations.registry import entry_of, load
+from moe.measure.agreement import parity_of, references_of
 from moe.measure.child import Child, WorkerFailedError
 from moe.measure.conditions import Watch
 from moe.measure.lines import lines_of
 from moe.measure.machine import VOLATILE, describe_machine, describe_versions
 from moe.measure.plan import Protocol, plan
 from moe.measure.workers import Workers
-from moe.parity import Parity, compare_output
-from moe.problem import Problem, make_inputs, make_weights
+from moe.parity import Parity
 from moe.processor import usable_memory
 from moe.progress import Progress
-from moe.reference import Reference, reference
+from moe.reference import Reference
 from moe.run import Measurement, Run, RunFileError, load_run
 from moe.variant import Variant
 
@@ -268,26 +266,15 @@ class _Session:
 
     def _judge(self, m: Measurement, path: Path) -> None:
         """Compare a worker's outputs with the reference; only agreement on every input is agreement."""
-        with np.load(path, allow_pickle=False) as saved:
-            outputs = [saved[name] for name in saved.files]
-        references = self._references(m.config)
-        if len(outputs) != len(references):
-            raise WorkerFailedError(f"gave {len(outputs)} outputs for {len(references)} inputs")
-        verdicts = [compare_output(y, ref) for y, ref in zip(outputs, references, strict=True)]
+        if m.config not in self.references:
+            self.references[m.config] = references_of(m.config, self.settings.inputs)
+        references = self.references[m.config]
         # The worst of every process: a later one's agreement hides nothing.
-        before = [Parity.from_dict(m.parity)] if m.parity else []
-        worst = max([*before, *verdicts], key=lambda v: (not v.passed, v.max_rel_error))
+        worst = parity_of(path, references, [Parity.from_dict(m.parity)] if m.parity else [])
         m.parity = worst.to_dict()
         m.details["bytes_moved"] = references[0].problem.bytes_moved(references[0].experts)
         if not worst.passed:
             raise WorkerFailedError(f"disagrees with the reference: {worst.reason}")
-
-    def _references(self, config: MoEConfig) -> list[Reference]:
-        if config not in self.references:
-            weights = make_weights(config)
-            inputs = make_inputs(config, self.settings.inputs)
-            self.references[config] = [reference(Problem(weights, x, config.top_k)) for x in inputs]
-        return self.references[config]
 
     def _turn(self, number: int, m: Measurement, generation: int) -> None:
         """Give a measurement its turn, in a fresh worker where another one's turn has ended the last."""

@@ -108,11 +108,7 @@ class Worker:
             x = next(inputs)
             if flush is not None:
                 total += flush.write()
-            started = perf_counter()
-            y = forward(x)
-            stopped = perf_counter()
-            del y
-            samples.append(stopped - started)
+            samples.append(timed(forward, x))
             total += samples[-1]
         return {
             "samples": samples,
@@ -120,6 +116,11 @@ class Worker:
             "cpu_s": process_time() - processor_s,
             "peak_rss_bytes": peak_rss_bytes(),
         }
+
+    def forwards(self, number: int, count: int) -> dict[str, Any]:
+        """Time `count` single forwards from the first on, with nothing before them."""
+        layer, inputs = self.prepared[number]
+        return {"samples": [timed(layer.forward, next(inputs)) for _ in range(count)]}
 
     def limits(self, threads: int) -> dict[str, Any]:
         """The machine's limits on this worker's threads, now."""
@@ -129,6 +130,15 @@ class Worker:
             self.machine = MachineLimits(threads)
         found: dict[str, Any] = self.machine.measure()
         return found
+
+
+def timed(forward: Callable[[Any], Any], x: Any) -> float:
+    """Seconds of one forward; its output is let go of outside them."""
+    started = perf_counter()
+    y = forward(x)
+    stopped = perf_counter()
+    del y
+    return stopped - started
 
 
 def settle(forward: Callable[[], Any], least_s: float, most_s: float) -> float:
@@ -210,6 +220,7 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         "prepare": worker.prepare,
         "outputs": worker.outputs,
         "turn": worker.turn,
+        "forwards": worker.forwards,
     }
     for line in requests:
         request = json.loads(line)

@@ -15,8 +15,11 @@ from typing import Any
 
 import nbformat
 
+from moe.analysis.verdicts import Trial
+from moe.claims import load_claims
 from moe.measure import compare
-from moe.report import breakdown, breakdown_views, comparison
+from moe.measure.replay import REPLAY_S, replay
+from moe.report import breakdown, breakdown_views, claims, claims_views, comparison
 from moe.report.index import Findings, Page, figure_path, render_index
 from moe.report.origin import foot, read_parameters, write_parameters
 from moe.report.parameters import NOTEBOOKS, resolve
@@ -29,17 +32,28 @@ REPORTS = NOTEBOOKS.parent / "reports"
 
 @dataclass(frozen=True)
 class Notebook:
-    """What turns a notebook's parameters into a measurement, what its run says, and the figure that shows it best."""
+    """A notebook's experiment, and what is shown of it in the index.
+
+    `arguments` turns its parameters into those of `measure`; `findings` says what the run at a path says, given the
+    parameters; `figure` shows it best.
+    """
 
     arguments: Callable[..., dict[str, Any]]
-    findings: Callable[[Run], Findings]
+    findings: Callable[[Path, Mapping[str, Any]], Findings]
     figure: str
+    measure: Callable[..., Run] = compare
 
 
-# The notebooks of a report; others in the folder are somebody's own.
+def _of_run(findings: Callable[[Run], Findings]) -> Callable[[Path, Mapping[str, Any]], Findings]:
+    return lambda path, _: findings(load_run(path))
+
+
+# The notebooks of a report, in the order in which they are measured: claims are held against the runs before.
+# Others in the folder are somebody's own.
 EXPERIMENTS = {
-    "comparison": Notebook(comparison.arguments, comparison.findings, "speedup"),
-    "breakdown": Notebook(breakdown.arguments, breakdown_views.findings, "inside-mojo"),
+    "comparison": Notebook(comparison.arguments, _of_run(comparison.findings), "speedup"),
+    "breakdown": Notebook(breakdown.arguments, _of_run(breakdown_views.findings), "inside-mojo"),
+    "claims": Notebook(claims.arguments, claims_views.findings, "claims", replay),
 }
 
 
@@ -48,6 +62,19 @@ def make_report(profile: str, assignments: Sequence[str], *, share: bool = False
 
     Raises ValueError for a wrong profile or parameter.
     """
+    folder, parameters = measure_report(profile, assignments)
+    code = _render_all(folder, parameters, share)
+    if all((folder / f"{name}.html").exists() for name in EXPERIMENTS):
+        _point_latest_at(folder)
+        print(f"{REPORTS / 'latest'} is this report")
+    return code
+
+
+def measure_report(profile: str, assignments: Sequence[str]) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """Measure all of a report's runs into a new folder; returns it, with the parameters of each notebook.
+
+    Raises ValueError for a wrong profile or parameter, before anything is measured.
+    """
     parameters = resolve(profile, assignments, list(EXPERIMENTS))
     measurements = {name: EXPERIMENTS[name].arguments(**values) for name, values in parameters.items()}
     folder = REPORTS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{profile}"
@@ -55,13 +82,19 @@ def make_report(profile: str, assignments: Sequence[str], *, share: bool = False
     command = shlex.join(["moe", "report", "--profile", profile, *(part for a in assignments for part in ("-p", a))])
     write_parameters(folder, command, parameters)
     for name, arguments in measurements.items():
-        _say(f"measuring for {name}, about {arguments['budget_s']:.0f} s")
-        compare(**arguments, path=run_file(folder, name))
-    code = _render_all(folder, parameters, share)
-    if all((folder / f"{name}.html").exists() for name in EXPERIMENTS):
-        _point_latest_at(folder)
-        print(f"{REPORTS / 'latest'} is this report")
-    return code
+        _say(f"measuring for {name}, about {arguments.get('budget_s', REPLAY_S):.0f} s")
+        EXPERIMENTS[name].measure(**arguments, path=run_file(folder, name))
+    return folder, parameters
+
+
+def try_claims(file: str, source: Path | None, profile: str) -> Trial:
+    """The claims of a file, held against the runs in `source` or new ones; raises ValueError for another file.
+
+    New runs are kept, in a report's folder.
+    """
+    load_claims(file)
+    folder = source or measure_report(profile, [f"claims={file}"])[0]
+    return claims.trial_of(folder, file)
 
 
 def render_again(folder: Path, *, share: bool = False) -> int:
@@ -100,7 +133,7 @@ def _page(folder: Path, name: str, parameters: Mapping[str, Any], run: Run) -> P
     executed = execute(NOTEBOOKS / notebook, folder / notebook, {**parameters, "run": str(path)})
     write_atomically(folder / f"{name}.html", render(executed, foot([run], folder)))
     print(folder / f"{name}.html")
-    return Page(name, _title(name), _figure(folder, name), EXPERIMENTS[name].findings(run))
+    return Page(name, _title(name), _figure(folder, name), EXPERIMENTS[name].findings(path, parameters))
 
 
 def _figure(folder: Path, name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from html import escape
 from statistics import median
 from typing import Any
 
@@ -24,7 +25,7 @@ from moe.report.text import (
 def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbers: Sequence[str] = ()) -> str:
     """Rows as a table; the columns named in `numbers` are aligned to the right. `name` is the table's own."""
     frame = pd.DataFrame(rows, dtype=object).fillna("–")
-    style = frame.style.hide(axis="index").format(escape="html").set_caption(caption)
+    style = frame.style.hide(axis="index").format(escape="html").set_caption(escape(caption))
     right: list[Hashable] = [c for c in numbers if c in frame]
     # Only a speedup may break, since it can carry a remark.
     unbroken: list[Hashable] = [c for c in numbers if c in frame and not c.startswith("×")]

@@ -1,0 +1,154 @@
+"""Claims about this layer's speed, as a file states them: a source, quotations, and what each says as a quantity."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moe.config import MoEConfig, parse_config, unknown_name
+from moe.implementations import parse_variant
+
+CLAIMS = Path(__file__).resolve().parent.parent / "claims"
+SCHEMA = Path(__file__).resolve().with_name("claims.schema.json")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim: `claimed` holds the ends of what the quantity is said to be, twice the same for a single number.
+
+    A quantity has one key, which says what it is: the throughput of a variant, in tokens a second; the ratio of two
+    variants' throughputs; the ratio of their variations; what a factor of an experiment gives; an order of quantities
+    by what each gives; or none, with the reason why it can't be measured anywhere.
+    """
+
+    id: str
+    quote: str
+    quantity: Mapping[str, Any]
+    claimed: tuple[float, float]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Product:
+    """Claims that are said, or said of the same things, to multiply to another one."""
+
+    parts: tuple[str, ...]
+    whole: str
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """One row of a source's own measurement: which variant is timed, and what its time is then divided by.
+
+    `claim` is the throughput that the source gives for it, `fair` the variant that is measured beside it.
+    """
+
+    name: str
+    variant: str
+    claim: str
+    fair: str
+    divided_by: float = 1.0
+
+
+@dataclass(frozen=True)
+class SourceProtocol:
+    """How a source measured: the mean of some forwards after others, one row after the other in one process."""
+
+    warm_up: int
+    forwards: int
+    rows: tuple[SourceRow, ...]
+
+
+@dataclass(frozen=True)
+class Claims:
+    """A claims file."""
+
+    title: str
+    url: str
+    conditions: str
+    config: MoEConfig
+    claims: tuple[Claim, ...]
+    products: tuple[Product, ...] = ()
+    protocol: SourceProtocol | None = None
+    by_id: Mapping[str, Claim] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_id", {claim.id: claim for claim in self.claims})
+
+
+def load_claims(path: str | Path) -> Claims:
+    """Read a claims file; raises ValueError naming the file, the place in it and what was expected there."""
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} can't be read as claims: {error}") from error
+    _check(data, path)
+    source, protocol = data["source"], data.get("protocol")
+    try:
+        claims = Claims(
+            source["title"],
+            source.get("url", ""),
+            source.get("conditions", ""),
+            parse_config(source["layer"]),
+            tuple(_claim(entry) for entry in data["claims"]),
+            tuple(Product(tuple(p["parts"]), p["whole"]) for p in data.get("products", [])),
+            protocol and SourceProtocol(**protocol | {"rows": tuple(SourceRow(**row) for row in protocol["rows"])}),
+        )
+        _check_names(claims)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return claims
+
+
+def _check(data: Any, path: Path) -> None:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    error = best_match(Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).iter_errors(data))
+    if error is not None:
+        raise ValueError(f"{path}: {error.json_path}: {error.message}")
+
+
+def _claim(entry: dict[str, Any]) -> Claim:
+    claimed = entry["claimed"]
+    low, high = claimed if isinstance(claimed, list) else (claimed, claimed)
+    if low > high:
+        raise ValueError(f"claim {entry['id']}: claimed must be a rising range, got {claimed}")
+    return Claim(**entry | {"claimed": (low, high)})
+
+
+def _check_names(claims: Claims) -> None:
+    """Raise ValueError for a claim named twice or not there, and for a variant that does not exist."""
+    twice = [name for name, count in Counter(claim.id for claim in claims.claims).items() if count > 1]
+    if twice:
+        raise ValueError(f"claims must have different ids, got {twice[0]!r} twice")
+    rows = claims.protocol.rows if claims.protocol else ()
+    named = [name for product in claims.products for name in (*product.parts, product.whole)]
+    for name in [*named, *(row.claim for row in rows)]:
+        if name not in claims.by_id:
+            raise ValueError(unknown_name("claim", name, list(claims.by_id)))
+    for claim in claims.claims:
+        for variant in variants_of(claim.quantity):
+            parse_variant(variant)
+    for row in rows:
+        parse_variant(row.variant)
+        parse_variant(row.fair)
+
+
+def variants_of(quantity: Mapping[str, Any]) -> Iterator[str]:
+    """The variants that a quantity names."""
+    ((kind, what),) = ((k, v) for k, v in quantity.items() if k != "experiment")
+    if kind == "throughput":
+        yield what
+    elif kind in ("ratio", "variation"):
+        yield from what
+    elif kind == "order":
+        for part in what.values():
+            yield from variants_of(part)

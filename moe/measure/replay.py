@@ -1,0 +1,89 @@
+"""A source's own way of measuring, replayed: one process, one row after the other, a fixed number of forwards.
+
+Nothing is shuffled, repeated in another process or paired: what the source did is what is done. Only the outputs are
+compared with the reference first, as everywhere.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from moe.claims import Claims
+from moe.implementations import availability, parse_variant
+from moe.measure.agreement import parity_of, references_of
+from moe.measure.child import Child, WorkerFailedError
+from moe.measure.machine import describe_machine, describe_versions
+from moe.measure.plan import FEWEST_INPUTS, Protocol
+from moe.progress import Progress
+from moe.run import Measurement, Run
+
+REPLAY_S = 10.0  # about what the four rows of the published comparison take
+
+
+def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s: float = Protocol.timeout_s) -> Run:
+    """Measure the rows of the source's protocol as it did, on `threads` threads, and save the run at `path`.
+
+    A row's samples are its forwards after the warm-up. A file without a protocol gives a run without measurements;
+    what can't run or goes wrong costs its own row. Raises RunFileError where `path` exists.
+    """
+    started = time.monotonic()
+    protocol = claims.protocol
+    forwards = protocol.forwards if protocol else Protocol.turn_forwards
+    settings = Protocol(
+        processes=1, turn_s=0.0, turn_forwards=forwards, warm_up_s=0.0, warm_up_most_s=0.0,
+        inputs=FEWEST_INPUTS, timeout_s=timeout_s,
+    )  # fmt: skip
+    run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": [threads]})
+    for row in protocol.rows if protocol else ():
+        variant = parse_variant(row.variant)
+        run.measurements.append(
+            Measurement(row.name, variant.name, variant.options, claims.config, threads, variant.device)
+        )
+    progress = Progress("replaying", REPLAY_S)
+    child = Child(threads)
+    try:
+        for number, m in enumerate(run.measurements):
+            progress.note(m.label)
+            if child.ended:
+                child.kill()
+                child = Child(threads)
+            _measure(child, number, m, protocol.warm_up if protocol else 0, settings)
+        run.complete = True
+    finally:
+        child.kill()
+        progress.close()
+        run.elapsed_s = time.monotonic() - started
+        if path is not None:
+            run.save(path)
+    return run
+
+
+def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: Protocol) -> None:
+    """Prepare, check and time one row."""
+    available, m.reason = availability(m.variant)
+    if not available:
+        return
+    what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config), "inputs": settings.inputs}
+    try:
+        reply = child.ask("prepare", timeout=settings.timeout_s, number=number, **what)
+        if "not_run" in reply:
+            m.reason = reply["not_run"]
+            return
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "outputs.npz"
+            child.ask("outputs", timeout=settings.timeout_s, number=number, count=settings.inputs, path=str(path))
+            parity = parity_of(path, references_of(m.config, settings.inputs))
+        m.parity = parity.to_dict()
+        if not parity.passed:
+            raise WorkerFailedError(f"disagrees with the reference: {parity.reason}")
+        count = warm_up + settings.turn_forwards
+        samples = child.ask("forwards", timeout=settings.timeout_s, number=number, count=count)["samples"]
+    except WorkerFailedError as error:
+        m.status, m.reason = "failed", str(error)
+        return
+    m.status, m.reason = "ok", ""
+    m.warm_up_s, m.samples_s, m.processes = sum(samples[:warm_up]), [samples[warm_up:]], [0]
+    m.others_cores, m.stolen_cores = [0.0], [0.0]

@@ -1,0 +1,287 @@
+"""Claims files, and verdicts on runs whose times are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+import moe
+from moe.analysis.verdicts import FAILS, HOLDS, REGION, UNMEASURABLE, VERDICTS, Judgement, Trial
+from moe.claims import CLAIMS, Claims, load_claims
+from moe.cli import main
+from moe.measure.replay import replay
+from moe.report import claims_figures, claims_views
+from moe.report.claims import trial_of
+from moe.report.pipeline import try_claims
+from moe.run import RunFileError, load_run
+
+from .conftest import validate_run
+from .synthetic import synthetic_run
+from .test_breakdown import a_run
+from .test_sentences import one, other
+
+PUBLISHED = CLAIMS / "cross-language-moe.yaml"
+MISBEHAVING = Path(__file__).with_name("misbehaving.py")
+
+
+def claims_file(folder: Path, *entries: dict[str, Any], **more: Any) -> Path:
+    path = folder / "claims.yaml"
+    source = {"title": "A <script> of claims", "layer": "seed"}
+    path.write_text(yaml.safe_dump({"source": source, "claims": list(entries), **more}, sort_keys=False))
+    return path
+
+
+def a_claim(name: str, quantity: dict[str, Any], claimed: float | list[float]) -> dict[str, Any]:
+    return {"id": name, "quote": f"“{name}” <script>", "quantity": quantity, "claimed": claimed}
+
+
+def a_comparison(noise: float = 0.01) -> Any:
+    """1,024 tokens in 20, 10 and 5 ms on one thread, and half of it on two."""
+    run = synthetic_run({"numpy": 0.02, "torch": 0.01, "mojo": 0.005}, (1, 2), noise=noise)
+    probes = [{"bytes": 2**22, "read_bytes_per_s": 1e11, "triad_bytes_per_s": 1e11}]
+    run.limits = [{"threads": t, "by": "probes", "flops_per_s": t * 1e12, "bandwidth": probes} for t in (1, 2)]
+    return run
+
+
+def judged(folder: Path, quantity: dict[str, Any], claimed: float | list[float], *runs: Any) -> Judgement:
+    claims = load_claims(claims_file(folder, a_claim("it", quantity, claimed)))
+    (judgement,) = Trial(claims, runs or [a_comparison()]).judgements
+    assert claims_views.reason(judgement)
+    return judgement
+
+
+RATIO = {"ratio": ["mojo", "numpy"]}
+
+
+@pytest.mark.parametrize(
+    ("quantity", "claimed", "verdict", "measured"),
+    [
+        (RATIO, 4.0, HOLDS, 4.0),
+        (RATIO, [3, 5], HOLDS, 4.0),
+        (RATIO, 382.87, FAILS, 4.0),
+        (RATIO, 1.0, FAILS, 4.0),
+        ({"throughput": "mojo"}, 409_600, HOLDS, 409_600),
+        ({"throughput": "torch"}, 23_451_277, FAILS, 204_800),
+        ({"ratio": ["mojo", "torch-naive"]}, 4.0, UNMEASURABLE, None),
+        ({"none": "it names no program"}, 4.0, UNMEASURABLE, None),
+        ({"factor": "simd", "experiment": "inside Mojo"}, 15, UNMEASURABLE, None),
+        ({"order": {"a": {"ratio": ["torch", "numpy"]}, "b": RATIO}}, 0, FAILS, 1),
+        ({"order": {"b": RATIO, "a": {"ratio": ["torch", "numpy"]}}}, 0, HOLDS, 0),
+        ({"order": {"b": RATIO, "a": {"none": "it names nothing"}}}, 0, UNMEASURABLE, None),
+    ],
+)
+def test_a_verdict(
+    tmp_path: Path, quantity: dict[str, Any], claimed: Any, verdict: str, measured: float | None
+) -> None:
+    found = judged(tmp_path, quantity, claimed)
+    assert found.verdict == verdict
+    assert (found.found.value.value if found.found else None) == (measured and pytest.approx(measured, rel=0.03))
+
+
+def test_what_this_run_cannot_tell_is_not_judged(tmp_path: Path) -> None:
+    assert judged(tmp_path, RATIO, 4.9, a_comparison(noise=0.2)).verdict == UNMEASURABLE
+    few = synthetic_run({"numpy": 0.02, "mojo": 0.005}, (1, 2), rounds=3)
+    assert judged(tmp_path, RATIO, 4.0, few).verdict == UNMEASURABLE
+
+
+def test_a_claim_that_holds_elsewhere_holds_in_a_region(tmp_path: Path) -> None:
+    elsewhere = synthetic_run({"numpy": 0.08, "mojo": 0.005}, noise=0.01)
+    for m in elsewhere.measurements:
+        m.config = moe.MoEConfig(8, 64, 128, 4, 2)
+    found = judged(tmp_path, RATIO, 16.0, a_comparison(), elsewhere)
+    assert found.verdict == REGION
+    assert "T=8 d=64" in claims_views.reason(found)
+    # A throughput there is that of another layer.
+    found = judged(tmp_path, {"throughput": "mojo"}, 1600, a_comparison(), elsewhere)
+    assert found.verdict == FAILS
+
+
+def test_a_factor_is_judged_by_its_share_and_holds_in_a_region_between_least_and_most(tmp_path: Path) -> None:
+    run = a_run(together=2.0).run  # simd gives 6 without tiles, 12 with them
+    simd = {"factor": "simd", "experiment": "inside Mojo"}
+    assert judged(tmp_path, simd, 8.5, run).verdict == HOLDS
+    assert judged(tmp_path, simd, 12.0, run).verdict == REGION
+    assert judged(tmp_path, simd, 30.0, run).verdict == FAILS
+    assert "no factor" in judged(tmp_path, {"factor": "fusion", "experiment": "inside Mojo"}, 2, run).missing
+
+
+def test_a_claim_that_only_repeats_one_process_varies_as_it_did(tmp_path: Path) -> None:
+    run = a_comparison()
+    steady, shaky = ([1.0, 1.01, 0.99], [1.0, 1.5, 0.5])
+    for m in run.measurements:
+        m.processes = list(range(len(m.samples_s)))
+        scale = m.samples_s[0][0]
+        m.samples_s = [[scale * s for s in (steady if m.label == "mojo" else shaky)] for _ in m.samples_s]
+    variation = {"variation": ["mojo", "numpy"]}
+    assert judged(tmp_path, variation, [0, 1], run).verdict == HOLDS
+    assert judged(tmp_path, variation, [10, 100], run).verdict == FAILS
+
+
+def test_what_a_claim_implies_is_held_against_the_machines_limits(tmp_path: Path) -> None:
+    flops = moe.PRESETS["seed"].flops
+    found = judged(tmp_path, {"throughput": "mojo"}, 1024 * 2e12 / flops)  # just what two threads can do
+    assert found.implied is not None
+    assert found.implied.flops_per_s == pytest.approx(2e12)
+    assert found.implied.share_of_limit == pytest.approx(1.0)
+    # A ratio's is its baseline's times as much: NumPy takes 10 ms on two threads.
+    found = judged(tmp_path, RATIO, 8.0)
+    assert found.implied is not None
+    assert found.implied.flops_per_s == pytest.approx(8 * flops / 0.01, rel=0.03)
+    assert judged(tmp_path, {"none": "nothing"}, 8.0).implied is None
+
+
+def published() -> Claims:
+    return load_claims(PUBLISHED)
+
+
+def test_the_published_claims_are_all_there() -> None:
+    claims = published()
+    numbers = {end for claim in claims.claims for end in claim.claimed}
+    assert {61252, 3948, 524975, 23451277, 0.06, 8.57, 133, 44.7, 382.87, 15, 2, 1.3, 39, 65, 100, 20} <= numbers
+    assert claims.config == moe.PRESETS["seed"]
+    for claim in claims.claims:
+        if "throughput" in claim.quantity:
+            assert f"{claim.claimed[0]:,}" in claim.quote
+
+
+def test_parts_are_multiplied_and_compared_with_the_whole(tmp_path: Path) -> None:
+    lines = claims_views.products(Trial(published(), []))
+    assert "8.57 × 44.7 = 383.1 (torch-over-numpy, mojo-over-torch), and 382.87 × is claimed" in lines[0]
+    assert lines[0].endswith("they fit.")
+    assert "15 × 2 × 1.3 = 39" in lines[1]
+    assert lines[1].endswith("they fit.")
+    assert lines[2].endswith("they do not fit, by 1.15 times.")
+    assert "3–5 × 2 × 2 = 12–20" in lines[3]
+    assert lines[3].endswith("they do not fit, by 1.40 times.")
+    assert "39 by division, and 1.15 by timing one program twice" in lines[4]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("source"), "'source' is a required property"),
+        (lambda d: d["claims"].clear(), "claims"),
+        (lambda d: d["claims"][0].update(claimed="many"), r"claims\[0\].claimed"),
+        (lambda d: d["claims"][0].update(claimed=[5, 3]), "rising range"),
+        (lambda d: d["claims"][0].update(quantity={"speed": "mojo"}), r"claims\[0\].quantity"),
+        (lambda d: d["claims"][0].update(quantity={"throughput": "mojjo"}), "did you mean mojo"),
+        (lambda d: d["claims"].append(d["claims"][0]), "got 'it' twice"),
+        (lambda d: d.update(products=[{"parts": ["it", "other"], "whole": "it"}]), "unknown claim 'other'"),
+        (lambda d: d["source"].update(layer="sead"), "did you mean seed"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name(tmp_path: Path, change: Any, message: str) -> None:
+    path = claims_file(tmp_path, a_claim("it", RATIO, 4.0))
+    data = yaml.safe_load(path.read_text())
+    change(data)
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(ValueError, match=message) as error:
+        load_claims(path)
+    assert str(path) in str(error.value)
+    path.write_text("a: [")
+    with pytest.raises(ValueError, match="can't be read as claims"):
+        load_claims(path)
+
+
+def a_protocol(folder: Path, *variants: str) -> Claims:
+    rows = [{"name": v, "variant": v, "claim": "it", "fair": "numpy"} for v in variants]
+    rows.append({**rows[0], "name": "divided", "divided_by": 4})
+    path = claims_file(
+        folder, a_claim("it", {"throughput": "numpy"}, 5.0), protocol={"warm_up": 1, "forwards": 3, "rows": rows}
+    )
+    data = yaml.safe_load(path.read_text())
+    data["source"]["layer"] = "tokens=8,d_model=8,d_ff=16"
+    path.write_text(yaml.safe_dump(data))
+    return load_claims(path)
+
+
+def test_a_replay_does_what_the_source_did(tmp_path: Path) -> None:
+    claims = a_protocol(tmp_path, "numpy[dtype=float64]", f"{MISBEHAVING}:Exits", f"{MISBEHAVING}:GivesNaN", "numpy")
+    path = tmp_path / "claims.json"
+    replay(claims, 1, path)
+    run = load_run(path)
+    validate_run(json.loads(path.read_text()))
+    assert [m.status for m in run.measurements] == ["ok", "failed", "failed", "ok", "ok"]
+    assert "exited with code 3" in run.measurements[1].reason
+    assert "disagrees with the reference" in run.measurements[2].reason
+    first, *_, divided = Trial(claims, [], run).replayed()
+    m = run.measurements[0]
+    assert [len(turn) for turn in m.samples_s] == [3]
+    assert first.replayed == pytest.approx(8 / (sum(m.samples_s[0]) / 3))
+    assert not first.hollow
+    assert divided.hollow
+    assert divided.replayed == pytest.approx(4 * 8 * 3 / sum(run.measurements[-1].samples_s[0]))
+    table = BeautifulSoup(claims_views.replay_table(Trial(claims, [], run)), "html.parser")
+    shown = [row.find_all("td")[2].get_text() for row in table.select("tbody tr")]
+    assert shown[-1].startswith("(")
+    assert not shown[0].startswith("(")
+    assert "exited with code 3" in shown[1]
+    with pytest.raises(RunFileError, match="exists"):
+        replay(claims, 1, path)
+
+
+def test_a_replay_of_another_file_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    run = replay(a_protocol(tmp_path, "numpy"), 1)
+    assert Trial(published(), [], run).replayed() == []
+
+
+def test_every_claim_has_a_verdict_in_the_report(smoke: Path) -> None:
+    """At any profile: what its runs can't tell says so."""
+    page = BeautifulSoup((smoke / "claims.html").read_text(), "html.parser")
+    rows = page.select("#T_verdicts tbody tr")
+    claims = published().claims
+    assert len(rows) == len(claims)
+    for row, claim in zip(rows, claims, strict=True):
+        quote, _, _, verdict, why = (cell.get_text() for cell in row.find_all("td"))
+        assert claim.quote in quote
+        assert verdict in claims_views.WORDS.values()
+        assert len(why) > 5
+    trial = trial_of(smoke, "cross-language-moe")
+    assert len(trial.judgements) == len(claims)
+    assert f"Of {len(claims)} claims" in page.get_text()
+
+
+def test_the_command_writes_what_it_found(smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "verdicts.json"
+    assert main(["claims", str(PUBLISHED), "--from", str(smoke), "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert [entry["id"] for entry in found] == [claim.id for claim in published().claims]
+    keys = {"id", "claimed", "measured", "low", "high", "verdict", "reason", "implied_share_of_limit"}
+    assert all(set(entry) == keys and entry["verdict"] in VERDICTS for entry in found)
+    assert [entry["claimed"] for entry in found if entry["id"] == "gpu"] == [[3, 5]]
+    assert capsys.readouterr().out.count("\n") == len(found) + 1
+    assert main(["claims", "nothing.yaml"]) == 2
+    assert main(["claims", str(PUBLISHED), "--from", str(tmp_path)]) == 2
+
+
+def test_without_a_folder_the_command_measures(tmp_path: Path, smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def measure(profile: str, assignments: list[str]) -> tuple[Path, dict[str, Any]]:
+        asked.append((profile, assignments))
+        return smoke, {}
+
+    monkeypatch.setattr("moe.report.pipeline.measure_report", measure)
+    assert len(try_claims(str(PUBLISHED), None, "smoke").judgements) == len(published().claims)
+    assert asked == [("smoke", [f"claims={PUBLISHED}"])]
+
+
+def test_a_hostile_claim_is_text(tmp_path: Path) -> None:
+    trial = Trial(load_claims(claims_file(tmp_path, a_claim("$x_1^", RATIO, 9.0))), [a_comparison()])
+    assert "<script>" not in claims_views.verdicts_table(trial)
+    assert "<script>" not in claims_views.physical_table(trial)
+    claims_figures.ratios(trial).savefig(tmp_path / "figure.png")
+    claims_figures.replay(trial).savefig(tmp_path / "figure.png")
+
+
+def test_sentences_follow_the_runs(smoke: Path) -> None:
+    fast, slow = (Trial(published(), [run]) for run in (one(), other()))
+    assert not set(claims_views.headline(fast)) & set(claims_views.headline(slow))
+    assert claims_views.ratios_sentence(fast) != claims_views.ratios_sentence(slow)
+    assert claims_views.replay_sentence(fast) == "The source's own protocol was not replayed in this run."
+    assert "as published" in claims_views.replay_sentence(trial_of(smoke, str(PUBLISHED)))
