@@ -237,13 +237,13 @@ def test_every_claim_has_a_verdict_in_the_report(smoke: Path) -> None:
     claims = published().claims
     assert len(rows) == len(claims)
     for row, claim in zip(rows, claims, strict=True):
-        quote, _, _, verdict, why = (cell.get_text() for cell in row.find_all("td"))
+        quote, verdict, _, _, why = (cell.get_text() for cell in row.find_all("td"))
         assert claim.quote in quote
         assert verdict in claims_views.WORDS.values()
-        assert len(why) > 5
+        assert len(why) > 5 or verdict == claims_views.WORDS[HOLDS]
     trial = trial_of(smoke, "cross-language-moe")
     assert len(trial.judgements) == len(claims)
-    assert f"Of {len(claims)} claims" in page.get_text()
+    assert f"{len(claims)} claims of" in page.get_text()
 
 
 def test_the_command_writes_what_it_found(smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from moe.analysis import Interval
 from moe.analysis.verdicts import Judgement, Replayed, Trial
@@ -33,7 +34,7 @@ def ratios(trial: Trial) -> Figure:
     axes.set_yticks(range(len(shown)), [f"{j.claim.id}\n{WORDS[j.verdict]}" for j in shown], fontsize=8.5)
     values = [end for j in shown if j.found for end in (*j.claim.claimed, *_ends(j.found.value))]
     leave_room(axes, [v for v in values if v > 0])
-    axes.legend(loc="lower right", fontsize=8.5)
+    figure.legend(loc="outside upper right", ncols=3, fontsize=8.5)
     return figure
 
 
@@ -50,7 +51,8 @@ def replay(trial: Trial) -> Figure:
     axes.set_yticks(range(len(shown)), [r.row.name for r in shown])
     values = [v for r in shown for v in (r.published, r.replayed, *(_ends(r.fair) if r.fair else ())) if v]
     leave_room(axes, values)
-    axes.legend(loc="lower right", fontsize=8.5)
+    axes.xaxis.set_major_formatter(EngFormatter())
+    figure.legend(loc="outside upper right", ncols=3, fontsize=8.5)
     return figure
 
 

@@ -51,9 +51,9 @@ def headline(trial: Trial) -> list[str]:
     """How many claims hold, which is farthest off, which asks most of the machine, and the source's protocol."""
     counts = Counter(j.verdict for j in trial.judgements)
     lines = [
-        f"Of {len(trial.judgements)} claims of “{trial.claims.title}” {counts[HOLDS]} hold on this machine, "
-        f"{counts[REGION]} only in a region, {counts[FAILS]} do not hold, and {counts[UNMEASURABLE]} can't be "
-        "measured here."
+        f"{len(trial.judgements)} claims of “{trial.claims.title}” on this machine: {counts[HOLDS]} "
+        f"{'holds' if counts[HOLDS] == 1 else 'hold'}, {counts[REGION]} only in a region, {counts[FAILS]} "
+        f"{'does' if counts[FAILS] == 1 else 'do'} not hold, and {counts[UNMEASURABLE]} can't be measured."
     ]
     off = [(o, j) for j in trial.judgements if j.verdict == FAILS and (o := _times_off(j))]
     if off:
@@ -104,23 +104,28 @@ def measured_text(judgement: Judgement) -> str | None:
 
 
 def reason(judgement: Judgement) -> str:
-    """Why a claim got its verdict."""
-    missing = judgement.missing
-    if judgement.verdict == UNMEASURABLE:
-        return missing if judgement.found is None else f"measured {_measured(judgement)}: this run can't tell"
-    measured = f"measured {_measured(judgement)}" if judgement.found else missing
-    without = f" (without {missing})" if judgement.found and missing else ""
-    if judgement.verdict == REGION:
-        return f"{measured}{without}; {_regions(judgement)}"
-    off = _times_off(judgement) if judgement.verdict == FAILS else None
-    far = f", {significant(max(off, 1 / off))} times {'more' if off > 1 else 'less'} than claimed" if off else ""
-    return measured + without + far
+    """Why a claim got its verdict: what was measured, and what that means."""
+    if judgement.found is None:
+        return judgement.missing if judgement.verdict == UNMEASURABLE else _meaning(judgement)
+    meaning = _meaning(judgement)
+    return f"measured {measured_text(judgement)}" + (f": {meaning}" if meaning else "")
 
 
-def _measured(judgement: Judgement) -> str:
-    """What was measured, and at what size where that is not the claimed one."""
-    place = _place(judgement.found) if judgement.factor and judgement.found else ""
-    return f"{measured_text(judgement)}{place}"
+def _meaning(judgement: Judgement) -> str:
+    """What a measured value says of its claim, where it was not measured as claimed, and what is missing."""
+    parts = []
+    off = _times_off(judgement)
+    if judgement.verdict == UNMEASURABLE and judgement.found:
+        parts.append("this run can't tell")
+    elif judgement.verdict == FAILS and off:
+        parts.append(f"{significant(max(off, 1 / off))} times {'more' if off > 1 else 'less'} than claimed")
+    elif judgement.verdict == REGION:
+        parts.append(_regions(judgement))
+    if judgement.factor and judgement.found:
+        parts.append(f"measured{_place(judgement.found)}")
+    if judgement.missing:
+        parts.append(f"without {judgement.missing}" if judgement.found else judgement.missing)
+    return "; ".join(parts)
 
 
 def _place(found: Finding) -> str:
@@ -164,10 +169,10 @@ def verdicts_table(trial: Trial) -> str:
     rows = [
         {
             "claim": f"“{j.claim.quote}”",
+            "verdict": WORDS[j.verdict],
             "claimed": claimed_text(j.claim),
             "measured": measured_text(j),
-            "verdict": WORDS[j.verdict],
-            "why": f"{reason(j)}. {j.claim.note}".strip(),
+            "why": ". ".join(part for part in (_meaning(j), j.claim.note.removesuffix(".")) if part) or None,
         }
         for j in trial.judgements
     ]
@@ -263,15 +268,15 @@ def replay_sentence(trial: Trial) -> str:
         return "The source's own protocol was not replayed in this run."
     first, last = rows[0], rows[-1]
     parts = [
-        f"{last.row.name} over {first.row.name} {significant(ratio)} × {how}"
+        f"{significant(ratio)} × {how}"
         for ratio, how in (
             (last.published / first.published, "as published"),
-            (_over(last.replayed, first.replayed), "by the source's protocol replayed here"),
+            (_over(last.replayed, first.replayed), "by the source's protocol replayed here, its division included"),
             (_over(_value(last.fair), _value(first.fair)), f"measured ({last.row.fair} over {first.row.fair})"),
         )
         if ratio is not None
     ]
-    return "; ".join(parts) + "."
+    return f"“{last.row.name}” over “{first.row.name}”: {', '.join(parts)}."
 
 
 def _value(interval: Interval | None) -> float | None:
@@ -287,7 +292,7 @@ def replay_table(trial: Trial) -> str:
     rows = [
         {
             "row": r.row.name,
-            "published, tokens/s": significant(r.published),
+            "published, tokens/s": f"{r.published:,.10g}",
             "its protocol here, tokens/s": _replayed_text(r),
             "what its protocol times": _what_is_timed(r),
             "measured, tokens/s": span(r.fair) if r.fair else None,
