@@ -3,7 +3,7 @@
 from moe.analysis import compare_runs
 from moe.config import PRESETS, MoEConfig
 from moe.implementations import create
-from moe.measure import compare
+from moe.measure import compare, sweep
 from moe.problem import Problem, Weights, make_problem
 from moe.run import Run, load_run
 
@@ -18,4 +18,5 @@ __all__ = [
     "create",
     "load_run",
     "make_problem",
+    "sweep",
 ]

@@ -1,4 +1,4 @@
-"""The command line: list, doctor, build, check, bench, goals, selfcheck, claims, report.
+"""The command line: list, doctor, build, check, bench, sweep, goals, selfcheck, claims, report.
 
 Exit codes: 0 all went well; 1 an implementation or a notebook failed, after everything else was done and
 saved; 2 wrong arguments, in one line; 130 interrupted.
@@ -17,6 +17,8 @@ from moe.config import parse_config
 from moe.implementations import availability, names, parse_variant
 from moe.implementations.registry import load
 from moe.run import RunFileError, write_atomically
+
+SWEPT = ("numpy", "torch", "mojo")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -73,6 +75,19 @@ def _parser() -> argparse.ArgumentParser:
     again = bench.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with the run in FILE")
     again.add_argument("--force", action="store_true", help="replace FILE")
+
+    sweep = add("sweep", _sweep, "measure implementations over a grid of sizes and threads")
+    sweep.add_argument("names", nargs="*", metavar="NAME", help="implementations (numpy, torch, mojo)")
+    axes = "tokens=1,16,256, threads=1,2, config=seed,olmoe-1b-7b; any size, any number of axes"
+    sweep.add_argument("--over", action="append", default=[], metavar="AXIS=VALUES", help=axes)
+    sweep.add_argument("--config", default="seed", help="what no axis names: a preset, KEY=VALUE,…, or both (seed)")
+    sweep.add_argument("--budget", type=_seconds, default=60.0, help="seconds of measuring (%(default)g)")
+    sweep.add_argument("--timeout", type=_seconds, default=120.0, help="seconds for one step (%(default)g)")
+    sweep.add_argument("--memory", type=float, metavar="MIB", help="what a worker may hold (4/5 of what is free)")
+    sweep.add_argument("--json", type=Path, metavar="FILE", help="where to save the run")
+    once_more = sweep.add_mutually_exclusive_group()
+    once_more.add_argument("--resume", action="store_true", help="measure the cells that FILE lacks")
+    once_more.add_argument("--force", action="store_true", help="replace FILE")
 
     goals = add("goals", _goals, "measure the Mojo kernel beside its goals and every form of PyTorch")
     goals.add_argument("names", nargs="*", metavar="SHAPE", help="shapes of mojo_src/goals.yaml (all)")
@@ -176,8 +191,7 @@ def _bench(parsed: argparse.Namespace) -> int:
     from moe.report.sentences import warnings
     from moe.report.text import table_lines
 
-    if (parsed.resume or parsed.force) and parsed.json is None:
-        raise ValueError("--resume and --force need --json FILE")
+    _need_file(parsed)
     run = compare(
         parsed.names or names(),
         parse_config(parsed.config),
@@ -188,12 +202,45 @@ def _bench(parsed: argparse.Namespace) -> int:
         budget_s=parsed.budget,
         target=parsed.target,
         timeout_s=parsed.timeout,
-        memory_bytes=None if parsed.memory is None else int(parsed.memory * 2**20),
+        memory_bytes=_memory(parsed),
         cache=parsed.cache,
     )
     summary = summarise(run)
     print("\n".join([*table_lines(summary), *warnings(summary)]))
     return 1 if any(m.status == "failed" for m in run.measurements) else 0
+
+
+def _sweep(parsed: argparse.Namespace) -> int:
+    from moe.measure import sweep
+    from moe.measure.grid import cells_of, read_axes
+    from moe.report.text import cell_lines
+
+    _need_file(parsed)
+    axes, config = read_axes(parsed.over), parse_config(parsed.config)
+    for combination in cells_of(config, axes)[1]:
+        print(f"left out: {combination}", file=sys.stderr)
+    run = sweep(
+        parsed.names or SWEPT,
+        axes,
+        config,
+        path=parsed.json,
+        resume=parsed.resume,
+        force=parsed.force,
+        budget_s=parsed.budget,
+        timeout_s=parsed.timeout,
+        memory_bytes=_memory(parsed),
+    )
+    print("\n".join(cell_lines(run)))
+    return 1 if any(m.status == "failed" for m in run.measurements) else 0
+
+
+def _need_file(parsed: argparse.Namespace) -> None:
+    if (parsed.resume or parsed.force) and parsed.json is None:
+        raise ValueError("--resume and --force need --json FILE")
+
+
+def _memory(parsed: argparse.Namespace) -> int | None:
+    return None if parsed.memory is None else int(parsed.memory * 2**20)
 
 
 def _goals(parsed: argparse.Namespace) -> int:

@@ -63,13 +63,19 @@ def compare(
         measurement.cache = settings.cache
     run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": list(threads)}, planned)
     target = Path(path) if path is not None else None
-    if target is not None and target.exists() and not force:
-        if not resume:
-            raise RunFileError(f"{target} exists: --resume continues it, --force replaces it")
-        run = _continued(load_run(target), run, target)
+    run = run_to_measure(run, target, resume=resume, force=force)
     if not run.complete:
-        _Session(run, settings, target, progress).measure()
+        Session(run, settings, target, progress).measure()
     return run
+
+
+def run_to_measure(run: Run, path: Path | None, *, resume: bool, force: bool) -> Run:
+    """A new run, or with `resume` the one at `path`; raises RunFileError where that may not be."""
+    if path is None or force or not path.exists():
+        return run
+    if not resume:
+        raise RunFileError(f"{path} exists: --resume continues it, --force replaces it")
+    return _continued(load_run(path), run, path)
 
 
 def _continued(old: Run, new: Run, path: Path) -> Run:
@@ -92,7 +98,7 @@ class _NotRunError(Exception):
     """A measurement that can't be made here; the message says why."""
 
 
-class _Session:
+class Session:
     """One run being measured."""
 
     def __init__(self, run: Run, settings: Protocol, path: Path | None, progress: bool) -> None:
@@ -107,6 +113,8 @@ class _Session:
         self.elapsed_before_s = run.elapsed_s
         self.saved_at = 0.0
         self.limits_at = -inf
+        self.turn_most_s = settings.budget_s
+        self.cut_short = False
         self.alive: dict[int, Measurement] = {}  # what nothing has gone wrong with, by its number
 
     def measure(self) -> None:
@@ -115,7 +123,7 @@ class _Session:
         self._save(now=True)  # a file that can't be written is found out before anything is measured
         try:
             self._generations(self.begun + self.settings.budget_s)
-            self.run.complete = True
+            self.run.complete = not self.cut_short
         finally:
             self.progress.close()
             self._save(now=True)
@@ -158,25 +166,34 @@ class _Session:
         started = time.monotonic()
         with Workers(self.memory_bytes) as self.workers, TemporaryDirectory() as folder, ExitStack() as children:
             self.folder = Path(folder)
-            # They load their libraries side by side: nothing is timed yet.
-            loading = [number for number, m in self.alive.items() if self.workers.start(m)]
-            for number in loading:
-                m = self.alive[number]
-                self.workers.send(m, "load", implementation=m.implementation, threads=m.threads)
-            for number in loading:
-                self._attempt(number, self._note_load)
-            for number in list(self.alive):
-                self._attempt(number, self._make_ready)
-            probes = {threads: Child(threads) for threads in self.run.protocol["threads"]}
-            for child in probes.values():
-                children.callback(child.kill)
-            self.limits_at = -inf  # these probes load now, and not while something is timed
-            self._limits(probes)
+            self._all_ready()
+            probes = self._probes(children)
             ready = time.monotonic()
             if self.settings.target is not None:
                 deadline = min(deadline, ready + (ready - started))
             first_round_s = self._rounds(generation, deadline, probes)
         return max(ready - started + first_round_s, 1e-3)
+
+    def _all_ready(self) -> None:
+        """Have every measurement loaded, prepared and checked in the workers that are there now."""
+        # They load their libraries side by side: nothing is timed yet.
+        loading = [number for number, m in self.alive.items() if self.workers.start(m)]
+        for number in loading:
+            m = self.alive[number]
+            self.workers.send(m, "load", implementation=m.implementation, threads=m.threads)
+        for number in loading:
+            self._attempt(number, self._note_load)
+        for number in list(self.alive):
+            self._attempt(number, self._make_ready)
+
+    def _probes(self, children: ExitStack) -> dict[int, Child]:
+        """Probes of the machine's limits on each number of threads, loaded and asked once."""
+        probes = {threads: Child(threads) for threads in self.run.protocol["threads"]}
+        for child in probes.values():
+            children.callback(child.kill)
+        self.limits_at = -inf  # they load now, and not while something is timed
+        self._limits(probes)
+        return probes
 
     def _rounds(self, generation: int, deadline: float, probes: dict[int, Child]) -> float:
         """Rounds until the deadline, at least one; returns the seconds of the first."""
@@ -247,7 +264,7 @@ class _Session:
         m.details |= {key: reply[key] for key in ("pools", "library") if reply[key]}
         require_threads(reply["pools"], m.threads)
         turn_s = reply["first_call_s"] * (settings.turn_forwards + 1)
-        if turn_s > min(settings.timeout_s, settings.budget_s):
+        if turn_s > min(settings.timeout_s, self.turn_most_s):
             raise _NotRunError(f"a turn would take about {turn_s:.0f} s, too long for this run")
         path = self.folder / f"{number}.npz"
         checked = {"number": number, "count": settings.inputs, "path": str(path)}

@@ -9,6 +9,7 @@ from typing import ClassVar
 from moe.config import MoEConfig
 from moe.implementations import entry_of
 from moe.implementations.registry import BASELINE
+from moe.measure.grid import Cell
 from moe.run import Measurement
 from moe.variant import Variant
 
@@ -92,6 +93,22 @@ def plan(
         planned.append(control)
     more = (_planned(variant, size, min(threads), threads) for variant, size in further)
     return planned + [m for m in more if m is not None]
+
+
+def plan_cells(variants: Sequence[Variant], cells: Sequence[Cell]) -> list[Measurement]:
+    """The measurements of each cell in its turn, and a control in the first; raises ValueError for a bad list."""
+    if not cells:
+        raise ValueError("a sweep must have at least one cell")
+    planned: list[Measurement] = []
+    for number, cell in enumerate(cells):
+        counts = sorted({other.threads for other in cells if other.config == cell.config})
+        found = plan(variants, cell.config, [cell.threads]) if number == 0 else [
+            m for v in variants if (m := _planned(v, cell.config, cell.threads, counts))
+        ]  # fmt: skip
+        for m in found:
+            m.details["cell"] = number
+        planned += found
+    return planned
 
 
 def _planned(variant: Variant, config: MoEConfig, count: int, threads: Sequence[int]) -> Measurement | None:

@@ -122,6 +122,11 @@ class Worker:
         layer, inputs = self.prepared[number]
         return {"samples": [timed(layer.forward, next(inputs)) for _ in range(count)]}
 
+    def release(self, number: int) -> dict[str, Any]:
+        """Let go of a layer and its inputs."""
+        self.prepared.pop(number, None)
+        return {}
+
     def limits(self, threads: int) -> dict[str, Any]:
         """The machine's limits on this worker's threads, now."""
         from moe.measure.limits import MachineLimits
@@ -221,6 +226,7 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         "outputs": worker.outputs,
         "turn": worker.turn,
         "forwards": worker.forwards,
+        "release": worker.release,
     }
     for line in requests:
         request = json.loads(line)

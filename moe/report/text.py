@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from moe.analysis import Interval, Row, Summary
+from moe.analysis import Interval, Row, Summary, summarise
+from moe.run import Run
 
 SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
@@ -83,20 +84,42 @@ def speedup_text(row: Row, summary: Summary) -> str:
     return times(row.speedup) + resolved
 
 
+def cell_lines(run: Run) -> list[str]:
+    """A sweep as lines for a terminal, cell by cell."""
+    summary = summarise(run)
+    lines = []
+    cell = None
+    for row, line in zip(summary.rows, _row_lines(summary, whole=False), strict=True):
+        if row.measurement.details["cell"] != cell:
+            cell = row.measurement.details["cell"]
+            lines.append(row.measurement.config.label)
+        lines.append(f"  {line}")
+    return [*lines, *_legend(summary)]
+
+
 def table_lines(summary: Summary) -> list[str]:
     """The comparison as lines for a terminal."""
+    return [*_row_lines(summary, whole=True), *_legend(summary)]
+
+
+def _row_lines(summary: Summary, *, whole: bool) -> list[str]:
+    """A line a row; names say how many tokens of the `whole` problem a row got."""
     lines = []
     for row in summary.rows:
-        head = f"{label_text(row, summary.tokens):34} {threads_text(row.threads):10}"
+        head = f"{label_text(row, summary.tokens) if whole else row.label:34} {threads_text(row.threads):10}"
         if row.latency is None:
             status = row.measurement.status.replace("_", " ")
             lines.append(f"{head} {status}: {row.measurement.reason}")
             continue
         speed = f"{significant(row.throughput.value):>12} tokens/s" if row.throughput else ""
         lines.append(f"{head} {span(row.latency, 1e3):>26} ms {speed}   {speedup_text(row, summary)}")
-    if summary.resolution is not None:
-        lines.append(
-            f"Medians with 95 % intervals; × is tokens/s over {summary.baseline} on as many threads. "
-            f"The run's resolution is {percent(summary.resolution)}."
-        )
     return lines
+
+
+def _legend(summary: Summary) -> list[str]:
+    if summary.resolution is None:
+        return []
+    return [
+        f"Medians with 95 % intervals; × is tokens/s over {summary.baseline} on as many threads. "
+        f"The run's resolution is {percent(summary.resolution)}."
+    ]

@@ -1,0 +1,146 @@
+"""A sweep: many cells measured one after the other by the same worker processes, each saved when it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from moe.analysis.limits import limits_of
+from moe.config import FLOAT32_BYTES, PRESETS, MoEConfig
+from moe.implementations import parse_variant
+from moe.measure.child import Child
+from moe.measure.engine import NOT_REACHED, Session, run_to_measure
+from moe.measure.grid import cells_of
+from moe.measure.machine import describe_machine, describe_versions
+from moe.measure.plan import Protocol, plan_cells
+from moe.measure.workers import Workers
+from moe.run import Measurement, Run
+
+SEED = PRESETS["seed"]
+# Many processes with one round each: how they differ is what an interval is made of.
+EFFORT: dict[str, Any] = {"inputs": 2, "turn_s": 0.01, "warm_up_s": 0.06, "warm_up_most_s": 0.09, "processes": 5}
+COPIES = 2.5  # of the weights that a worker holds while it prepares: NumPy's, packed ones, a part in between
+FORWARDS = 12  # that a variant needs at least in each process, checked ones and warm-ups included
+OVER_BUDGET = "left out for want of time"
+
+
+def sweep(
+    implementations: Sequence[str],
+    over: Mapping[str, Sequence[str | int]],
+    config: MoEConfig = SEED,
+    *,
+    path: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+    **protocol: Any,
+) -> Run:
+    """Measure implementations in every cell of a grid; `protocol` takes the fields of `Protocol`.
+
+    `over` has the values of each axis: fields of the config, `threads`, or `config` for presets and models by name;
+    `config` gives what no axis names. Combinations that no layer can have are left out.
+
+    Cells are measured coarsely over the whole grid first, each like any other run but with one round in each of
+    `processes`, and saved when done; `resume` measures those that the run at `path` lacks. A cell that memory or
+    budget can't take is `not_run`, with the reason. One of the implementations is measured twice in the first cell,
+    as a control. Raises ValueError for a bad argument and RunFileError for a file that may not be written.
+    """
+    settings = Protocol(**EFFORT | protocol)
+    cells, _ = cells_of(config, over)
+    threads = sorted({cell.threads for cell in cells})
+    planned = plan_cells([parse_variant(name) for name in implementations], cells)
+    run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": threads}, planned)
+    target = Path(path) if path is not None else None
+    run = run_to_measure(run, target, resume=resume, force=force)
+    for m in run.measurements:
+        if m.reason.startswith(OVER_BUDGET):
+            m.reason = ""  # there may be more of it now
+    if not run.complete:
+        _Sweep(run, settings, target, progress).measure()
+    return run
+
+
+class _Sweep(Session):
+    """The same workers for all cells: loading PyTorch takes longer than measuring a small cell."""
+
+    def _generations(self, end: float) -> None:
+        available = self.alive
+        todo = [numbers for numbers in self._cells() if any(map(self._is_open, numbers))]
+        with ExitStack() as stack, TemporaryDirectory() as folder:
+            self.folder = Path(folder)
+            fleet = [stack.enter_context(Workers(self.memory_bytes)) for _ in range(self.settings.processes)]
+            probes = self._probes(stack)
+            for numbers in todo:
+                self.alive = {n: available[n] for n in numbers if n in available}
+                left_s = end - time.monotonic()
+                self.turn_most_s = left_s
+                if reason := self._too_much(left_s):
+                    for m in self.alive.values():
+                        m.reason = reason
+                    continue
+                try:
+                    self._cell(fleet, probes)
+                except BaseException:
+                    # Half a cell is none: it is measured again.
+                    for m in self.alive.values():
+                        _forget(m)
+                    raise
+                self._save(now=True)
+        self.cut_short = any(map(self._is_open, available))
+
+    def _save(self, *, now: bool = False) -> None:
+        """Save between cells alone: what is in the file is done."""
+        if now:
+            super()._save(now=True)
+
+    def _cells(self) -> list[list[int]]:
+        """The numbers of each cell's measurements, in the order of the plan."""
+        cells: dict[int, list[int]] = {}
+        for number, m in enumerate(self.run.measurements):
+            cells.setdefault(m.details["cell"], []).append(number)
+        return list(cells.values())
+
+    def _is_open(self, number: int) -> bool:
+        m = self.run.measurements[number]
+        return m.status == "not_run" and (m.reason in ("", NOT_REACHED) or m.reason.startswith(OVER_BUDGET))
+
+    def _cell(self, fleet: Sequence[Workers], probes: dict[int, Child]) -> None:
+        """A round in each process of the fleet, which lets go of the cell's layers before the next one takes them."""
+        for generation, workers in enumerate(fleet):
+            self.workers = workers
+            self._all_ready()
+            self._rounds(generation, deadline=0.0, probes=probes)
+            for number in list(self.alive):
+                self._attempt(number, self._release)
+        self.references.clear()
+
+    def _release(self, number: int, m: Measurement) -> None:
+        self.workers.ask(m, "release", timeout=self.settings.timeout_s, number=number)
+
+    def _too_much(self, left_s: float) -> str:
+        """Why the cell that is alive can't be measured, by its memory or by the least time that it would take."""
+        if left_s <= 0 or not self.alive:
+            return NOT_REACHED
+        first = next(iter(self.alive.values()))
+        config = first.config
+        weights = 2 * config.num_experts * config.d_model * config.d_ff * FLOAT32_BYTES
+        needed = weights * COPIES * len(self.alive)
+        if needed > self.memory_bytes:
+            return f"its weights need about {needed / 2**30:.1f} GiB, {self.memory_bytes / 2**30:.1f} GiB are allowed"
+        limits = limits_of(self.run, first.threads)
+        flops = sum(m.config.flops for m in self.alive.values()) * FORWARDS * self.settings.processes
+        least_s = flops / limits.flops_per_s if limits else 0.0
+        if least_s > left_s:
+            return f"{OVER_BUDGET}: at least {least_s:.0f} s, and {left_s:.0f} s were left"
+        return ""
+
+
+def _forget(m: Measurement) -> None:
+    """Take a measurement back to where it was before its first turn."""
+    m.status, m.reason, m.parity = "not_run", NOT_REACHED, None
+    m.processes, m.samples_s, m.others_cores, m.stolen_cores, m.warm_up_s = [], [], [], [], 0.0
