@@ -1,18 +1,23 @@
-"""Compiling `mojo_src/` into a shared library, once for each thing that could change the result."""
+"""Compiling `mojo_src/` into a shared library, once for each thing that could change the result.
+
+And into a package for MAX, which compiles it further, into a graph.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock
 from platformdirs import user_cache_path
@@ -22,6 +27,8 @@ from moe.processor import read_processor
 
 SOURCE = Path(__file__).resolve().parent.parent / "mojo_src"
 KERNEL = "moe_kernel.mojo"
+MAX_OPERATIONS = "max_op.mojo"
+IMPORT = re.compile(r"^from (\w+) import", re.MULTILINE)
 HOW_TO_INSTALL = (
     "install it into this environment with `make env`, or `pip install max==26.7.0`; there are wheels for Linux "
     "(glibc 2.34 or newer, x86-64 and aarch64) and macOS on Apple silicon"
@@ -47,7 +54,7 @@ class Toolchain:
 
 @dataclass(frozen=True)
 class Library:
-    """A compiled kernel: the file, its SHA-256, the compiler's version, and seconds spent building it now."""
+    """A compiled kernel or package: the file, its SHA-256, the compiler's version, and seconds it took just now."""
 
     path: Path
     sha256: str
@@ -72,10 +79,21 @@ def _version(command: Path, _modified: int) -> str:
 
 
 def sources() -> list[Path]:
-    """What the library is compiled from; tests and benchmarks are programs of their own."""
+    """What the library is compiled from; tests and benchmarks are programs of their own, and MAX has a package."""
     if not (SOURCE / KERNEL).exists():
         raise MojoBuildError(f"{SOURCE / KERNEL} not found: the package must be installed editable (`make env`)")
-    return sorted(p for p in SOURCE.glob("*.mojo") if not p.name.startswith(("test_", "bench_")))
+    return sorted(p for p in SOURCE.glob("*.mojo") if not p.name.startswith(("test_", "bench_", "max_")))
+
+
+def package_sources() -> list[Path]:
+    """What the package for MAX is compiled from: its operations, and the modules of the kernel that they import."""
+    by_name = {path.stem: path for path in sources()}
+    found = [SOURCE / MAX_OPERATIONS]
+    for path in found:  # which grows meanwhile
+        for name in IMPORT.findall(path.read_text(encoding="utf-8")):
+            if name in by_name:
+                found.append(by_name.pop(name))
+    return found
 
 
 def cache_folder() -> Path:
@@ -104,12 +122,15 @@ def build_options(sizes: Sizes | None) -> list[str]:
 
 def build_key(toolchain: Toolchain, sizes: Sizes | None) -> str:
     """Hash of all that shapes the library: source, compiler and its place, target CPU, options and sizes."""
+    return _key(toolchain, build_options(sizes), sources())
+
+
+def _key(toolchain: Toolchain, options: Iterable[str], files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     # The library holds the path of the toolchain's own libraries, so another place is another library.
-    parts = [toolchain.version, str(toolchain.command), repr(read_processor()), *build_options(sizes)]
-    for part in parts:
+    for part in (toolchain.version, str(toolchain.command), repr(read_processor()), *options):
         digest.update(part.encode() + b"\0")
-    for path in sources():
+    for path in files:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:24]
 
@@ -121,9 +142,17 @@ def build(sizes: Sizes | None = None, timeout: float = 300) -> Library:
     with the compiler's own message, or after `timeout` seconds.
     """
     toolchain = find_toolchain()
-    return _built(
-        toolchain, f"moe_kernel-{build_key(toolchain, sizes)}", SOURCE / KERNEL, build_options(sizes), timeout
-    )
+    compile_it = partial(_compile, toolchain, SOURCE / KERNEL, build_options(sizes), timeout)
+    return _built(toolchain, f"moe_kernel-{build_key(toolchain, sizes)}.so", compile_it)
+
+
+def build_package(timeout: float = 300) -> Library:
+    """The layer as operations that MAX compiles into a graph; cached and raising as `build`."""
+    toolchain = find_toolchain()
+    files = package_sources()
+    # A Mojo package has the name of its file.
+    name = f"moe_layer_{_key(toolchain, [], files)}.mojoc"
+    return _built(toolchain, name, partial(_compile_package, toolchain, files, timeout))
 
 
 def build_file(source: str | Path, timeout: float = 300) -> Library:
@@ -134,26 +163,27 @@ def build_file(source: str | Path, timeout: float = 300) -> Library:
         raise MojoBuildError(f"no such file: {path}")
     parts = [toolchain.version, str(toolchain.command), repr(read_processor()), path.read_text(encoding="utf-8")]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    return _built(toolchain, f"{path.stem}-{key}", path, ["--emit", "shared-lib"], timeout)
+    compile_it = partial(_compile, toolchain, path, ["--emit", "shared-lib"], timeout)
+    return _built(toolchain, f"{path.stem}-{key}.so", compile_it)
 
 
-def _built(toolchain: Toolchain, name: str, source: Path, options: list[str], timeout: float) -> Library:
+def _built(toolchain: Toolchain, name: str, compile_to: Callable[[Path], None]) -> Library:
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MojoBuildError(f"no place for the compiled kernel: {error}; set MOE_CACHE to another folder") from error
-    path = folder / f"{name}.so"
+    path = folder / name
     started = time.monotonic()
     if not path.exists():
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                _compile(toolchain, source, options, path, timeout)
+                compile_to(path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Library(path, sha256, toolchain.version, time.monotonic() - started)
 
 
-def _compile(toolchain: Toolchain, source: Path, options: list[str], path: Path, timeout: float) -> None:
+def _compile(toolchain: Toolchain, source: Path, options: list[str], timeout: float, path: Path) -> None:
     """Compile into a file beside `path` and move it there whole."""
     partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.so")
     command = [str(toolchain.command), "build", *options]
@@ -162,6 +192,28 @@ def _compile(toolchain: Toolchain, source: Path, options: list[str], path: Path,
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _compile_package(toolchain: Toolchain, files: list[Path], timeout: float, path: Path) -> None:
+    """Compile files that import each other into one package, which has to bring all that it imports.
+
+    MAX could find the kernel's modules where they are, but its cache of graphs would not see a change in them.
+    Inside a package, imports are relative.
+    """
+    names = {file.stem for file in files}
+
+    def relative(match: re.Match[str]) -> str:
+        return f"from .{match[1]} import" if match[1] in names else match[0]
+
+    with TemporaryDirectory(dir=path.parent) as folder:
+        package, compiled = Path(folder) / "package", Path(folder) / path.name
+        package.mkdir()
+        (package / "__init__.mojo").write_text(f"from .{files[0].stem} import *\n", encoding="utf-8")
+        for file in files:
+            (package / file.name).write_text(IMPORT.sub(relative, file.read_text(encoding="utf-8")), encoding="utf-8")
+        command = [str(toolchain.command), "precompile", "--Werror", str(package), "-o", str(compiled)]
+        _run(command, toolchain.environment, timeout)
+        os.replace(compiled, path)
 
 
 def _run(command: list[str], environment: Mapping[str, str], timeout: float) -> str:

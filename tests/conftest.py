@@ -51,12 +51,13 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def require(name: str) -> str:
     """The name, if the implementation can run here; only Mojo may be missing, and only where that is allowed."""
+    mojo = name in ("mojo", "mojo-max")
     available, reason = availability(name)
     if available:
         return name
-    if name == "mojo" and os.environ.get(ALLOW) == "1":
+    if mojo and os.environ.get(ALLOW) == "1":
         pytest.skip(f"Mojo is missing and {ALLOW}=1 allows that: {reason}")
-    how = f". To test without Mojo: {ALLOW}=1 make test" if name == "mojo" else ""
+    how = f". To test without Mojo: {ALLOW}=1 make test" if mojo else ""
     pytest.fail(f"{name} can't run here: {reason}{how}", pytrace=False)
 
 

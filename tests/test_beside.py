@@ -60,6 +60,9 @@ def test_an_implementations_lines_are_its_modules_and_what_it_imports_here() -> 
     probes = SOURCE / "probes.mojo"
     assert mojo["Mojo"] == sum(map(count_lines, sources())) - count_lines(probes)
     assert mojo["Python"] > count_lines(package / "mojo_layer.py")
+    for_c, for_max = SOURCE / "moe_kernel.mojo", SOURCE / "max_op.mojo"
+    in_max = lines_of(load("mojo-max"))["Mojo"]
+    assert in_max == mojo["Mojo"] - count_lines(for_c) + count_lines(for_max)
 
 
 def test_somebody_elses_implementation_has_lines_too() -> None:

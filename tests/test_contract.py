@@ -14,6 +14,7 @@ from moe.check import check_layer
 from moe.edges import edge_problems
 from moe.implementations import availability, entry_of, names, parse_variant
 from moe.implementations.registry import load
+from tests.conftest import require
 
 THREADS = (1, 2)
 
@@ -54,6 +55,7 @@ def test_variants(variant: str) -> None:
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("peer", sorted(set(names(peers=True)) - set(names())))
 def test_peers(peer: str, threads: int) -> None:
+    require(peer)
     refused = []
     for edge, problem in (edge_problems() | {"seed": moe.make_problem(moe.PRESETS["seed"])}).items():
         try:

@@ -61,8 +61,9 @@ def test_docstrings_are_complete(mojo: str) -> None:
     def diagnose(path: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*command, str(path), "-o", os.devnull], capture_output=True, text=True, check=False)
 
+    files = {*mojo_build.sources(), *mojo_build.package_sources(), mojo_build.SOURCE / "bench_layer.mojo"}
     with ThreadPoolExecutor(2) as pool:
-        for result in pool.map(diagnose, [*mojo_build.sources(), mojo_build.SOURCE / "bench_layer.mojo"]):
+        for result in pool.map(diagnose, files):
             assert result.returncode == 0, result.stderr
 
 

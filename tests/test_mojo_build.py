@@ -75,6 +75,19 @@ def test_the_key_covers_what_shapes_the_library(own_source: Path, monkeypatch: p
     assert len(set(keys)) == len(keys)
 
 
+def test_the_package_for_max_is_another_with_any_module_of_the_kernel(own_source: Path) -> None:
+    paths = {mojo_build.build_package().path}
+    for name in ("tile.mojo", "max_op.mojo"):
+        (own_source / name).write_text((own_source / name).read_text() + "\n")
+        paths.add(mojo_build.build_package().path)
+    assert len(paths) == 3
+    assert "moe_kernel.mojo" not in {path.name for path in mojo_build.package_sources()}
+    (own_source / "tile.mojo").write_text("def broken(:\n    pass\n")
+    with pytest.raises(MojoBuildError, match=r"(?s)exit code 1.*tile\.mojo:1:.*error"):
+        mojo_build.build_package()
+    assert {path for path in mojo_build.cache_folder().iterdir() if path.suffix != ".lock"} == paths
+
+
 def test_two_processes_end_with_one_whole_library(mojo: str, tmp_path: Path) -> None:
     program = "from moe import mojo_build; library = mojo_build.build(); print(library.path, library.sha256)"
     environment = mojo_build.find_toolchain().environment | {"MOE_CACHE": str(tmp_path)}

@@ -48,6 +48,7 @@ REGISTRY = {
     "torch-naive": Entry("moe.implementations.torch_naive_layer:TorchNaiveLayer", "torch"),
     "torch": Entry("moe.implementations.torch_layer:TorchLayer", "torch"),
     "mojo": Entry("moe.implementations.mojo_layer:MojoLayer", "mojo"),
+    "mojo-max": Entry("moe.implementations.mojo_max_layer:MojoMaxLayer", "max", peer=True),
     "torch-loop": Entry("moe.implementations.torch_loop_layer:TorchLoopLayer", "torch", peer=True),
     "torch-grouped": Entry("moe.implementations.torch_grouped_layer:TorchGroupedLayer", "torch", peer=True),
     "torch-onednn": Entry("moe.implementations.torch_onednn_layer:TorchOnednnLayer", "torch", peer=True),

@@ -89,10 +89,17 @@ def _mojo() -> Calls:
     return {"a forward of no tokens in Mojo": call}
 
 
+def _max() -> Calls:
+    problem = make_problem(MoEConfig(tokens=0, d_model=1, d_ff=1, num_experts=1, top_k=1))
+    layer = create("mojo-max", problem.weights, top_k=1)
+    return {"a forward of no tokens in a MAX graph": partial(layer.forward, layer.to_native(problem.x))}
+
+
 CALLS_INTO: Mapping[str, Callable[[], Calls]] = {
     "python": _python,
     "numpy": _numpy,
     "torch": _torch,
     "mojo": _mojo,
+    "max": _max,
     "mojo layer": _mojo_layer,
 }
