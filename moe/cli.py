@@ -1,4 +1,4 @@
-"""The command line: list, doctor, build, check, bench, sweep, goals, selfcheck, claims, report.
+"""The command line: list, doctor, build, check, bench, sweep, goals, peers, selfcheck, claims, report.
 
 Exit codes: 0 all went well; 1 an implementation or a notebook failed, after everything else was done and
 saved; 2 wrong arguments, in one line; 130 interrupted.
@@ -95,6 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     goals.add_argument("--budget", type=_seconds, default=100.0, help="seconds of measuring a shape (%(default)g)")
     goals.add_argument("--folder", type=Path, default=Path("reports/goals"), help="where results go (%(default)s)")
     goals.add_argument("--page", type=Path, metavar="FILE", help="measure nothing: put results into this page")
+
+    peers = add("peers", _peers, "measure the Mojo kernel beside every library that is installed")
+    peers.add_argument("names", nargs="*", metavar="SHAPE", help="one, few, seed, many, many-small (all)")
+    peers.add_argument("--threads", type=_threads, default=[1, 2], help="numbers of threads, 1,2 (1,2)")
+    peers.add_argument("--budget", type=_seconds, default=240.0, help="seconds of measuring a shape (%(default)g)")
+    peers.add_argument("--folder", type=Path, default=Path("reports/peers"), help="where runs go (%(default)s)")
+    peers.add_argument("--page", type=Path, metavar="FILE", help="measure nothing: put results into this page")
 
     itself = add("selfcheck", _selfcheck, "whether intervals hold here, and withstand a busy machine (15 minutes)")
     itself.add_argument("--runs", type=int, default=10, help="runs to compare with each other (%(default)s)")
@@ -252,6 +259,17 @@ def _goals(parsed: argparse.Namespace) -> int:
         render_goals(parsed.folder, parsed.page)
         return 0
     return measure_goals(parsed.names, parsed.threads, parsed.budget, parsed.folder)
+
+
+def _peers(parsed: argparse.Namespace) -> int:
+    from moe.peers import measure_peers, render_peers
+
+    if parsed.page is not None:
+        if parsed.names:
+            raise ValueError("--page shows all shapes that the folder holds: name none")
+        render_peers(parsed.folder, parsed.page)
+        return 0
+    return measure_peers(parsed.names, parsed.threads, parsed.budget, parsed.folder)
 
 
 def _selfcheck(parsed: argparse.Namespace) -> int:

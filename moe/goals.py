@@ -19,6 +19,7 @@ from moe.measure import compare
 from moe.measure.child import Child
 from moe.measure.plan import Protocol
 from moe.mojo_build import SOURCE
+from moe.report.marks import write_between
 from moe.report.text import significant, span, threads_text
 from moe.run import Run, load_run, write_atomically
 
@@ -159,7 +160,7 @@ def render_goals(folder: Path, page: Path) -> None:
         raise ValueError(f"{folder / SUMMARY} not found: `moe goals` writes it")
     saved = json.loads((folder / SUMMARY).read_text())
     calls = {what: Interval(**interval) for what, interval in saved["calls_s"].items()}
-    write_page(page, collect(folder), calls, saved)
+    write_between(page, MARK, markdown(collect(folder), calls, saved))
 
 
 def judge(goal: Goal, run: Run, before: Sequence[Result] = ()) -> list[Result]:
@@ -242,15 +243,6 @@ def _save(folder: Path, results: Sequence[Result], calls: dict[str, Interval], r
         "calls_s": calls,
     }
     write_atomically(folder / SUMMARY, json.dumps(content, default=asdict, indent=1))
-
-
-def write_page(page: Path, results: Sequence[Result], calls: dict[str, Interval], machine: dict[str, Any]) -> None:
-    """Put the results between the page's two marks; raises ValueError for a page without them."""
-    text = page.read_text()
-    if text.count(MARK) != 2:
-        raise ValueError(f"{page} must hold {MARK} twice, where the table begins and ends")
-    begin, _, end = text.split(MARK)
-    write_atomically(page, f"{begin}{MARK}\n{markdown(results, calls, machine)}\n{MARK}{end}")
 
 
 def markdown(results: Sequence[Result], calls: dict[str, Interval], machine: dict[str, Any]) -> str:

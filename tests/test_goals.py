@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from moe.goals import FORMS, MARK, Goal, judge, load_goals, render_goals, result_lines, write_page
+from moe.goals import FORMS, MARK, Goal, judge, load_goals, markdown, render_goals, result_lines
 from moe.implementations.registry import REGISTRY
+from moe.report.marks import write_between
 from moe.run import Run
 
 from .synthetic import MACHINE, synthetic_run
@@ -91,7 +92,7 @@ def test_lines_and_page_show_what_was_measured(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{MARK}\nold\n{MARK}\nafter\n")
     call = results[0].latency_s.scaled(1e-4)
-    write_page(page, results, {"a call": call}, FACTS)
+    write_between(page, MARK, markdown(results, {"a call": call}, FACTS))
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
@@ -105,7 +106,7 @@ def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("no marks")
     with pytest.raises(ValueError, match="twice"):
-        write_page(page, [], {}, FACTS)
+        write_between(page, MARK, "text")
     assert page.read_text() == "no marks"
 
 
