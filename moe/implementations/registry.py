@@ -52,6 +52,8 @@ REGISTRY = {
     "torch-grouped": Entry("moe.implementations.torch_grouped_layer:TorchGroupedLayer", "torch", peer=True),
     "torch-onednn": Entry("moe.implementations.torch_onednn_layer:TorchOnednnLayer", "torch", peer=True),
     "torch-compile": Entry("moe.implementations.torch_compile_layer:TorchCompileLayer", "torch", peer=True),
+    "onnxruntime": Entry("moe.implementations.onnxruntime_layer:OnnxRuntimeLayer", peer=True),
+    "openvino": Entry("moe.implementations.openvino_layer:OpenvinoLayer", peer=True),
 }
 BASELINE = "numpy"
 
