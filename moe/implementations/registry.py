@@ -54,6 +54,7 @@ REGISTRY = {
     "torch-compile": Entry("moe.implementations.torch_compile_layer:TorchCompileLayer", "torch", peer=True),
     "onnxruntime": Entry("moe.implementations.onnxruntime_layer:OnnxRuntimeLayer", peer=True),
     "openvino": Entry("moe.implementations.openvino_layer:OpenvinoLayer", peer=True),
+    "jax": Entry("moe.implementations.jax_layer:JaxLayer", peer=True),
 }
 BASELINE = "numpy"
 
