@@ -55,6 +55,7 @@ REGISTRY = {
     "onnxruntime": Entry("moe.implementations.onnxruntime_layer:OnnxRuntimeLayer", peer=True),
     "openvino": Entry("moe.implementations.openvino_layer:OpenvinoLayer", peer=True),
     "jax": Entry("moe.implementations.jax_layer:JaxLayer", peer=True),
+    "numba": Entry("moe.implementations.numba_layer:NumbaLayer", peer=True),
 }
 BASELINE = "numpy"
 
