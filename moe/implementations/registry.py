@@ -56,6 +56,7 @@ REGISTRY = {
     "openvino": Entry("moe.implementations.openvino_layer:OpenvinoLayer", peer=True),
     "jax": Entry("moe.implementations.jax_layer:JaxLayer", peer=True),
     "numba": Entry("moe.implementations.numba_layer:NumbaLayer", peer=True),
+    "zentorch": Entry("moe.implementations.zentorch_layer:ZentorchLayer", peer=True),
 }
 BASELINE = "numpy"
 
