@@ -17,6 +17,8 @@ from moe.implementations import availability, names
 from moe.report import pipeline
 
 ALLOW = "ALLOW_NO_MOJO"
+# What the contract's tests run; others by IMPLEMENTATIONS="numba file.py:Class" pytest tests/test_contract.py.
+CHOSEN = os.environ.get("IMPLEMENTATIONS", "").split() or names()
 SCHEMA = json.loads((Path(moe.__file__).parent / "run.schema.json").read_text())
 
 
@@ -61,7 +63,7 @@ def require(name: str) -> str:
     pytest.fail(f"{name} can't run here: {reason}{how}", pytrace=False)
 
 
-@pytest.fixture(params=names())
+@pytest.fixture(params=CHOSEN)
 def name(request: pytest.FixtureRequest) -> str:
     return require(request.param)
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import moe
 from moe.check import check_layer
 from moe.edges import edge_problems
-from moe.implementations import availability, entry_of, names, parse_variant
-from moe.implementations.registry import load
-from tests.conftest import require
+from moe.implementations import availability, entry_of, parse_variant
+from moe.implementations.registry import REGISTRY, load
+from tests.conftest import CHOSEN, require
 
 THREADS = (1, 2)
 
@@ -53,8 +53,8 @@ def test_variants(variant: str) -> None:
 
 
 @pytest.mark.parametrize("threads", THREADS)
-@pytest.mark.parametrize("peer", sorted(set(names(peers=True)) - set(names())))
-def test_peers(peer: str, threads: int) -> None:
+@pytest.mark.parametrize("peer", [name for name, entry in REGISTRY.items() if entry.peer and entry.library])
+def test_other_forms_of_what_is_installed(peer: str, threads: int) -> None:
     require(peer)
     refused = []
     for edge, problem in (edge_problems() | {"seed": moe.make_problem(moe.PRESETS["seed"])}).items():
@@ -70,7 +70,7 @@ def test_peers(peer: str, threads: int) -> None:
 
 
 @given(
-    name=st.sampled_from([n for n in names() if availability(n)[0]]),
+    name=st.sampled_from([n for n in CHOSEN if availability(n)[0]]),
     tokens=st.integers(0, 40),
     d_model=st.integers(1, 80),
     d_ff=st.integers(1, 140),
@@ -143,7 +143,8 @@ def test_wrong_input_is_refused(name: str) -> None:
 
 
 def test_class_is_documented(name: str) -> None:
-    implementation = load(name)
-    assert implementation.name == name
+    own_name = parse_variant(name).name
+    implementation = load(own_name)
+    assert implementation.name == own_name
     assert implementation.description
     assert implementation.__doc__

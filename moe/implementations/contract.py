@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from moe.problem import Weights
@@ -16,6 +17,14 @@ def check_option(name: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     return value
+
+
+def installed(extra: str, *others: str) -> tuple[bool, str]:
+    """Whether an extra's packages, itself and `others`, are there, and how to install it; nothing is imported."""
+    missing = [package for package in (extra, *others) if find_spec(package) is None]
+    if missing:
+        return False, f"{' and '.join(missing)} not installed: pip install -e '.[{extra}]'"
+    return True, ""
 
 
 class NotAvailableError(RuntimeError):

@@ -53,6 +53,11 @@ REGISTRY = {
     "torch-grouped": Entry("moe.implementations.torch_grouped_layer:TorchGroupedLayer", "torch", peer=True),
     "torch-onednn": Entry("moe.implementations.torch_onednn_layer:TorchOnednnLayer", "torch", peer=True),
     "torch-compile": Entry("moe.implementations.torch_compile_layer:TorchCompileLayer", "torch", peer=True),
+    "onnxruntime": Entry("moe.implementations.onnxruntime_layer:OnnxRuntimeLayer", peer=True),
+    "openvino": Entry("moe.implementations.openvino_layer:OpenvinoLayer", peer=True),
+    "jax": Entry("moe.implementations.jax_layer:JaxLayer", peer=True),
+    "numba": Entry("moe.implementations.numba_layer:NumbaLayer", peer=True),
+    "zentorch": Entry("moe.implementations.zentorch_layer:ZentorchLayer", peer=True),
 }
 BASELINE = "numpy"
 

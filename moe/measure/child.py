@@ -25,6 +25,7 @@ THREAD_LIMITS = (
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
 )
 LAST_LINES = 5
 # Long enough to see processor time pass: Linux counts a process's to the nanosecond, others in steps of 10 ms.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import psutil
 from moe.processor import cache_sizes, core_quota, memory_limit, read_processor, usable_cores
 
 PACKAGES = ("numpy", "torch", "max", "threadpoolctl", "scipy")
+EXTRAS = ("onnxruntime", "openvino", "jax", "numba", "zentorch")  # named where they are installed
 VOLATILE = ("load_average", "frequency_mhz")  # another minute's are no other machine's
 NOT_KNOWN = "unknown"
 SIBLINGS = Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
@@ -75,13 +77,16 @@ def _frequency_mhz() -> float | None:
 
 
 def describe_versions() -> dict[str, Any]:
-    """Versions of what shapes a result, and NumPy's BLAS by its own account; None for what is not installed."""
+    """Versions of what shapes a result, and NumPy's BLAS by its own account; None for one that is missing."""
     found: dict[str, Any] = {"python": platform.python_version(), "moe": _commit(), "numpy's BLAS": numpy_blas()}
     for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = None
+    for package in EXTRAS:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
     return found
 
 

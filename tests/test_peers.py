@@ -1,0 +1,75 @@
+"""Other libraries' implementations, each an extra: what runs, and what says how to install it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from moe.cli import main
+from moe.implementations import availability, contract
+from moe.implementations.registry import REGISTRY
+from moe.measure.machine import EXTRAS
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+FORMS = {"onnxruntime": ["onnxruntime[form=graph]"], "jax": ["jax[form=ragged]"]}
+
+
+def test_each_has_an_extra_of_its_name_with_exact_versions() -> None:
+    peers = {name for name, entry in REGISTRY.items() if entry.peer and not entry.library}
+    extras = PROJECT["optional-dependencies"]
+    assert peers == set(extras) - {"dev", "peers"} == set(EXTRAS)
+    (every,) = map(Requirement, extras["peers"])
+    assert (every.name, every.extras) == ("moe", peers)
+    for peer in peers:
+        for requirement in map(Requirement, extras[peer]):
+            (pin,) = requirement.specifier
+            assert pin.operator == "=="
+            assert "*" not in pin.version
+
+
+@pytest.mark.parametrize("peer", EXTRAS)
+def test_what_is_not_installed_says_how(peer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contract, "find_spec", lambda package: None)
+    available, reason = availability(peer)
+    assert not available
+    assert reason.startswith(peer)
+    assert reason.endswith(f"not installed: pip install -e '.[{peer}]'")
+
+
+@pytest.mark.parametrize("peer", EXTRAS)
+def test_the_contract_of_what_is_installed(peer: str) -> None:
+    """In a process of its own: threads are a library's once a process, and zentorch changes PyTorch's compiler."""
+    available, reason = availability(peer)
+    if not available:
+        assert f"'.[{peer}]'" in reason
+        return
+    # Warnings are these libraries' own affair; which other implementations there are is tested elsewhere.
+    tests = ["tests/test_contract.py", "-k", "not variants and not forms", "-W", "default", "-p", "no:cacheprovider"]
+    process = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *tests],
+        cwd=ROOT,
+        env={**os.environ, "IMPLEMENTATIONS": " ".join([peer, *FORMS.get(peer, [])])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stdout[-3000:]
+
+
+def test_one_that_raises_at_import_stops_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "numba.py").write_text("raise ImportError('built for another NumPy')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)  # for workers
+    assert main(["bench", "numba", "numpy", "--config", "smoke,tokens=4", "--threads", "1", "--budget", "1"]) == 1
+    out = capsys.readouterr().out
+    assert "failed: ImportError: built for another NumPy" in out
+    assert "tokens/s   baseline" in out
