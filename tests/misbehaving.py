@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from moe.implementations import NotAvailableError
 from moe.implementations.numpy_layer import NumpyLayer
+from moe.problem import Weights
 
 
 class Wrong(NumpyLayer):
@@ -155,3 +157,12 @@ class Absent(Wrong):
     @staticmethod
     def available() -> tuple[bool, str]:
         return False, "it is not there"
+
+
+class Selective(Wrong):
+    """Takes one size alone."""
+
+    def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
+        super().__init__(weights, top_k=top_k, threads=threads)
+        if weights.d_model != 8:
+            raise NotAvailableError(f"d_model must be 8, got {weights.d_model}")

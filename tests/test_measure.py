@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import signal
 import subprocess
@@ -242,6 +243,14 @@ def test_what_cannot_run_is_not_run() -> None:
     absent = only(run, f"{MISBEHAVING}:Absent")
     assert (absent.status, absent.reason) == ("not_run", "it is not there")
     assert run.complete
+
+
+def test_what_takes_some_sizes_alone_runs_at_those() -> None:
+    name = f"{MISBEHAVING}:Selective"
+    assert only(measure(name), name).status == "ok"
+    wider = dataclasses.replace(TINY, d_model=12)
+    (refused, *_) = moe.compare([name], wider, **QUICK).measurements  # type: ignore[arg-type]
+    assert (refused.status, refused.reason) == ("not_run", "d_model must be 8, got 12")
 
 
 def test_rounds_are_paired() -> None:

@@ -241,8 +241,6 @@ class Session:
         """Take the answer to a worker's request to load a variant."""
         self.progress.note(f"loading {m.label}")
         reply = self.workers.receive(m, LOAD_TIMEOUT_S)
-        if "not_run" in reply:
-            raise _NotRunError(reply["not_run"])
         # The first generation's: it compiles what the later ones find compiled.
         m.details.setdefault("load_s", reply["load_s"])
         self.workers.note_done(m, "load")
