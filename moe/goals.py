@@ -264,9 +264,17 @@ def markdown(results: Sequence[Result], calls: dict[str, Interval], machine: dic
         nearest = f"{span(r.nearest[1])} ({r.nearest[0]})" if r.nearest else "–"
         cells = (sizes, str(r.threads), span(r.latency_s, 1e6), span(r.share, 100), wanted, torch, nearest)
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "A call from Python into the kernel:", ""]
+    lines += ["", *(line for r in results for line in _without(r))]
+    lines += ["A call from Python into the kernel:", ""]
     lines += [f"- {what}: {span(i, 1e6)} µs" for what, i in calls.items()]
     return "\n".join(lines)
+
+
+def _without(result: Result) -> list[str]:
+    """What the kernel could not be compared with."""
+    missing = [form for form in FORMS if form not in result.over]
+    where = f"{result.shape} on {threads_text(result.threads)}"
+    return [f"No numbers of {', '.join(missing)} at {where}.", ""] if missing else []
 
 
 def _goal_text(verdict: Verdict) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from moe.config import MoEConfig
+from moe.config import FLOAT32_BYTES, MoEConfig
 
 
 @dataclass(frozen=True)
@@ -37,5 +37,15 @@ MODELS = {
 
 def held(config: MoEConfig, memory_bytes: float) -> MoEConfig:
     """The layer with as many of its experts as `memory_bytes` hold once, never fewer than a token takes."""
-    one = 2 * config.d_model * config.d_ff * 4
+    one = 2 * config.d_model * config.d_ff * FLOAT32_BYTES
     return replace(config, num_experts=max(config.top_k, min(config.num_experts, int(memory_bytes // one))))
+
+
+def title_of(config: MoEConfig) -> str | None:
+    """The model whose shape this is, with how many of its experts are held where that is not all of them."""
+    for model in MODELS.values():
+        c = model.config
+        if (c.d_model, c.d_ff, c.top_k) == (config.d_model, config.d_ff, config.top_k):
+            fewer = config.num_experts < c.num_experts
+            return f"{model.title}, {config.num_experts} of {c.num_experts} experts held" if fewer else model.title
+    return None

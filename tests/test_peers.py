@@ -15,6 +15,9 @@ from moe.cli import main
 from moe.implementations import availability, contract
 from moe.implementations.registry import REGISTRY
 from moe.measure.machine import EXTRAS
+from moe.peers import MARK, markdown, render_peers
+
+from .synthetic import synthetic_run
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -73,3 +76,29 @@ def test_one_that_raises_at_import_stops_nothing_else(
     out = capsys.readouterr().out
     assert "failed: ImportError: built for another NumPy" in out
     assert "tokens/s   baseline" in out
+
+
+def test_the_table_has_a_line_a_library_and_marks_what_is_faster() -> None:
+    run = synthetic_run({"numpy": 0.02, "torch": 0.004, "mojo": 0.01}, (1, 2), noise=0.01)
+    run.measurements[1].status, run.measurements[1].reason = "failed", "killed by SIGKILL"
+    text = markdown({"seed": run})
+    assert text.count("| (1024, 256, 1024, 4, 2) |") == 2
+    one, two = (part.splitlines() for part in text.split("| 1 thread |")[1].split("| 2 threads |"))
+    assert one[2].startswith("| mojo | 10,0")
+    assert one[3].startswith("| numpy | 2.0")
+    assert "**" not in one[3]
+    assert one[4] == "| torch | – |"
+    assert two[4].startswith("| torch | **0.")
+    assert "- torch: failed, killed by SIGKILL" in text
+
+
+def test_a_page_gets_the_table_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{MARK}\nold\n{MARK}\nafter\n")
+    with pytest.raises(ValueError, match="has no run"):
+        render_peers(tmp_path, page)
+    synthetic_run({"numpy": 0.02, "mojo": 0.01}).save(tmp_path / "seed.json")
+    assert main(["peers", "--folder", str(tmp_path), "--page", str(page)]) == 0
+    assert "| mojo | " in page.read_text()
+    assert "old" not in page.read_text()
+    assert main(["peers", "sead", "--folder", str(tmp_path)]) == 2

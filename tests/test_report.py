@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -232,14 +236,50 @@ def test_without_mojo_the_report_says_so(reports: Path, monkeypatch: pytest.Monk
     assert "max==26.7.0" in mojo["implementation"]
 
 
-def test_an_implementation_that_fails_is_in_the_report_and_in_the_exit_code(reports: Path) -> None:
-    wrong = f"{Path(__file__).with_name('misbehaving.py')}:Exits"
-    chosen = [f"implementations=numpy,{wrong}", "cuda=false", "threads=1", "budget_s=1"]
+THIRD_PARTY = """
+from moe.implementations.numpy_layer import NumpyLayer
+
+
+class Theirs(NumpyLayer):
+    name = "theirs"
+    description = "somebody's own"
+"""
+
+
+@pytest.fixture
+def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A package of somebody's own, installed by pip into a folder of this Python's path."""
+    wheel, site = tmp_path / "theirs-1.0-py3-none-any.whl", tmp_path / "site"
+    with zipfile.ZipFile(wheel, "w") as package:
+        package.writestr("theirs.py", THIRD_PARTY)
+        package.writestr("theirs-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+        tag = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        package.writestr("theirs-1.0.dist-info/WHEEL", tag)
+        package.writestr("theirs-1.0.dist-info/entry_points.txt", "[moe.implementations]\ntheirs = theirs:Theirs\n")
+        package.writestr("theirs-1.0.dist-info/RECORD", "")
+    install = ["install", "--quiet", "--no-index", "--no-deps", "--disable-pip-version-check", "--target", str(site)]
+    subprocess.run([sys.executable, "-m", "pip", *install, str(wheel)], check=True)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)  # for workers and notebooks
+    return "theirs"
+
+
+def test_an_installed_package_is_in_the_report_and_what_fails_stops_nothing(
+    reports: Path, tmp_path: Path, third_party: str
+) -> None:
+    wrong = Path(__file__).with_name("misbehaving.py")
+    (tmp_path / "clashes.py").write_text("raise ImportError('needs another NumPy')\n")
+    failing = [f"{wrong}:Exits", f"{wrong}:GivesNaN", f"{tmp_path / 'clashes.py'}:Layer"]
+    chosen = [f"implementations=installed,{','.join(failing)}", "cuda=false", "threads=1", "budget_s=2"]
     assert pipeline.make_report("smoke", chosen) == 1
-    page = read(reports / "latest" / "comparison.html")
-    failed = table_rows(page, "results")[1]
-    assert failed["latency, ms"] == "failed"
-    assert "exited with code 3: last words" in failed["implementation"]
+    rows = {row["implementation"]: row for row in table_rows(read(reports / "latest" / "comparison.html"), "results")}
+    theirs = next(row for name, row in rows.items() if name.removesuffix(" ★") == third_party)
+    assert float(theirs["latency, ms"].split()[0]) > 0
+    why = ["exited with code 3: last words", "disagrees with the reference", "ImportError: needs another NumPy"]
+    for name, reason in zip(failing, why, strict=True):
+        row = next(row for label, row in rows.items() if label.startswith(name))
+        assert row["latency, ms"] in ("failed", "not run")
+        assert reason in row["implementation"]
 
 
 def notebook(folder: Path, *cells: str) -> Path:

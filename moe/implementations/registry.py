@@ -73,6 +73,12 @@ def names(*, peers: bool = False) -> list[str]:
     return [*own, *sorted(set(_entry_points()) - set(REGISTRY))]
 
 
+def installed_names() -> list[str]:
+    """What is measured without being named, and the extras that somebody has installed."""
+    extras = [name for name, entry in REGISTRY.items() if entry.peer and not entry.library]
+    return [*names(), *(name for name in extras if availability(name)[0])]
+
+
 def parse_variant(text: str) -> Variant:
     """A variant from its name; raises ValueError for an unknown name, option or form."""
     variant = Variant.read(text)

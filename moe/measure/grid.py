@@ -12,6 +12,7 @@ from moe.models import MODELS
 
 THREADS = "threads"
 CONFIG = "config"
+Value = str | int | MoEConfig
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ def read_axes(texts: Sequence[str]) -> dict[str, list[str]]:
     return axes
 
 
-def cells_of(config: MoEConfig, axes: Mapping[str, Sequence[str | int]]) -> tuple[list[Cell], list[str]]:
+def cells_of(config: MoEConfig, axes: Mapping[str, Sequence[Value]]) -> tuple[list[Cell], list[str]]:
     """The cells, coarsest first, and what combinations no layer can have.
 
-    `config` gives the fields that no axis names. The axis `config` has names of presets and of models, the axis
-    `threads` numbers, every other one values of its field. Raises ValueError for a value that is none.
+    `config` gives the fields that no axis names. The axis `config` has configs, or names of presets and of models;
+    `threads` has numbers, every other one values of its field. Raises ValueError for a value that is none.
     """
     values = {key: [_value(key, value) for value in given] for key, given in axes.items()}
     for key, given in values.items():
@@ -63,15 +64,17 @@ def cells_of(config: MoEConfig, axes: Mapping[str, Sequence[str | int]]) -> tupl
     return cells, left_out
 
 
-def _value(key: str, value: str | int) -> MoEConfig | int:
+def _value(key: str, value: Value) -> MoEConfig | int:
     if key == CONFIG:
+        if isinstance(value, MoEConfig):
+            return value
         known = PRESETS | {name: model.config for name, model in MODELS.items()}
         if value not in known:
             raise ValueError(unknown_name("config", str(value), list(known)))
         return known[str(value)]
     try:
-        return int(value)
-    except ValueError:
+        return int(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
         raise ValueError(f"axis {key} must have whole numbers, got {value!r}") from None
 
 

@@ -15,7 +15,7 @@ from moe.config import FLOAT32_BYTES, PRESETS, MoEConfig
 from moe.implementations import parse_variant
 from moe.measure.child import Child
 from moe.measure.engine import NOT_REACHED, Session, run_to_measure
-from moe.measure.grid import cells_of
+from moe.measure.grid import Value, cells_of
 from moe.measure.machine import describe_machine, describe_versions
 from moe.measure.plan import Protocol, plan_cells
 from moe.measure.workers import Workers
@@ -26,12 +26,13 @@ SEED = PRESETS["seed"]
 EFFORT: dict[str, Any] = {"inputs": 2, "turn_s": 0.01, "warm_up_s": 0.06, "warm_up_most_s": 0.09, "processes": 5}
 COPIES = 2.5  # of the weights that a worker holds while it prepares: NumPy's, packed ones, a part in between
 FORWARDS = 12  # that a variant needs at least in each process, checked ones and warm-ups included
+WEIGHTS_BYTES_PER_S = 2e8  # about what making them from a seed and packing them reaches
 OVER_BUDGET = "left out for want of time"
 
 
 def sweep(
     implementations: Sequence[str],
-    over: Mapping[str, Sequence[str | int]],
+    over: Mapping[str, Sequence[Value]] | Sequence[Mapping[str, Sequence[Value]]],
     config: MoEConfig = SEED,
     *,
     path: str | Path | None = None,
@@ -43,7 +44,8 @@ def sweep(
     """Measure implementations in every cell of a grid; `protocol` takes the fields of `Protocol`.
 
     `over` has the values of each axis: fields of the config, `threads`, or `config` for presets and models by name;
-    `config` gives what no axis names. Combinations that no layer can have are left out.
+    `config` gives what no axis names. Of several grids all cells are measured, one grid after the other.
+    Combinations that no layer can have are left out.
 
     Cells are measured coarsely over the whole grid first, each like any other run but with one round in each of
     `processes`, and saved when done; `resume` measures those that the run at `path` lacks. A cell that memory or
@@ -51,7 +53,8 @@ def sweep(
     as a control. Raises ValueError for a bad argument and RunFileError for a file that may not be written.
     """
     settings = Protocol(**EFFORT | protocol)
-    cells, _ = cells_of(config, over)
+    grids = [over] if isinstance(over, Mapping) else over
+    cells = list(dict.fromkeys(cell for grid in grids for cell in cells_of(config, grid)[0]))
     threads = sorted({cell.threads for cell in cells})
     planned = plan_cells([parse_variant(name) for name in implementations], cells)
     run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": threads}, planned)
@@ -134,7 +137,8 @@ class _Sweep(Session):
             return f"its weights need about {needed / 2**30:.1f} GiB, {self.memory_bytes / 2**30:.1f} GiB are allowed"
         limits = limits_of(self.run, first.threads)
         flops = sum(m.config.flops for m in self.alive.values()) * FORWARDS * self.settings.processes
-        least_s = flops / limits.flops_per_s if limits else 0.0
+        least_s = weights * len(self.alive) * self.settings.processes / WEIGHTS_BYTES_PER_S
+        least_s += flops / limits.flops_per_s if limits else 0.0
         if least_s > left_s:
             return f"{OVER_BUDGET}: at least {least_s:.0f} s, and {left_s:.0f} s were left"
         return ""

@@ -11,10 +11,10 @@ from moe.implementations import names
 from moe.measure import compare
 from moe.measure.replay import replay
 from moe.report.parameters import thread_counts
-from moe.report.source import run_file
+from moe.report.source import checked_python, run_file
 from moe.run import load_run
 
-EVIDENCE = ("comparison", "breakdown")  # the experiments whose runs bear on claims
+EVIDENCE = ("comparison", "breakdown", "scaling")  # the experiments whose runs bear on claims
 
 
 def arguments(*, claims: str, threads: str, budget_s: float) -> dict[str, Any]:
@@ -33,6 +33,7 @@ def claims_file(name: str) -> Path:
 
 def load(run: str | None, *, claims: str, threads: str, budget_s: float) -> Trial:
     """The trial by the replay at `run` and the runs beside it, or by what is measured now in `budget_s` seconds."""
+    checked_python()
     if run is not None:
         return trial_of(Path(run).parent, claims)
     what = arguments(claims=claims, threads=threads, budget_s=budget_s)

@@ -7,7 +7,7 @@ from typing import Any
 
 from moe.analysis import Summary, summarise
 from moe.config import MoEConfig
-from moe.implementations import parse_variant
+from moe.implementations import installed_names, parse_variant
 from moe.measure.plan import Protocol, plan
 from moe.report import sentences, tables
 from moe.report.index import Findings
@@ -15,6 +15,7 @@ from moe.report.parameters import thread_counts
 from moe.report.source import load_or_measure
 from moe.run import Run
 
+INSTALLED = "installed"
 CUDA = ("torch[device=cuda]", "torch[device=cuda,transfer=on]")
 
 
@@ -34,9 +35,7 @@ def arguments(
 ) -> dict[str, Any]:
     """What `moe.compare` is called with; raises ValueError for a parameter that makes no sense."""
     config = MoEConfig(tokens, d_model, d_ff, num_experts, top_k, seed)
-    # A comma inside brackets separates options.
-    chosen = [name for name in re.split(r"[,\s]+(?![^\[]*\])", implementations.strip()) if name]
-    variants = [parse_variant(name) for name in [*chosen, *(CUDA if cuda else ())]]
+    variants = [parse_variant(name) for name in [*chosen_names(implementations), *(CUDA if cuda else ())]]
     counts = thread_counts(threads)
     plan(variants, config, counts)
     effort = Protocol(budget_s=budget_s, processes=processes)
@@ -47,6 +46,13 @@ def arguments(
         "budget_s": effort.budget_s,
         "processes": effort.processes,
     }
+
+
+def chosen_names(text: str) -> list[str]:
+    """Names from a list of them; `installed` stands for the five, third parties', and the extras that are there."""
+    # A comma inside brackets separates options.
+    given = [name for name in re.split(r"[,\s]+(?![^\[]*\])", text.strip()) if name]
+    return [name for word in given for name in (installed_names() if word == INSTALLED else [word])]
 
 
 def findings(run: Run) -> Findings:

@@ -17,9 +17,9 @@ import nbformat
 
 from moe.analysis.verdicts import Trial
 from moe.claims import load_claims
-from moe.measure import compare
+from moe.measure import compare, sweep
 from moe.measure.replay import REPLAY_S, replay
-from moe.report import breakdown, breakdown_views, claims, claims_views, comparison
+from moe.report import breakdown, breakdown_views, claims, claims_views, comparison, scaling, scaling_views
 from moe.report.index import Findings, Page, figure_path, render_index
 from moe.report.origin import foot, read_parameters, write_parameters
 from moe.report.parameters import NOTEBOOKS, resolve
@@ -53,6 +53,7 @@ def _of_run(findings: Callable[[Run], Findings]) -> Callable[[Path, Mapping[str,
 EXPERIMENTS = {
     "comparison": Notebook(comparison.arguments, _of_run(comparison.findings), "speedup"),
     "breakdown": Notebook(breakdown.arguments, _of_run(breakdown_views.findings), "inside-mojo"),
+    "scaling": Notebook(scaling.arguments, _of_run(scaling_views.findings), "tokens-d_model", sweep),
     "claims": Notebook(claims.arguments, claims_views.findings, "claims", replay),
 }
 

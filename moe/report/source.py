@@ -21,7 +21,12 @@ def run_file(folder: Path, name: str) -> Path:
 
 def load_or_measure(run: str | None, arguments: Callable[[], dict[str, Any]]) -> Run:
     """The run at `run`, or one measured now; raises RuntimeError in another Python than the report's."""
+    checked_python()
+    return load_run(run) if run else compare(**arguments())
+
+
+def checked_python() -> None:
+    """Raise RuntimeError in another Python than the report's."""
     expected = os.environ.get(RUNNER)
     if expected and sys.executable != expected:
         raise RuntimeError(f"this kernel runs {sys.executable}, the report was started with {expected}")
-    return load_run(run) if run else compare(**arguments())

@@ -1,0 +1,86 @@
+"""The experiment behind `scaling.ipynb`: its parameters become a sweep over several small grids."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from moe.analysis.scaling import Scaling
+from moe.config import MoEConfig, unknown_name
+from moe.implementations import parse_variant
+from moe.measure import sweep
+from moe.measure.grid import cells_of
+from moe.measure.plan import Protocol
+from moe.models import MODELS, held
+from moe.report.parameters import thread_counts
+from moe.report.source import checked_python
+from moe.run import load_run
+
+SMALL = {"d_model": [64], "d_ff": [128]}  # many experts of this size still fit a cache
+MIDDLE_TOKENS = 256
+
+
+def arguments(
+    *,
+    token_counts: str,
+    d_models: str,
+    experts: str,
+    skews: str,
+    models: str,
+    model_tokens: str,
+    model_mib: int,
+    threads: str,
+    variants: str,
+    budget_s: float,
+    processes: int,
+) -> dict[str, Any]:
+    """What `moe.sweep` is called with; raises ValueError for a parameter that makes no sense."""
+    counts = thread_counts(threads)
+    most = [max(counts)]
+    sizes = _numbers("token_counts", token_counts)
+    grids: list[dict[str, list[Any]]] = [
+        {"tokens": sizes, "d_model": _numbers("d_models", d_models), "threads": most},
+        {"tokens": sizes, "num_experts": _numbers("experts", experts), "threads": most, **SMALL},
+        {"tokens": [max(sizes)], "threads": counts},
+        {"tokens": [MIDDLE_TOKENS], "skew": _numbers("skews", skews), "threads": most},
+        {
+            "config": [_held(name, model_mib) for name in _words(models)],
+            "tokens": _numbers("model_tokens", model_tokens),
+            "threads": most,
+        },
+    ]
+    grids = [grid for grid in grids if all(grid.values())]
+    for grid in grids:
+        _, left_out = cells_of(MoEConfig(), grid)
+        if left_out:
+            raise ValueError(f"no layer has {left_out[0]}")
+    effort = Protocol(budget_s=budget_s, processes=processes)
+    return {
+        "implementations": [str(parse_variant(name)) for name in _words(variants)],
+        "over": grids,
+        "budget_s": effort.budget_s,
+        "processes": effort.processes,
+    }
+
+
+def _held(name: str, mib: int) -> MoEConfig:
+    if name not in MODELS:
+        raise ValueError(unknown_name("model", name, list(MODELS)))
+    return held(MODELS[name].config, mib * 2**20)
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[,\s]+(?![^\[]*\])", text.strip()) if word]
+
+
+def _numbers(name: str, text: str) -> list[int]:
+    try:
+        return [int(word) for word in _words(text)]
+    except ValueError:
+        raise ValueError(f"{name} must be whole numbers like 1, 16, 256, got {text!r}") from None
+
+
+def load(run: str | None, **parameters: Any) -> Scaling:
+    """What the sweep at `run` says, or one measured now with `parameters`."""
+    checked_python()
+    return Scaling(load_run(run) if run else sweep(**arguments(**parameters)))
