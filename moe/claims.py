@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ SCHEMA = Path(__file__).resolve().with_name("claims.schema.json")
 class Claim:
     """One claim: `claimed` holds the ends of what the quantity is said to be, twice the same for a single number.
 
+    It is None where the source gives no number, `config` the layer where that is not the source's.
+
     A quantity has one key, which says what it is: the throughput of a variant, in tokens a second; the ratio of two
     variants' throughputs; the ratio of their variations; what a factor of an experiment gives; an order of quantities
     by what each gives; or none, with the reason why it can't be measured anywhere.
@@ -30,8 +33,9 @@ class Claim:
     id: str
     quote: str
     quantity: Mapping[str, Any]
-    claimed: tuple[float, float]
+    claimed: tuple[float, float] | None = None
     note: str = ""
+    config: MoEConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -81,14 +85,22 @@ class Claims:
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_id", {claim.id: claim for claim in self.claims})
 
+    def variants(self) -> list[str]:
+        """Every variant that a claim is about, or that a row of the protocol is compared with."""
+        rows = self.protocol.rows if self.protocol else ()
+        named = [variant for claim in self.claims for variant in named_variants(claim.quantity)]
+        return list(dict.fromkeys([*named, *(row.fair for row in rows)]))
+
 
 def load_claims(path: str | Path) -> Claims:
     """Read a claims file; raises ValueError naming the file, the place in it and what was expected there."""
     path = Path(path)
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except OSError as error:
         raise ValueError(f"{path} can't be read as claims: {error}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} can't be read as claims: {' '.join(str(error).split())}") from error
     _check(data, path)
     source, protocol = data["source"], data.get("protocol")
     try:
@@ -117,11 +129,16 @@ def _check(data: Any, path: Path) -> None:
 
 
 def _claim(entry: dict[str, Any]) -> Claim:
-    claimed = entry["claimed"]
+    claimed = entry.get("claimed")
     low, high = claimed if isinstance(claimed, list) else (claimed, claimed)
-    if low > high:
-        raise ValueError(f"claim {entry['id']}: claimed must be a rising range, got {claimed}")
-    return Claim(**entry | {"claimed": (low, high)})
+    if claimed is None:
+        if "none" not in entry["quantity"]:
+            raise ValueError(f"claim {entry['id']}: claimed must be given for what can be measured")
+    elif not low <= high < inf:
+        raise ValueError(f"claim {entry['id']}: claimed must be a number or a rising range, got {claimed}")
+    layer = entry.pop("layer", None)
+    config = parse_config(layer) if layer else None
+    return Claim(**entry | {"claimed": None if claimed is None else (low, high), "config": config})
 
 
 def _check_names(claims: Claims) -> None:
@@ -134,15 +151,19 @@ def _check_names(claims: Claims) -> None:
     for name in [*named, *(row.claim for row in rows)]:
         if name not in claims.by_id:
             raise ValueError(unknown_name("claim", name, list(claims.by_id)))
-    for claim in claims.claims:
-        for variant in variants_of(claim.quantity):
-            parse_variant(variant)
+    for variant in claims.variants():
+        parse_variant(variant)
     for row in rows:
         parse_variant(row.variant)
-        parse_variant(row.fair)
+        if "throughput" not in claims.by_id[row.claim].quantity:
+            raise ValueError(f"row {row.name!r} must name a claim about a throughput, got {row.claim!r}")
+    for name in named:
+        low, _ = claims.by_id[name].claimed or (0, 0)
+        if low <= 0:
+            raise ValueError(f"a product's claims must be greater than 0, {name!r} is not")
 
 
-def variants_of(quantity: Mapping[str, Any]) -> Iterator[str]:
+def named_variants(quantity: Mapping[str, Any]) -> Iterator[str]:
     """The variants that a quantity names."""
     ((kind, what),) = ((k, v) for k, v in quantity.items() if k != "experiment")
     if kind == "throughput":
@@ -151,4 +172,4 @@ def variants_of(quantity: Mapping[str, Any]) -> Iterator[str]:
         yield from what
     elif kind == "order":
         for part in what.values():
-            yield from variants_of(part)
+            yield from named_variants(part)

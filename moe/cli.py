@@ -290,7 +290,8 @@ def _claims(parsed: argparse.Namespace) -> int:
     if parsed.json is not None:
         write_atomically(parsed.json, verdicts_json(trial))
     print("\n".join(verdict_lines(trial)))
-    return 0
+    runs = [summary.run for summary in trial.summaries] + ([trial.replay] if trial.replay else [])
+    return 1 if any(m.status == "failed" for run in runs for m in run.measurements) else 0
 
 
 def _report(parsed: argparse.Namespace) -> int:

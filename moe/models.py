@@ -1,7 +1,7 @@
 """Shapes of real models' expert layers, from their published configurations.
 
-Their experts are gated: three matrices where this project's layer has two. d_model, d_ff, num_experts and top_k are
-as published, shared experts are left out; what is measured is this project's layer of that shape.
+Most have gated experts, three matrices where this project's layer has two (Switch-Base-8 has two as well). d_model,
+d_ff, num_experts and top_k are as published, shared experts are left out; what is measured is this project's layer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def title_of(config: MoEConfig) -> str | None:
     """The model whose shape this is, with how many of its experts are held where that is not all of them."""
     for model in MODELS.values():
         c = model.config
-        if (c.d_model, c.d_ff, c.top_k) == (config.d_model, config.d_ff, config.top_k):
+        same = (c.d_model, c.d_ff, c.top_k) == (config.d_model, config.d_ff, config.top_k)
+        if same and config.num_experts <= c.num_experts:
             fewer = config.num_experts < c.num_experts
             return f"{model.title}, {config.num_experts} of {c.num_experts} experts held" if fewer else model.title
     return None

@@ -9,8 +9,8 @@ from pathlib import Path
 from moe.analysis import Summary, summarise, tokens_ratio
 from moe.config import MoEConfig, parse_config, unknown_name
 from moe.implementations import names
-from moe.implementations.registry import REGISTRY
 from moe.measure import compare
+from moe.measure.machine import VOLATILE
 from moe.report.marks import write_between
 from moe.report.text import span, threads_text, times
 from moe.run import Run, load_run
@@ -55,6 +55,9 @@ def render_peers(folder: Path, page: Path) -> None:
     runs = {shape: load_run(path) for shape in SHAPES if (path := folder / f"{shape}.json").exists()}
     if not runs:
         raise ValueError(f"{folder} has no run: `moe peers` writes them")
+    machines = [{k: v for k, v in run.machine.items() if k not in VOLATILE} | run.versions for run in runs.values()]
+    if any(machine != machines[0] for machine in machines):
+        raise ValueError(f"{folder} has runs of other machines or versions than each other: measure all again")
     write_between(page, MARK, markdown(runs))
 
 
@@ -106,6 +109,6 @@ def _missing(runs: Mapping[str, Run]) -> list[str]:
         f"- {m.label}: {m.status.replace('_', ' ')}, {m.reason}"
         for run in runs.values()
         for m in run.measurements
-        if m.status != "ok" and m.implementation in REGISTRY
+        if m.status != "ok"
     )
     return ["Without numbers:", "", *reasons] if reasons else []

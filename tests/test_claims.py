@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from moe.analysis.verdicts import FAILS, HOLDS, REGION, UNMEASURABLE, VERDICTS, 
 from moe.claims import CLAIMS, Claims, load_claims
 from moe.cli import main
 from moe.measure.replay import replay
+from moe.report import claims as experiment
 from moe.report import claims_figures, claims_views
 from moe.report.claims import trial_of
 from moe.report.pipeline import try_claims
@@ -73,6 +75,11 @@ RATIO = {"ratio": ["mojo", "numpy"]}
         ({"order": {"a": {"ratio": ["torch", "numpy"]}, "b": RATIO}}, 0, FAILS, 1),
         ({"order": {"b": RATIO, "a": {"ratio": ["torch", "numpy"]}}}, 0, HOLDS, 0),
         ({"order": {"b": RATIO, "a": {"none": "it names nothing"}}}, 0, UNMEASURABLE, None),
+        (
+            {"order": {"b": RATIO, "a": {"ratio": ["torch", "numpy"]}, "c": {"none": "it names nothing"}}},
+            *(0, UNMEASURABLE, 0),
+        ),
+        ({"ratio": ["numpy", "mojo"]}, [0, 1], HOLDS, 0.25),
     ],
 )
 def test_a_verdict(
@@ -107,7 +114,11 @@ def test_a_factor_is_judged_by_its_share_and_holds_in_a_region_between_least_and
     assert judged(tmp_path, simd, 8.5, run).verdict == HOLDS
     assert judged(tmp_path, simd, 12.0, run).verdict == REGION
     assert judged(tmp_path, simd, 30.0, run).verdict == FAILS
-    assert "no factor" in judged(tmp_path, {"factor": "fusion", "experiment": "inside Mojo"}, 2, run).missing
+    few = a_run(switches=("simd", "tile")).run
+    assert "pool is no factor" in judged(tmp_path, {"factor": "pool", "experiment": "inside Mojo"}, 2, few).missing
+    for m in run.measurements:
+        m.config = dataclasses.replace(m.config, d_model=64)
+    assert "was measured at T=1024 d=64" in judged(tmp_path, simd, 8.5, run).missing
 
 
 def test_a_claim_that_only_repeats_one_process_varies_as_it_did(tmp_path: Path) -> None:
@@ -120,6 +131,11 @@ def test_a_claim_that_only_repeats_one_process_varies_as_it_did(tmp_path: Path) 
     variation = {"variation": ["mojo", "numpy"]}
     assert judged(tmp_path, variation, [0, 1], run).verdict == HOLDS
     assert judged(tmp_path, variation, [10, 100], run).verdict == FAILS
+    # The end of a range is a bound: a tenth more than none more is more.
+    more = {"variation": ["numpy", "mojo"]}
+    for m in run.measurements:
+        m.samples_s = [[1.0, 1.1, 0.9] if m.label == "mojo" else [1.0, 1.12, 0.88] for _ in m.samples_s]
+    assert judged(tmp_path, more, [0, 1], run).verdict == FAILS
 
 
 def test_what_a_claim_implies_is_held_against_the_machines_limits(tmp_path: Path) -> None:
@@ -141,11 +157,12 @@ def published() -> Claims:
 
 def test_the_published_claims_are_all_there() -> None:
     claims = published()
-    numbers = {end for claim in claims.claims for end in claim.claimed}
+    numbers = {end for claim in claims.claims for end in claim.claimed or ()}
     assert {61252, 3948, 524975, 23451277, 0.06, 8.57, 133, 44.7, 382.87, 15, 2, 1.3, 39, 65, 100, 20} <= numbers
     assert claims.config == moe.PRESETS["seed"]
     for claim in claims.claims:
         if "throughput" in claim.quantity:
+            assert claim.claimed is not None
             assert f"{claim.claimed[0]:,}" in claim.quote
 
 
@@ -170,6 +187,10 @@ def test_parts_are_multiplied_and_compared_with_the_whole(tmp_path: Path) -> Non
         (lambda d: d["claims"][0].update(claimed=[5, 3]), "rising range"),
         (lambda d: d["claims"][0].update(quantity={"speed": "mojo"}), r"claims\[0\].quantity"),
         (lambda d: d["claims"][0].update(quantity={"throughput": "mojjo"}), "did you mean mojo"),
+        (lambda d: d["claims"][0].update(claimed=float("nan")), "rising range"),
+        (lambda d: d["claims"][0].pop("claimed"), "claimed must be given"),
+        (lambda d: d["claims"][0].update(quantity={"factor": "smid", "experiment": "inside Mojo"}), "quantity"),
+        (lambda d: d["claims"][0].update(quantity={"order": {"a": {"order": {}}, "b": RATIO}}), "quantity"),
         (lambda d: d["claims"].append(d["claims"][0]), "got 'it' twice"),
         (lambda d: d.update(products=[{"parts": ["it", "other"], "whole": "it"}]), "unknown claim 'other'"),
         (lambda d: d["source"].update(layer="sead"), "did you mean seed"),
@@ -225,6 +246,19 @@ def test_a_replay_does_what_the_source_did(tmp_path: Path) -> None:
         replay(claims, 1, path)
 
 
+def test_a_claims_file_goes_with_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given relative to where the command is started, while a notebook runs in the report's folder."""
+    a_protocol(tmp_path, "numpy")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report").mkdir()
+    asked = experiment.arguments(claims="claims.yaml", threads="1", budget_s=1.0)
+    experiment.measure(**asked, path=tmp_path / "report" / "claims.json")
+    a_comparison().save(tmp_path / "report" / "comparison.json")
+    monkeypatch.chdir(tmp_path / "report")
+    trial = experiment.load("claims.json", claims="claims.yaml", threads="1", budget_s=1.0)
+    assert [row.row.name for row in trial.replayed()] == ["numpy", "divided"]
+
+
 def test_a_replay_of_another_file_is_not_taken_for_this_ones(tmp_path: Path) -> None:
     run = replay(a_protocol(tmp_path, "numpy"), 1)
     assert Trial(published(), [], run).replayed() == []
@@ -241,7 +275,7 @@ def test_every_claim_has_a_verdict_in_the_report(smoke: Path) -> None:
         assert claim.quote in quote
         assert verdict in claims_views.WORDS.values()
         assert len(why) > 5 or verdict == claims_views.WORDS[HOLDS]
-    trial = trial_of(smoke, "cross-language-moe")
+    trial = trial_of(smoke)
     assert len(trial.judgements) == len(claims)
     assert f"{len(claims)} claims of" in page.get_text()
 
@@ -262,13 +296,20 @@ def test_the_command_writes_what_it_found(smoke: Path, tmp_path: Path, capsys: p
 def test_without_a_folder_the_command_measures(tmp_path: Path, smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def measure(profile: str, assignments: list[str]) -> tuple[Path, dict[str, Any]]:
-        asked.append((profile, assignments))
-        return smoke, {}
+    def measure(profile: str, parameters: dict[str, dict[str, Any]], command: str) -> Path:
+        asked.append((profile, parameters, command))
+        return smoke
 
     monkeypatch.setattr("moe.report.pipeline.measure_report", measure)
-    assert len(try_claims(str(PUBLISHED), None, "smoke").judgements) == len(published().claims)
-    assert asked == [("smoke", [f"claims={PUBLISHED}"])]
+    path = claims_file(tmp_path, a_claim("it", {"ratio": ["torch-compile", "numpy"]}, 4.0))
+    path.write_text(path.read_text().replace("layer: seed", "layer: medium,tokens=7"))
+    try_claims(str(path), None, "smoke")
+    ((profile, parameters, _),) = asked
+    assert profile == "smoke"
+    assert parameters["claims"]["claims"] == str(path)
+    assert (parameters["comparison"]["tokens"], parameters["comparison"]["d_model"]) == (7, 1024)
+    assert "torch-compile" in parameters["comparison"]["implementations"]
+    assert (parameters["breakdown"]["tokens"], parameters["breakdown"]["d_ff"]) == (16, 2048)
 
 
 def test_a_hostile_claim_is_text(tmp_path: Path) -> None:
@@ -284,4 +325,4 @@ def test_sentences_follow_the_runs(smoke: Path) -> None:
     assert not set(claims_views.headline(fast)) & set(claims_views.headline(slow))
     assert claims_views.ratios_sentence(fast) != claims_views.ratios_sentence(slow)
     assert claims_views.replay_sentence(fast) == "The source's own protocol was not replayed in this run."
-    assert "as published" in claims_views.replay_sentence(trial_of(smoke, str(PUBLISHED)))
+    assert "as published" in claims_views.replay_sentence(trial_of(smoke))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import exp, factorial
+from math import factorial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ Combination = int
 
 @dataclass(frozen=True)
 class Factor:
-    """What one factor gives: how many times as fast, its share of the whole, and the least and most in any order.
+    """What one factor gives: how many times as fast, its share of the whole, and that with each set of others on.
 
     The share is of the whole's logarithm, and None where the whole is not told from 1.
     """
@@ -31,8 +31,17 @@ class Factor:
     name: str
     times: Ratio
     share: Interval | None
-    least: float
-    most: float
+    alone: tuple[Ratio, ...]
+
+    @property
+    def least(self) -> float:
+        """The least that it gives in any order."""
+        return min(ratio.value for ratio in self.alone)
+
+    @property
+    def most(self) -> float:
+        """The most that it gives in any order."""
+        return max(ratio.value for ratio in self.alone)
 
 
 @dataclass(frozen=True)
@@ -66,14 +75,12 @@ def attribute(
         raise ValueError(f"not measured with: {', '.join(combination_text(names, c) for c in missing)}")
     gains = _gains([seconds[c] for c in range(count)], processes)
     total = Estimate.weighted_sum(gains, _difference(count, count - 1, 0))
-    values = np.array([gain.value for gain in gains])
     factors = []
     for i, name in enumerate(names):
         given = Estimate.weighted_sum(gains, _shapley_weights(len(names), i))
-        with_it = np.array([c for c in range(count) if c >> i & 1])
-        alone = values[with_it] - values[with_it ^ (1 << i)]
+        alone = (gains[c].minus(gains[c ^ 1 << i]).ratio() for c in range(count) if c >> i & 1)
         share = given.over(total).interval() if total.ratio().excludes(1.0) else None
-        factors.append(Factor(name, given.ratio(), share, exp(alone.min()), exp(alone.max())))
+        factors.append(Factor(name, given.ratio(), share, tuple(alone)))
     return Attribution(total.ratio(), tuple(factors), _interactions(names, gains))
 
 

@@ -163,6 +163,12 @@ class Estimate:
             weights @ np.array([part.of_processes for part in parts]),
         )
 
+    def minus(self, other: Estimate) -> Estimate:
+        """The difference to another estimate from the same rounds."""
+        return Estimate(
+            self.value - other.value, self.resampled - other.resampled, self.of_processes - other.of_processes
+        )
+
     def over(self, whole: Estimate) -> Estimate:
         """This divided by another estimate from the same rounds."""
         return Estimate(

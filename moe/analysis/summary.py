@@ -167,12 +167,18 @@ def tokens_ratio(above: Measurement, below: Measurement) -> Ratio | None:
 
 
 def _find(run: Run, variant: str, beside: Measurement) -> Measurement | None:
-    """A variant on the threads, device and layer of another measurement, with its tokens or else the most."""
-    wanted = (variant, beside.threads, beside.device, beside.config.with_tokens(1))
+    """A variant on the threads, device and layer of another measurement, with its tokens or else the most.
+
+    In a sweep it is one of the same cell.
+    """
+
+    def place(m: Measurement) -> tuple[object, ...]:
+        return m.threads, m.device, m.config.with_tokens(1), m.details.get("cell")
+
     found = [
         m
         for m in run.measurements
-        if not m.control and m.status == "ok" and (m.variant, m.threads, m.device, m.config.with_tokens(1)) == wanted
+        if not m.control and m.status == "ok" and m.variant == variant and place(m) == place(beside)
     ]
     same = next((m for m in found if m.config == beside.config), None)
     return same or max(found, key=lambda m: m.config.tokens, default=None)

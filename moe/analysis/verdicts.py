@@ -1,9 +1,10 @@
 """Claims held against runs: what was measured of each, and whether it holds.
 
 The rule, that of an equivalence test: a claim `holds` where the whole 95 % interval of its quantity lies within what
-is claimed, give or take MARGIN, on the claimed layer and all threads. Where the interval lies wholly outside, it
-`fails`; where it does so there but holds elsewhere, or a factor gives as much with only some of the others on, it
-holds in a `region`. What was not measured, or so uncertainly that neither can be said, is `unmeasurable`.
+is claimed (a single number is taken as that number times or divided by MARGIN), on the claimed layer and all threads.
+Where the interval lies wholly outside, it `fails`; where it does so there but holds at another place that was
+measured, or with one set of the other factors on, it holds in a `region`. What was not measured, or so uncertainly
+that neither can be said, is `unmeasurable`. Factors are measured on fewer tokens of the claimed layer.
 """
 
 from __future__ import annotations
@@ -18,25 +19,27 @@ from typing import Any
 
 from moe.analysis.attribution import Factor
 from moe.analysis.breakdown import Breakdown
-from moe.analysis.limits import Bound, Limits, bound_of, limits_of
+from moe.analysis.limits import Limits, limits_of
 from moe.analysis.statistics import Interval, ratio_interval, spread_of
 from moe.analysis.summary import Row, Summary, summarise, tokens_ratio
-from moe.claims import Claim, Claims, Product, SourceRow, variants_of
+from moe.claims import Claim, Claims, Product, SourceRow, named_variants
 from moe.config import MoEConfig
+from moe.implementations import availability
 from moe.run import Measurement, Run
 from moe.variant import Variant
 
-MARGIN = 0.25  # what is published without an interval is not held to more than what a machine repeats
+MARGIN = 1.25  # what is published without an interval is not held to more than what a machine repeats
 HOLDS, REGION, FAILS, UNMEASURABLE = VERDICTS = ("holds", "region", "fails", "unmeasurable")
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A quantity as it was measured, and where."""
+class Found:
+    """A quantity as it was measured, and where; `on_all` if that is on the most threads that its run has."""
 
     value: Interval
     config: MoEConfig
     threads: int
+    on_all: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,8 @@ class Judgement:
 
     claim: Claim
     verdict: str
-    found: Finding | None = None
-    regions: tuple[Finding, ...] = ()
+    found: Found | None = None
+    regions: tuple[Found, ...] = ()
     factor: Factor | None = None
     missing: str = ""
     implied: Implied | None = None
@@ -99,9 +102,14 @@ class Trial:
 
     def product(self, product: Product) -> tuple[tuple[float, float], tuple[float, float]]:
         """The ends of what the parts multiply to, and of what is claimed of the whole."""
-        parts = [self.claims.by_id[name].claimed for name in product.parts]
-        whole = self.claims.by_id[product.whole].claimed
+        parts = [claimed_of(self.claims.by_id[name]) for name in product.parts]
+        whole = claimed_of(self.claims.by_id[product.whole])
         return (prod(low for low, _ in parts), prod(high for _, high in parts)), whole
+
+    def fair_ratio(self, first: str, last: str) -> Interval | None:
+        """How many times as fast the last is as the first on the claimed layer, by paired rounds."""
+        found = self._where_claimed(self._found({"ratio": [last, first]}), self.claims.config)
+        return found.value if found else None
 
     def replayed(self) -> list[Replayed]:
         """The rows of the source's own protocol; empty where it was not replayed."""
@@ -112,9 +120,9 @@ class Trial:
             return []  # of another claims file
         found = []
         for row, m in zip(protocol.rows, self.replay.measurements, strict=True):
-            published, _ = self.claims.by_id[row.claim].claimed
+            published, _ = claimed_of(self.claims.by_id[row.claim])
             replayed = row.divided_by * m.config.tokens / fmean(m.samples_s[0]) if m.status == "ok" else None
-            fair = self._where_claimed(self._findings({"throughput": row.fair}))
+            fair = self._where_claimed(self._found({"throughput": row.fair}), self.claims.config)
             found.append(Replayed(row, published, replayed, fair.value if fair else None, m.reason))
         return found
 
@@ -126,25 +134,27 @@ class Trial:
             return self._judge_factor(claim)
         if "order" in quantity:
             return self._judge_order(claim)
-        findings = self._findings(quantity)
-        found = self._where_claimed(findings)
-        regions = tuple(f for f in findings if f is not found and _within(claim, f.value))
-        missing = "" if found else self._why_missing(quantity)
+        config = claim.config or self.claims.config
+        everywhere = self._found(quantity)
+        found = self._where_claimed(everywhere, config)
+        elsewhere = [f for f in everywhere if not (_same_size(f.config, config) and f.on_all)]
+        regions = tuple(f for f in elsewhere if _within(claim, f.value))
+        missing = "" if found else self._why_missing(quantity, config)
         return Judgement(claim, _verdict(claim, found, region=bool(regions)), found, regions, missing=missing)
 
     def _judge_factor(self, claim: Claim) -> Judgement:
         found, factor, missing = self._factor(claim.quantity)
         if found is None or factor is None:
             return Judgement(claim, UNMEASURABLE, missing=missing)
-        low, high = claim.claimed
-        region = factor.least <= high and factor.most >= low
+        region = any(_within(claim, ratio) for ratio in factor.alone)
         return Judgement(claim, _verdict(claim, found, region=region), found, factor=factor)
 
     def _judge_order(self, claim: Claim) -> Judgement:
-        """How many pairs are the other way round: at least those whose intervals lie apart."""
+        """How many pairs are the other way round, at least and at most; all must be known for it to hold."""
         gains = {name: self._value(quantity) for name, quantity in claim.quantity["order"].items()}
-        missing = "; ".join(f"{name}: {why}" for name, (_, why) in gains.items() if why)
         known = [f for f, _ in gains.values() if f is not None and f.value.bounded]
+        lacking = [f"{name}: {why or 'too few rounds'}" for name, (f, why) in gains.items() if f not in known]
+        missing = "; ".join(lacking)
         if len(known) < 2:
             return Judgement(claim, UNMEASURABLE, missing=missing)
         pairs = [(first.value, later.value) for first, later in combinations(known, 2)]
@@ -153,90 +163,103 @@ class Trial:
             sum(later.low > first.high for first, later in pairs),
             sum(later.high > first.low for first, later in pairs),
         )
-        found = Finding(reversed_, self.claims.config, max(f.threads for f in known))
-        return Judgement(claim, _verdict(claim, found, region=False), found, missing=missing)
+        found = Found(reversed_, self.claims.config, max(f.threads for f in known))
+        verdict = _verdict(claim, found, region=False)
+        return Judgement(claim, UNMEASURABLE if verdict == HOLDS and lacking else verdict, found, missing=missing)
 
-    def _value(self, quantity: Mapping[str, Any]) -> tuple[Finding | None, str]:
+    def _value(self, quantity: Mapping[str, Any]) -> tuple[Found | None, str]:
         """A quantity where it was claimed, or why there is none."""
         if "none" in quantity:
             return None, quantity["none"]
         if "factor" in quantity:
             found, _, missing = self._factor(quantity)
             return found, missing
-        found = self._where_claimed(self._findings(quantity))
-        return found, "" if found else self._why_missing(quantity)
+        found = self._where_claimed(self._found(quantity), self.claims.config)
+        return found, "" if found else self._why_missing(quantity, self.claims.config)
 
-    def _factor(self, quantity: Mapping[str, Any]) -> tuple[Finding | None, Factor | None, str]:
+    def _factor(self, quantity: Mapping[str, Any]) -> tuple[Found | None, Factor | None, str]:
+        """What a factor gives in the first breakdown of the claimed layer, whatever its tokens, or why none."""
         missing = "no breakdown was measured"
         for breakdown in self.breakdowns:
-            for experiment in (breakdown.mojo, breakdown.framework):
-                if experiment.name != quantity["experiment"] or not breakdown.asked_for(experiment):
-                    continue
-                if lacking := breakdown.missing(experiment):
-                    missing = lacking[0]
-                    continue
-                factors = {factor.name: factor for factor in breakdown.attribution(experiment).factors}
-                if factor := factors.get(quantity["factor"]):
-                    size = breakdown.run.measurements[0].config
-                    return Finding(factor.times, size, breakdown.threads[-1]), factor, ""
+            experiment = next(e for e in (breakdown.mojo, breakdown.framework) if e.name == quantity["experiment"])
+            if not breakdown.asked_for(experiment):
+                continue
+            size = breakdown.run.measurements[0].config
+            lacking = breakdown.missing(experiment)
+            if _layer(size) != _layer(self.claims.config):
+                missing = f"the breakdown was measured at {size.label}"
+            elif quantity["factor"] not in experiment.factors:
                 missing = f"{quantity['factor']} is no factor of the breakdown that was measured"
+            elif lacking:
+                missing = lacking[0]
+            else:
+                factors = breakdown.attribution(experiment).factors
+                factor = next(f for f in factors if f.name == quantity["factor"])
+                return Found(factor.times, size, breakdown.threads[-1]), factor, ""
         return None, None, missing
 
-    def _findings(self, quantity: Mapping[str, Any]) -> list[Finding]:
+    def _found(self, quantity: Mapping[str, Any]) -> list[Found]:
         """A quantity of one or two variants, everywhere that it was measured."""
-        first, *others = variants_of(quantity)
+        first, *others = named_variants(quantity)
         found = []
         for summary in self.summaries:
+            most = max(summary.run.protocol["threads"])
             for row in (row for row in summary.rows if row.label == first and row.latency):
                 beside = [_beside(summary, row, other) for other in others]
                 value = _measured(quantity, row, *(other for other in beside if other))
                 # A throughput elsewhere is that of another layer; only its number of tokens may differ.
                 same = _layer(row.measurement.config) == _layer(self.claims.config)
                 if value is not None and (same or "throughput" not in quantity):
-                    found.append(Finding(value, row.measurement.config, row.threads))
+                    found.append(Found(value, row.measurement.config, row.threads, row.threads == most))
         return found
 
-    def _where_claimed(self, findings: Sequence[Finding]) -> Finding | None:
-        """Of these, the one on the claimed layer and the most threads."""
-        size = replace(self.claims.config, seed=0)
-        there = [f for f in findings if replace(f.config, seed=0) == size]
-        return max(there, key=lambda f: f.threads, default=None)
+    def _where_claimed(self, found: Sequence[Found], config: MoEConfig) -> Found | None:
+        """Of these, the first on that layer and on all threads of its run."""
+        return next((f for f in found if _same_size(f.config, config) and f.on_all), None)
 
-    def _why_missing(self, quantity: Mapping[str, Any]) -> str:
-        for variant in variants_of(quantity):
-            if not self._where_claimed(self._findings({"throughput": variant})):
-                reasons = (m.reason for s in self.summaries for m in s.run.measurements if m.variant == variant)
-                return f"{variant}: {next((r for r in reasons if r), 'not measured on the claimed layer')}"
-        return "no rounds in common"
+    def _why_missing(self, quantity: Mapping[str, Any], config: MoEConfig) -> str:
+        for variant in named_variants(quantity):
+            measured = [m for s in self.summaries for m in s.run.measurements if m.variant == variant]
+            if any(m.status == "ok" and _same_size(m.config, config) for m in measured):
+                continue
+            _, unavailable = availability(variant)
+            reason = next((m.reason for m in measured if m.reason), unavailable)
+            return f"{variant}: {reason or f'not measured at {config.label} on all threads'}"
+        return "they were not measured there together"
 
     def _implied(self, claim: Claim) -> Implied | None:
         """What a claim about throughput asks of the processor, by the limits and the baseline measured here."""
-        kind, *_ = claim.quantity
-        if kind not in ("throughput", "ratio"):
+        kind = next(iter(claim.quantity))
+        if kind not in ("throughput", "ratio") or claim.claimed is None or claim.claimed[0] <= 0:
             return None
-        first, *others = variants_of(claim.quantity)
-        row = next((r for name in others or [first] if (r := self._row_where_claimed(name))), None)
-        if row is None or Variant.read(first).device != "cpu":
+        config = claim.config or self.claims.config
+        first, *others = named_variants(claim.quantity)
+        base = [self._where_claimed(self._found({"throughput": other}), config) for other in others]
+        if Variant.read(first).device != "cpu" or None in base:
             return None
-        summary, base = row
-        limits = limits_of(summary.run, base.threads)
-        if limits is None or base.throughput is None:
+        limits = next((found for s in self.summaries if (found := _limits_on_all(s.run))), None)
+        if limits is None:
             return None
-        low, _ = claim.claimed
-        m = base.measurement
-        seconds = m.config.tokens / (low * (base.throughput.value if others else 1.0))
-        size = m.details.get("bytes_moved", m.config.expected_bytes)
-        bound: Bound = bound_of(m, limits)
-        return Implied(
-            m.config.flops / seconds, size / seconds, limits, limits.bandwidth(size), bound.seconds / seconds
-        )
+        seconds = config.tokens / (claim.claimed[0] * prod(f.value.value for f in base if f))
+        size = config.expected_bytes
+        bandwidth = limits.bandwidth(size)
+        share = max(config.flops / limits.flops_per_s, size / bandwidth) / seconds
+        return Implied(config.flops / seconds, size / seconds, limits, bandwidth, share)
 
-    def _row_where_claimed(self, variant: str) -> tuple[Summary, Row] | None:
-        found = self._where_claimed(self._findings({"throughput": variant}))
-        if found is None:
-            return None
-        rows = ((s, s.row(variant, found.threads)) for s in self.summaries)
-        return next(((s, row) for s, row in rows if row and row.measurement.config == found.config), None)
+
+def claimed_of(claim: Claim) -> tuple[float, float]:
+    """The ends of what is claimed; raises ValueError where a source gives no number."""
+    if claim.claimed is None:
+        raise ValueError(f"claim {claim.id} has no number")
+    return claim.claimed
+
+
+def _limits_on_all(run: Run) -> Limits | None:
+    return limits_of(run, max(run.protocol["threads"]))
+
+
+def _same_size(config: MoEConfig, other: MoEConfig) -> bool:
+    return replace(config, seed=0) == replace(other, seed=0)
 
 
 def _layer(config: MoEConfig) -> MoEConfig:
@@ -244,7 +267,7 @@ def _layer(config: MoEConfig) -> MoEConfig:
 
 
 def _beside(summary: Summary, row: Row, variant: str) -> Row | None:
-    """A variant on the problem and threads of another row; another device's runs beside the most threads."""
+    """A variant on the problem and threads of another row."""
     m = row.measurement
     found = (
         r
@@ -281,8 +304,9 @@ def _variations(m: Measurement) -> dict[int, float]:
 
 
 def _widened(claim: Claim) -> tuple[float, float]:
-    low, high = claim.claimed
-    return low / (1 + MARGIN), high * (1 + MARGIN)
+    """What is claimed, give or take; the ends of a range are bounds, and stay."""
+    low, high = claimed_of(claim)
+    return (low / MARGIN, high * MARGIN) if low == high else (low, high)
 
 
 def _within(claim: Claim, measured: Interval) -> bool:
@@ -295,11 +319,11 @@ def _outside(claim: Claim, measured: Interval) -> bool:
     return measured.bounded and (measured.high < low or measured.low > high)
 
 
-def _verdict(claim: Claim, found: Finding | None, *, region: bool) -> str:
+def _verdict(claim: Claim, found: Found | None, *, region: bool) -> str:
     if found is not None and _within(claim, found.value):
         return HOLDS
     if found is not None and not _outside(claim, found.value):
         return UNMEASURABLE
-    if region:
-        return REGION
-    return FAILS if found is not None else UNMEASURABLE
+    if found is None:
+        return UNMEASURABLE
+    return REGION if region else FAILS

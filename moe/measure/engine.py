@@ -31,6 +31,7 @@ from moe.run import Measurement, Run, RunFileError, load_run
 from moe.variant import Variant
 
 LOAD_TIMEOUT_S = 360.0  # longer than the Mojo compiler gets, so that it is stopped first and says so
+TOO_LONG = "too long for this run"
 NOT_REACHED = "the run ended before its first turn"
 LIMITS_EVERY_S = 5.0  # the clock, and others' use of the memory, change within a run
 MEMORY_SHARE = 0.8  # of what is free at the start: what a worker may hold unless another limit is given
@@ -263,7 +264,7 @@ class Session:
         require_threads(reply["pools"], m.threads)
         turn_s = reply["first_call_s"] * (settings.turn_forwards + 1)
         if turn_s > min(settings.timeout_s, self.turn_most_s):
-            raise _NotRunError(f"a turn would take about {turn_s:.0f} s, too long for this run")
+            raise _NotRunError(f"a turn would take about {turn_s:.0f} s, {TOO_LONG}")
         path = self.folder / f"{number}.npz"
         checked = {"number": number, "count": settings.inputs, "path": str(path)}
         self.workers.ask(m, "outputs", timeout=settings.timeout_s, **checked)

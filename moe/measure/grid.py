@@ -73,9 +73,12 @@ def _value(key: str, value: Value) -> MoEConfig | int:
             raise ValueError(unknown_name("config", str(value), list(known)))
         return known[str(value)]
     try:
-        return int(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        number = int(str(value))
+    except ValueError:
         raise ValueError(f"axis {key} must have whole numbers, got {value!r}") from None
+    if key == THREADS and number < 1:
+        raise ValueError(f"threads must be whole numbers of at least 1, got {number}")
+    return number
 
 
 def _levels(count: int) -> list[int]:

@@ -102,12 +102,11 @@ def plan_cells(variants: Sequence[Variant], cells: Sequence[Cell]) -> list[Measu
     planned: list[Measurement] = []
     for number, cell in enumerate(cells):
         counts = sorted({other.threads for other in cells if other.config == cell.config})
-        found = plan(variants, cell.config, [cell.threads]) if number == 0 else [
-            m for v in variants if (m := _planned(v, cell.config, cell.threads, counts))
-        ]  # fmt: skip
-        for m in found:
-            m.details["cell"] = number
-        planned += found
+        # The whole plan of the cell's problem: its controls are wanted of the first cell alone.
+        for m in plan(variants, cell.config, counts):
+            if m.threads == cell.threads and not (m.control and number):
+                m.details["cell"] = number
+                planned.append(m)
     return planned
 
 

@@ -1,7 +1,7 @@
 """A source's own way of measuring, replayed: one process, one row after the other, a fixed number of forwards.
 
-Nothing is shuffled, repeated in another process or paired: what the source did is what is done. Only the outputs are
-compared with the reference first, as everywhere.
+Nothing is shuffled, repeated in another process or paired: what the source did is what is done. Outputs are compared
+with the reference first, as everywhere; the forwards that this takes count as warm-up.
 """
 
 from __future__ import annotations
@@ -79,11 +79,12 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
         m.parity = parity.to_dict()
         if not parity.passed:
             raise WorkerFailedError(f"disagrees with the reference: {parity.reason}")
-        count = warm_up + settings.turn_forwards
+        more = max(0, warm_up - 1 - settings.inputs)  # the first call and the checked outputs were before
+        count = more + settings.turn_forwards
         samples = child.ask("forwards", timeout=settings.timeout_s, number=number, count=count)["samples"]
     except WorkerFailedError as error:
         m.status, m.reason = "failed", str(error)
         return
     m.status, m.reason = "ok", ""
-    m.warm_up_s, m.samples_s, m.processes = sum(samples[:warm_up]), [samples[warm_up:]], [0]
+    m.warm_up_s, m.samples_s, m.processes = sum(samples[:more]), [samples[more:]], [0]
     m.others_cores, m.stolen_cores = [0.0], [0.0]

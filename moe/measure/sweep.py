@@ -14,20 +14,23 @@ from moe.analysis.limits import limits_of
 from moe.config import FLOAT32_BYTES, PRESETS, MoEConfig
 from moe.implementations import parse_variant
 from moe.measure.child import Child
-from moe.measure.engine import NOT_REACHED, Session, run_to_measure
+from moe.measure.engine import MEMORY_SHARE, NOT_REACHED, TOO_LONG, Session, run_to_measure
 from moe.measure.grid import Value, cells_of
 from moe.measure.machine import describe_machine, describe_versions
 from moe.measure.plan import Protocol, plan_cells
 from moe.measure.workers import Workers
+from moe.processor import usable_memory
 from moe.run import Measurement, Run
 
 SEED = PRESETS["seed"]
 # Many processes with one round each: how they differ is what an interval is made of.
 EFFORT: dict[str, Any] = {"inputs": 2, "turn_s": 0.01, "warm_up_s": 0.06, "warm_up_most_s": 0.09, "processes": 5}
 COPIES = 2.5  # of the weights that a worker holds while it prepares: NumPy's, packed ones, a part in between
-FORWARDS = 12  # that a variant needs at least in each process, checked ones and warm-ups included
+FORWARDS = 7  # that a variant needs in each process: the first, two checked, one to warm up, three timed
 WEIGHTS_BYTES_PER_S = 2e8  # about what making them from a seed and packing them reaches
 OVER_BUDGET = "left out for want of time"
+OVER_MEMORY = "left out for want of memory"
+MARGIN = 1.5  # times what is left: a cell that was begun is finished if it nearly fits
 
 
 def sweep(
@@ -61,8 +64,8 @@ def sweep(
     target = Path(path) if path is not None else None
     run = run_to_measure(run, target, resume=resume, force=force)
     for m in run.measurements:
-        if m.reason.startswith(OVER_BUDGET):
-            m.reason = ""  # there may be more of it now
+        if _may_fit(m):
+            m.reason = ""  # there may be more time or memory now
     if not run.complete:
         _Sweep(run, settings, target, progress).measure()
     return run
@@ -84,15 +87,16 @@ class _Sweep(Session):
                 self.turn_most_s = left_s
                 if reason := self._too_much(left_s):
                     for m in self.alive.values():
-                        m.reason = reason
+                        m.reason = m.reason if m.status == "ok" else reason
                     continue
+                self._forget(NOT_REACHED)  # of a cell that lacks a row, all are measured again, side by side
                 try:
-                    self._cell(fleet, probes)
+                    reason = self._cell(fleet, probes, end)
                 except BaseException:
-                    # Half a cell is none: it is measured again.
-                    for m in self.alive.values():
-                        _forget(m)
+                    self._forget(NOT_REACHED)  # and half a cell is none
                     raise
+                if reason:
+                    self._forget(reason)
                 self._save(now=True)
         self.cut_short = any(map(self._is_open, available))
 
@@ -110,41 +114,58 @@ class _Sweep(Session):
 
     def _is_open(self, number: int) -> bool:
         m = self.run.measurements[number]
-        return m.status == "not_run" and (m.reason in ("", NOT_REACHED) or m.reason.startswith(OVER_BUDGET))
+        return m.status == "not_run" and (m.reason in ("", NOT_REACHED) or _may_fit(m))
 
-    def _cell(self, fleet: Sequence[Workers], probes: dict[int, Child]) -> None:
-        """A round in each process of the fleet, which lets go of the cell's layers before the next one takes them."""
+    def _forget(self, reason: str) -> None:
+        """Take what is alive back to where it was before its first turn."""
+        for m in self.alive.values():
+            m.status, m.reason, m.parity = "not_run", reason, None
+            m.processes, m.samples_s, m.others_cores, m.stolen_cores, m.warm_up_s = [], [], [], [], 0.0
+
+    def _cell(self, fleet: Sequence[Workers], probes: dict[int, Child], end: float) -> str:
+        """A round in each process of the fleet, which lets go of the cell's layers before the next one takes them.
+
+        Returns why that would take too long, once the first process has shown it.
+        """
+        started = time.monotonic()
+        cell = dict(self.alive)
         for generation, workers in enumerate(fleet):
             self.workers = workers
             self._all_ready()
             self._rounds(generation, deadline=0.0, probes=probes)
-            for number in list(self.alive):
-                self._attempt(number, self._release)
+            for number, m in cell.items():
+                workers.release(m, number, self.settings.timeout_s)
+            now = time.monotonic()
+            needed_s = (now - started) / (generation + 1) * (len(fleet) - generation - 1)
+            if needed_s > MARGIN * max(0.0, end - now):
+                return f"{OVER_BUDGET}: about {needed_s:.0f} s more, and {max(0.0, end - now):.0f} s were left"
         self.references.clear()
-
-    def _release(self, number: int, m: Measurement) -> None:
-        self.workers.ask(m, "release", timeout=self.settings.timeout_s, number=number)
+        return ""
 
     def _too_much(self, left_s: float) -> str:
-        """Why the cell that is alive can't be measured, by its memory or by the least time that it would take."""
+        """Why the cell that is alive can't be measured, by its memory or by about how long it would take."""
         if left_s <= 0 or not self.alive:
             return NOT_REACHED
         first = next(iter(self.alive.values()))
-        config = first.config
-        weights = 2 * config.num_experts * config.d_model * config.d_ff * FLOAT32_BYTES
-        needed = weights * COPIES * len(self.alive)
-        if needed > self.memory_bytes:
-            return f"its weights need about {needed / 2**30:.1f} GiB, {self.memory_bytes / 2**30:.1f} GiB are allowed"
+        c = max((m.config for m in self.alive.values()), key=lambda config: config.tokens)
+        weights = 2 * c.num_experts * c.d_model * c.d_ff * FLOAT32_BYTES
+        worker = COPIES * weights + c.tokens * (self.settings.inputs * c.d_model + c.top_k * c.d_ff) * FLOAT32_BYTES
+        free = MEMORY_SHARE * usable_memory()
+        if worker > self.memory_bytes or worker * len(self.alive) > free:
+            return (
+                f"{OVER_MEMORY}: about {worker / 2**30:.1f} GiB for each of {len(self.alive)} workers, of "
+                f"{free / 2**30:.1f} GiB that are free and {self.memory_bytes / 2**30:.1f} GiB that one may hold"
+            )
         limits = limits_of(self.run, first.threads)
-        flops = sum(m.config.flops for m in self.alive.values()) * FORWARDS * self.settings.processes
-        least_s = weights * len(self.alive) * self.settings.processes / WEIGHTS_BYTES_PER_S
-        least_s += flops / limits.flops_per_s if limits else 0.0
-        if least_s > left_s:
-            return f"{OVER_BUDGET}: at least {least_s:.0f} s, and {left_s:.0f} s were left"
+        processes = self.settings.processes
+        about_s = weights * len(self.alive) * processes / WEIGHTS_BYTES_PER_S
+        if limits:
+            about_s += sum(m.config.flops for m in self.alive.values()) * FORWARDS * processes / limits.flops_per_s
+        if about_s > left_s:
+            return f"{OVER_BUDGET}: about {about_s:.0f} s, and {left_s:.0f} s were left"
         return ""
 
 
-def _forget(m: Measurement) -> None:
-    """Take a measurement back to where it was before its first turn."""
-    m.status, m.reason, m.parity = "not_run", NOT_REACHED, None
-    m.processes, m.samples_s, m.others_cores, m.stolen_cores, m.warm_up_s = [], [], [], [], 0.0
+def _may_fit(m: Measurement) -> bool:
+    """Whether a measurement was left out for want of what another command may have more of."""
+    return m.reason.startswith((OVER_BUDGET, OVER_MEMORY)) or m.reason.endswith(TOO_LONG)

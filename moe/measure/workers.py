@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from moe.measure.child import Child, WorkerFailedError
@@ -53,6 +54,12 @@ class Workers:
         """A worker's reply; raises WorkerFailedError as `receive` does."""
         self.send(m, operation, **arguments)
         return self.receive(m, timeout)
+
+    def release(self, m: Measurement, number: int, timeout: float) -> None:
+        """Let a measurement's worker forget its layer; one that dies of it is started again when it is needed."""
+        if _key(m) in self._children:
+            with suppress(WorkerFailedError):
+                self.ask(m, "release", timeout=timeout, number=number)
 
     def rest(self, m: Measurement, most_s: float) -> None:
         """Wait until a measurement's worker uses no processor time."""

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from moe.analysis import Interval
-from moe.analysis.verdicts import Judgement, Replayed, Trial
+from moe.analysis.verdicts import Judgement, Replayed, Trial, claimed_of
 from moe.report.claims_views import WORDS
 from moe.report.figures import COLOURS, OTHER, STYLE, leave_room, nothing, whiskers
 from moe.report.text import significant
@@ -32,7 +32,7 @@ def ratios(trial: Trial) -> Figure:
         _pair(axes, place, judgement)
     axes.axvline(1.0, color="#444444", linewidth=1)
     axes.set_yticks(range(len(shown)), [f"{j.claim.id}\n{WORDS[j.verdict]}" for j in shown], fontsize=8.5)
-    values = [end for j in shown if j.found for end in (*j.claim.claimed, *_ends(j.found.value))]
+    values = [end for j in shown if j.found for end in (*claimed_of(j.claim), *_ends(j.found.value))]
     leave_room(axes, [v for v in values if v > 0])
     figure.legend(loc="outside upper right", ncols=3, fontsize=8.5)
     return figure
@@ -69,7 +69,7 @@ def _canvas(rows: int, label: str, height: float = 0.5) -> tuple[Figure, Axes]:
 
 def _pair(axes: Axes, place: int, judgement: Judgement) -> None:
     assert judgement.found is not None
-    low, high = judgement.claim.claimed
+    low, high = claimed_of(judgement.claim)
     first = place == 0
     axes.plot(
         [low, high], [place - 0.14] * 2, "D-", color=CLAIMED, mfc="white", markersize=6,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from math import log
 from pathlib import Path
 from typing import Any
 
-from moe.analysis import Interval
+from moe.analysis.attribution import Factor
 from moe.analysis.verdicts import (
     FAILS,
     HOLDS,
@@ -17,11 +17,12 @@ from moe.analysis.verdicts import (
     REGION,
     UNMEASURABLE,
     VERDICTS,
-    Finding,
+    Found,
     Implied,
     Judgement,
     Replayed,
     Trial,
+    claimed_of,
 )
 from moe.claims import Claim, Product
 from moe.report.claims import trial_of
@@ -40,9 +41,9 @@ MOST_REGIONS = 3  # named in a sentence
 FITS = 0.02  # a product and its whole are rounded
 
 
-def findings(path: Path, parameters: Mapping[str, Any]) -> Findings:
+def findings(path: Path) -> Findings:
     """What the replay at `path` and the runs beside it say, with the figure and the table of verdicts."""
-    trial = trial_of(path.parent, parameters["claims"])
+    trial = trial_of(path.parent)
     missing = [f"“{j.claim.quote}”: {reason(j)}" for j in trial.judgements if j.verdict == UNMEASURABLE]
     return Findings(headline(trial), ratios_sentence(trial), verdicts_table(trial), missing)
 
@@ -72,19 +73,22 @@ def headline(trial: Trial) -> list[str]:
 def rule() -> str:
     """By what a claim is judged."""
     return (
-        f"A claim holds where the whole 95 % interval of what was measured lies within what is claimed, give or take "
-        f"{percent(MARGIN)}, and does not where all of it lies outside; between the two this run can't tell. It is "
-        "judged on the claimed layer and on all threads that were measured; where it holds only elsewhere, or a "
-        "factor gives as much only with some of the others on, it holds in a region."
+        "A claim holds where the whole 95 % interval of what was measured lies within what is claimed, a single "
+        f"number being taken as that number times or divided by {MARGIN:g}. It does not hold where all of the "
+        "interval lies outside; between the two this run can't tell. It is judged on the claimed layer and on all "
+        "threads of the run; a factor in the breakdown of that layer, on as many tokens as that has. Where it does "
+        "not hold there but does elsewhere, or a factor gives as much with one set of the others on, it holds in a "
+        "region."
     )
 
 
 def claimed_text(claim: Claim) -> str:
     """What is claimed, with its unit."""
+    if claim.claimed is None:
+        return "no number"
     low, high = claim.claimed
     number = f"{low:,.10g}" if low == high else f"{low:,.10g}–{high:,.10g}"
-    unit = {"throughput": " tokens/s", "order": " pairs reversed", "none": " ×"}.get(_kind(claim), " ×")
-    return number + unit
+    return number + {"throughput": " tokens/s", "order": " pairs reversed"}.get(_kind(claim), " ×")
 
 
 def _kind(claim: Claim) -> str:
@@ -105,9 +109,9 @@ def measured_text(judgement: Judgement) -> str | None:
 
 def reason(judgement: Judgement) -> str:
     """Why a claim got its verdict: what was measured, and what that means."""
-    if judgement.found is None:
-        return judgement.missing if judgement.verdict == UNMEASURABLE else _meaning(judgement)
     meaning = _meaning(judgement)
+    if judgement.found is None:
+        return meaning
     return f"measured {measured_text(judgement)}" + (f": {meaning}" if meaning else "")
 
 
@@ -119,8 +123,10 @@ def _meaning(judgement: Judgement) -> str:
         parts.append("this run can't tell")
     elif judgement.verdict == FAILS and off:
         parts.append(f"{significant(max(off, 1 / off))} times {'more' if off > 1 else 'less'} than claimed")
-    elif judgement.verdict == REGION:
-        parts.append(_regions(judgement))
+    elif judgement.verdict == REGION and judgement.factor:
+        parts.append(_contexts(judgement.factor))
+    if judgement.regions:
+        parts.append(_regions(judgement.regions))
     if judgement.factor and judgement.found:
         parts.append(f"measured{_place(judgement.found)}")
     if judgement.missing:
@@ -128,25 +134,27 @@ def _meaning(judgement: Judgement) -> str:
     return "; ".join(parts)
 
 
-def _place(found: Finding) -> str:
+def _place(found: Found) -> str:
     return f" on {threads_text(found.threads)}, {found.config.label}"
 
 
-def _regions(judgement: Judgement) -> str:
-    if judgement.factor:
-        least, most = significant(judgement.factor.least), significant(judgement.factor.most)
-        return f"from {least} to {most} × by which of the other factors are on"
-    shown = judgement.regions[:MOST_REGIONS]
-    more = len(judgement.regions) - len(shown)
+def _contexts(factor: Factor) -> str:
+    least, most = significant(factor.least), significant(factor.most)
+    return f"from {least} to {most} × by which of the other factors are on"
+
+
+def _regions(regions: Sequence[Found]) -> str:
+    shown = regions[:MOST_REGIONS]
+    more = len(regions) - len(shown)
     holds = "; ".join(f"{times(f.value)}{_place(f)}" for f in shown)
     return f"it holds elsewhere: {holds}{f'; and {more} more' if more else ''}"
 
 
 def _times_off(judgement: Judgement) -> float | None:
     """How many times the claim what was measured is; None where either is nothing."""
-    low, high = judgement.claim.claimed
-    if judgement.found is None or _kind(judgement.claim) == "order":
+    if judgement.found is None or judgement.claim.claimed is None or _kind(judgement.claim) == "order":
         return None
+    low, high = judgement.claim.claimed
     value = judgement.found.value.value
     nearest = min(max(value, low), high)
     return value / nearest if nearest > 0 and value > 0 and nearest != value else None
@@ -154,9 +162,10 @@ def _times_off(judgement: Judgement) -> float | None:
 
 def ratios_sentence(trial: Trial) -> str:
     """How far the claims about ratios and factors are from what was measured."""
-    off = {j.claim.id: o for j in trial.judgements if "throughput" not in j.claim.quantity and (o := _times_off(j))}
+    wrong = [j for j in trial.judgements if j.verdict in (FAILS, REGION) and "throughput" not in j.claim.quantity]
+    off = {j.claim.id: o for j in wrong if (o := _times_off(j))}
     if not off:
-        return "No claim about a ratio or a factor was measured, or none is off."
+        return "No claim about a ratio or a factor was seen to be off."
     parts = ", ".join(
         f"{name} is {significant(max(o, 1 / o))} times {'under' if o > 1 else 'over'}stated"
         for name, o in sorted(off.items(), key=lambda pair: -abs(log(pair[1])))
@@ -192,7 +201,7 @@ def physical(implied: Implied) -> str:
     return (
         f"{_rate(implied.flops_per_s, 'FLOP/s')}, {_multiple(arithmetic)} the multiply-add peak of "
         f"{threads_text(implied.limits.threads)} here, and {_rate(implied.bytes_per_s, 'B/s')}, "
-        f"{_multiple(memory)} their read bandwidth"
+        f"{_multiple(memory)} their read bandwidth, by {implied.limits.by}"
     )
 
 
@@ -207,6 +216,7 @@ def _multiple(share: float) -> str:
 
 def physical_table(trial: Trial) -> str:
     """The FLOP/s and bytes/s that each claim about throughput implies, beside this machine's limits."""
+    sources = sorted({j.implied.limits.by for j in trial.judgements if j.implied})
     rows: list[dict[str, Any]] = [
         {
             "claim": f"“{j.claim.quote}”",
@@ -221,8 +231,9 @@ def physical_table(trial: Trial) -> str:
     ]
     caption = (
         "What each claim asks of a processor on the claimed layer: a throughput as it stands, a ratio times the "
-        "baseline measured here. Over 100 % of the limit no program on this machine can do it. A claim made of "
-        "another machine may be true there."
+        "baseline measured here. Bytes are those of uniform routing. Over 100 % of the limit no program on this "
+        f"machine could do it, as far as the limits go: {' and '.join(sources) or 'none was measured'}. A claim made "
+        "of another machine may be true there."
     )
     numbers = ["GFLOP/s", "× peak", "GB/s", "× read bandwidth", "% of limit"]
     return html_table("physical", rows or [{"claim": "no baseline was measured"}], caption, numbers)
@@ -252,7 +263,10 @@ def _twice_timed(trial: Trial) -> list[str]:
     for row in (r for r in rows if r.divided_by != 1.0):
         plain = next((r for r in rows if r.variant == row.variant and r.divided_by == 1.0), None)
         if plain:
-            ratio = trial.claims.by_id[row.claim].claimed[0] / trial.claims.by_id[plain.claim].claimed[0]
+            ours, theirs = (claimed_of(trial.claims.by_id[r.claim])[0] for r in (row, plain))
+            if not theirs:
+                continue
+            ratio = ours / theirs
             lines.append(
                 f"The row “{row.name}” is the program of “{plain.name}” timed again and divided by "
                 f"{row.divided_by:g}. Published it is {significant(ratio)} times as fast: {row.divided_by:g} by "
@@ -267,24 +281,16 @@ def replay_sentence(trial: Trial) -> str:
     if not rows:
         return "The source's own protocol was not replayed in this run."
     first, last = rows[0], rows[-1]
-    parts = [
-        f"{significant(ratio)} × {how}"
-        for ratio, how in (
-            (last.published / first.published, "as published"),
-            (_over(last.replayed, first.replayed), "by the source's protocol replayed here, its division included"),
-            (_over(_value(last.fair), _value(first.fair)), f"measured ({last.row.fair} over {first.row.fair})"),
-        )
-        if ratio is not None
-    ]
-    return f"“{last.row.name}” over “{first.row.name}”: {', '.join(parts)}."
-
-
-def _value(interval: Interval | None) -> float | None:
-    return interval.value if interval else None
-
-
-def _over(above: float | None, below: float | None) -> float | None:
-    return above / below if above and below else None
+    divided = ", its division included" if last.hollow or first.hollow else ""
+    parts = []
+    if first.published:
+        parts.append(f"{significant(last.published / first.published)} × as published")
+    if last.replayed and first.replayed:
+        ratio = last.replayed / first.replayed
+        parts.append(f"{significant(ratio)} × by the source's protocol replayed here{divided}")
+    if fair := trial.fair_ratio(first.row.fair, last.row.fair):
+        parts.append(f"{times(fair)} measured ({last.row.fair} over {first.row.fair})")
+    return f"“{last.row.name}” over “{first.row.name}”: {', '.join(parts) or 'nothing was measured'}."
 
 
 def replay_table(trial: Trial) -> str:
@@ -305,8 +311,9 @@ def replay_table(trial: Trial) -> str:
     if rows and protocol:
         caption = (
             f"Its protocol: in one process, one row after the other, the mean of {protocol.forwards} forwards after "
-            f"{protocol.warm_up}. What is in brackets is no measurement but arithmetic on another row's time. The "
-            "measured column is this project's own protocol, medians with 95 % intervals."
+            f"{protocol.warm_up}. What is in brackets is no measurement: it is a program's time divided by a number. "
+            "The programs timed are this project's, which compute the same and differ from the source's in detail; "
+            "they run on the CPU. The measured column is this project's own protocol, medians with 95 % intervals."
         )
     numbers = ["published, tokens/s", "its protocol here, tokens/s", "measured, tokens/s"]
     return html_table("replay", rows or [{"row": "none"}], caption, numbers)
@@ -328,7 +335,7 @@ def verdicts_json(trial: Trial) -> str:
 
 
 def _record(j: Judgement) -> dict[str, Any]:
-    low, high = j.claim.claimed
+    low, high = j.claim.claimed or (None, None)
     value = j.found.value if j.found else None
     ends = value if value and value.bounded else None
     return {

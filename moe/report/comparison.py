@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from moe.analysis import Summary, summarise
@@ -11,7 +10,7 @@ from moe.implementations import installed_names, parse_variant
 from moe.measure.plan import Protocol, plan
 from moe.report import sentences, tables
 from moe.report.index import Findings
-from moe.report.parameters import thread_counts
+from moe.report.parameters import thread_counts, words
 from moe.report.source import load_or_measure
 from moe.run import Run
 
@@ -50,9 +49,7 @@ def arguments(
 
 def chosen_names(text: str) -> list[str]:
     """Names from a list of them; `installed` stands for the five, third parties', and the extras that are there."""
-    # A comma inside brackets separates options.
-    given = [name for name in re.split(r"[,\s]+(?![^\[]*\])", text.strip()) if name]
-    return [name for word in given for name in (installed_names() if word == INSTALLED else [word])]
+    return [name for word in words(text) for name in (installed_names() if word == INSTALLED else [word])]
 
 
 def findings(run: Run) -> Findings:

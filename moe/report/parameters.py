@@ -6,6 +6,7 @@ Papermill itself runs on with a misspelt name and injects a wrong type; here bot
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,11 @@ def resolve(profile: str, assignments: Sequence[str], notebooks: Sequence[str]) 
         for name in takers:
             values[name][key] = known[name][key].parse(text)
     return values
+
+
+def words(text: str) -> list[str]:
+    """A list of names or numbers as its parts; a comma inside brackets separates options."""
+    return [word for word in re.split(r"[,\s]+(?![^\[]*\])", text.strip()) if word]
 
 
 def thread_counts(text: str) -> list[int]:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import nbformat
 from moe.analysis.verdicts import Trial
 from moe.claims import load_claims
 from moe.measure import compare, sweep
-from moe.measure.replay import REPLAY_S, replay
+from moe.measure.replay import REPLAY_S
 from moe.report import breakdown, breakdown_views, claims, claims_views, comparison, scaling, scaling_views
 from moe.report.index import Findings, Page, figure_path, render_index
 from moe.report.origin import foot, read_parameters, write_parameters
@@ -34,18 +34,18 @@ REPORTS = NOTEBOOKS.parent / "reports"
 class Notebook:
     """A notebook's experiment, and what is shown of it in the index.
 
-    `arguments` turns its parameters into those of `measure`; `findings` says what the run at a path says, given the
-    parameters; `figure` shows it best.
+    `arguments` turns its parameters into those of `measure`; `findings` says what the run at a path
+    says; `figure` shows it best.
     """
 
     arguments: Callable[..., dict[str, Any]]
-    findings: Callable[[Path, Mapping[str, Any]], Findings]
+    findings: Callable[[Path], Findings]
     figure: str
     measure: Callable[..., Run] = compare
 
 
-def _of_run(findings: Callable[[Run], Findings]) -> Callable[[Path, Mapping[str, Any]], Findings]:
-    return lambda path, _: findings(load_run(path))
+def _of_run(findings: Callable[[Run], Findings]) -> Callable[[Path], Findings]:
+    return lambda path: findings(load_run(path))
 
 
 # The notebooks of a report, in the order in which they are measured: claims are held against the runs before.
@@ -54,7 +54,7 @@ EXPERIMENTS = {
     "comparison": Notebook(comparison.arguments, _of_run(comparison.findings), "speedup"),
     "breakdown": Notebook(breakdown.arguments, _of_run(breakdown_views.findings), "inside-mojo"),
     "scaling": Notebook(scaling.arguments, _of_run(scaling_views.findings), "tokens-d_model", sweep),
-    "claims": Notebook(claims.arguments, claims_views.findings, "claims", replay),
+    "claims": Notebook(claims.arguments, claims_views.findings, "claims", claims.measure),
 }
 
 
@@ -63,7 +63,9 @@ def make_report(profile: str, assignments: Sequence[str], *, share: bool = False
 
     Raises ValueError for a wrong profile or parameter.
     """
-    folder, parameters = measure_report(profile, assignments)
+    parameters = resolve(profile, assignments, list(EXPERIMENTS))
+    command = shlex.join(["moe", "report", "--profile", profile, *(part for a in assignments for part in ("-p", a))])
+    folder = measure_report(profile, parameters, command)
     code = _render_all(folder, parameters, share)
     if all((folder / f"{name}.html").exists() for name in EXPERIMENTS):
         _point_latest_at(folder)
@@ -71,31 +73,36 @@ def make_report(profile: str, assignments: Sequence[str], *, share: bool = False
     return code
 
 
-def measure_report(profile: str, assignments: Sequence[str]) -> tuple[Path, dict[str, dict[str, Any]]]:
-    """Measure all of a report's runs into a new folder; returns it, with the parameters of each notebook.
+def measure_report(profile: str, parameters: Mapping[str, Mapping[str, Any]], command: str) -> Path:
+    """Measure all of a report's runs into a new folder, which it returns.
 
-    Raises ValueError for a wrong profile or parameter, before anything is measured.
+    Raises ValueError for a wrong parameter, before anything is measured.
     """
-    parameters = resolve(profile, assignments, list(EXPERIMENTS))
     measurements = {name: EXPERIMENTS[name].arguments(**values) for name, values in parameters.items()}
     folder = REPORTS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{profile}"
     folder.mkdir(parents=True)
-    command = shlex.join(["moe", "report", "--profile", profile, *(part for a in assignments for part in ("-p", a))])
     write_parameters(folder, command, parameters)
     for name, arguments in measurements.items():
         _say(f"measuring for {name}, about {arguments.get('budget_s', REPLAY_S):.0f} s")
         EXPERIMENTS[name].measure(**arguments, path=run_file(folder, name))
-    return folder, parameters
+    return folder
 
 
 def try_claims(file: str, source: Path | None, profile: str) -> Trial:
     """The claims of a file, held against the runs in `source` or new ones; raises ValueError for another file.
 
-    New runs are kept, in a report's folder.
+    New runs are of the file's layer and of what it names, and are kept in a report's folder.
     """
-    load_claims(file)
-    folder = source or measure_report(profile, [f"claims={file}"])[0]
-    return claims.trial_of(folder, file)
+    path = claims.claims_file(file)
+    on_trial = load_claims(path)
+    if source is not None:
+        return claims.trial_of(source, path)
+    parameters = resolve(profile, [f"claims={path}"], list(EXPERIMENTS))
+    sizes = {key: value for key, value in asdict(on_trial.config).items() if key in parameters["comparison"]}
+    named = ",".join(claims.implementations_for(on_trial))
+    parameters["comparison"] |= {**sizes, "implementations": named, "cuda": False}
+    parameters["breakdown"] |= {key: value for key, value in sizes.items() if key != "tokens"}
+    return claims.trial_of(measure_report(profile, parameters, f"moe claims {shlex.quote(file)}"))
 
 
 def render_again(folder: Path, *, share: bool = False) -> int:
@@ -134,7 +141,7 @@ def _page(folder: Path, name: str, parameters: Mapping[str, Any], run: Run) -> P
     executed = execute(NOTEBOOKS / notebook, folder / notebook, {**parameters, "run": str(path)})
     write_atomically(folder / f"{name}.html", render(executed, foot([run], folder)))
     print(folder / f"{name}.html")
-    return Page(name, _title(name), _figure(folder, name), EXPERIMENTS[name].findings(path, parameters))
+    return Page(name, _title(name), _figure(folder, name), EXPERIMENTS[name].findings(path))
 
 
 def _figure(folder: Path, name: str) -> Path:

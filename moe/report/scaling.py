@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from moe.analysis.scaling import Scaling
@@ -12,7 +11,7 @@ from moe.measure import sweep
 from moe.measure.grid import cells_of
 from moe.measure.plan import Protocol
 from moe.models import MODELS, held
-from moe.report.parameters import thread_counts
+from moe.report.parameters import thread_counts, words
 from moe.report.source import checked_python
 from moe.run import load_run
 
@@ -44,7 +43,7 @@ def arguments(
         {"tokens": [max(sizes)], "threads": counts},
         {"tokens": [MIDDLE_TOKENS], "skew": _numbers("skews", skews), "threads": most},
         {
-            "config": [_held(name, model_mib) for name in _words(models)],
+            "config": [_held(name, model_mib) for name in words(models)],
             "tokens": _numbers("model_tokens", model_tokens),
             "threads": most,
         },
@@ -56,7 +55,7 @@ def arguments(
             raise ValueError(f"no layer has {left_out[0]}")
     effort = Protocol(budget_s=budget_s, processes=processes)
     return {
-        "implementations": [str(parse_variant(name)) for name in _words(variants)],
+        "implementations": [str(parse_variant(name)) for name in words(variants)],
         "over": grids,
         "budget_s": effort.budget_s,
         "processes": effort.processes,
@@ -69,13 +68,9 @@ def _held(name: str, mib: int) -> MoEConfig:
     return held(MODELS[name].config, mib * 2**20)
 
 
-def _words(text: str) -> list[str]:
-    return [word for word in re.split(r"[,\s]+(?![^\[]*\])", text.strip()) if word]
-
-
 def _numbers(name: str, text: str) -> list[int]:
     try:
-        return [int(word) for word in _words(text)]
+        return [int(word) for word in words(text)]
     except ValueError:
         raise ValueError(f"{name} must be whole numbers like 1, 16, 256, got {text!r}") from None
 

@@ -224,7 +224,8 @@ def models_table(scaling: Scaling) -> str:
     sources = "; ".join(f"{model.title}: {model.source}" for model in MODELS.values())
     caption = (
         "d_model, d_ff and top k as published, and experts unless it says that fewer are held. Gated experts have a "
-        f"third matrix, which this layer has not; shared experts are left out. {sources}."
+        "third matrix, which this layer has not (Switch-Base-8's have none either); shared experts are left out. "
+        f"{sources}."
     )
     return html_table("models", rows or [{"model": "none was measured"}], caption, ["T", OURS, THEIRS, "% of limit"])
 

@@ -88,12 +88,12 @@ def cell_lines(run: Run) -> list[str]:
     """A sweep as lines for a terminal, cell by cell."""
     summary = summarise(run)
     lines = []
-    cell = None
+    rows: dict[int, list[tuple[Row, str]]] = {}
     for row, line in zip(summary.rows, _row_lines(summary, whole=False), strict=True):
-        if row.measurement.details["cell"] != cell:
-            cell = row.measurement.details["cell"]
-            lines.append(row.measurement.config.label)
-        lines.append(f"  {line}")
+        rows.setdefault(row.measurement.details["cell"], []).append((row, line))
+    for cell in rows.values():
+        whole = max((row.measurement.config for row, _ in cell), key=lambda config: config.tokens)
+        lines += [whole.label, *(f"  {line}" for _, line in cell)]
     return [*lines, *_legend(summary)]
 
 
