@@ -129,16 +129,17 @@ def _check(data: Any, path: Path) -> None:
 
 
 def _claim(entry: dict[str, Any]) -> Claim:
-    claimed = entry.get("claimed")
-    low, high = claimed if isinstance(claimed, list) else (claimed, claimed)
-    if claimed is None:
-        if "none" not in entry["quantity"]:
-            raise ValueError(f"claim {entry['id']}: claimed must be given for what can be measured")
-    elif not low <= high < inf:
-        raise ValueError(f"claim {entry['id']}: claimed must be a number or a rising range, got {claimed}")
+    given = entry.get("claimed")
+    claimed: tuple[float, float] | None = None
+    if given is not None:
+        low, high = given if isinstance(given, list) else (given, given)
+        claimed = low, high
+        if not low <= high < inf:
+            raise ValueError(f"claim {entry['id']}: claimed must be a number or a rising range, got {given}")
+    elif "none" not in entry["quantity"]:
+        raise ValueError(f"claim {entry['id']}: claimed must be given for what can be measured")
     layer = entry.pop("layer", None)
-    config = parse_config(layer) if layer else None
-    return Claim(**entry | {"claimed": None if claimed is None else (low, high), "config": config})
+    return Claim(**entry | {"claimed": claimed, "config": parse_config(layer) if layer else None})
 
 
 def _check_names(claims: Claims) -> None:

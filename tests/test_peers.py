@@ -84,7 +84,7 @@ def test_the_table_has_a_line_a_library_and_marks_what_is_faster() -> None:
     assert text.count("| (1024, 256, 1024, 4, 2) |") == 2
     one, two = (part.splitlines() for part in text.split("| 1 thread |")[1].split("| 2 threads |"))
     assert one[2].startswith("| mojo | 10,0")
-    assert one[3].startswith("| numpy | 2.0")
+    assert one[3].startswith(("| numpy | 1.9", "| numpy | 2.0"))
     assert "**" not in one[3]
     assert one[4] == "| torch | – |"
     assert two[4].startswith("| torch | **0.")
@@ -93,13 +93,13 @@ def test_the_table_has_a_line_a_library_and_marks_what_is_faster() -> None:
 
 def test_a_page_gets_the_table_between_its_marks(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{MARK}\nold\n{MARK}\nafter\n")
+    page.write_text(f"before\n{MARK}\nstale\n{MARK}\nafter\n")
     with pytest.raises(ValueError, match="has no run"):
         render_peers(tmp_path, page)
     synthetic_run({"numpy": 0.02, "mojo": 0.01}).save(tmp_path / "seed.json")
     assert main(["peers", "--folder", str(tmp_path), "--page", str(page)]) == 0
     assert "| mojo | " in page.read_text()
-    assert "old" not in page.read_text()
+    assert "stale" not in page.read_text()
     other = synthetic_run({"numpy": 0.02, "mojo": 0.01})
     other.machine["processor"] = "Slowium"
     other.save(tmp_path / "few.json")

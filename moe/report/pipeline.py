@@ -73,7 +73,7 @@ def make_report(profile: str, assignments: Sequence[str], *, share: bool = False
     return code
 
 
-def measure_report(profile: str, parameters: Mapping[str, Mapping[str, Any]], command: str) -> Path:
+def measure_report(profile: str, parameters: dict[str, dict[str, Any]], command: str) -> Path:
     """Measure all of a report's runs into a new folder, which it returns.
 
     Raises ValueError for a wrong parameter, before anything is measured.
