@@ -122,7 +122,7 @@ def test_a_models_row_says_how_many_experts_are_held() -> None:
 )
 def test_sentences_follow_the_run(function: Any) -> None:
     other = a_sweep(
-        {"numpy": 5e-6, "torch": 20e-6, "mojo": 5e-3}, {"numpy": 5e10, "torch": 3e11, "mojo": 5e10}, 0.02, hot=3.0
+        {"numpy": 5e-6, "torch": 20e-6, "mojo": 5e-3}, {"numpy": 3e11, "torch": 9e11, "mojo": 5e10}, 0.02, hot=3.0
     )
     other.machine["processor"] = "Slowium"
     for m in other.measurements:
