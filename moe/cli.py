@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     goals = add("goals", _goals, "measure the Mojo kernel beside its goals and every form of PyTorch")
     goals.add_argument("names", nargs="*", metavar="SHAPE", help="shapes of mojo_src/goals.yaml (all)")
     goals.add_argument("--threads", type=_threads, default=[1, 2], help="numbers of threads, 1,2 (1,2)")
+    goals.add_argument("--beside", metavar="NAME,…", help="add these forms of PyTorch to what was measured (all)")
     goals.add_argument("--budget", type=_seconds, default=100.0, help="seconds of measuring a shape (%(default)g)")
     goals.add_argument("--folder", type=Path, default=Path("reports/goals"), help="where results go (%(default)s)")
     goals.add_argument("--page", type=Path, metavar="FILE", help="measure nothing: put results into this page")
@@ -251,14 +252,15 @@ def _memory(parsed: argparse.Namespace) -> int | None:
 
 
 def _goals(parsed: argparse.Namespace) -> int:
-    from moe.goals import measure_goals, render_goals
+    from moe.goals import FORMS, measure_goals, render_goals
 
     if parsed.page is not None:
         if parsed.names:
             raise ValueError("--page shows all shapes that the folder holds: name none")
         render_goals(parsed.folder, parsed.page)
         return 0
-    return measure_goals(parsed.names, parsed.threads, parsed.budget, parsed.folder)
+    beside = FORMS if parsed.beside is None else parsed.beside.split(",")
+    return measure_goals(parsed.names, parsed.threads, parsed.budget, parsed.folder, beside)
 
 
 def _peers(parsed: argparse.Namespace) -> int:

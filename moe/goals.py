@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from moe.analysis import Interval, Row, summarise
+from moe.analysis import Interval, Row, Summary, summarise
 from moe.analysis.statistics import median_interval
 from moe.analysis.summary import tokens_ratio
 from moe.config import MoEConfig, parse_config, unknown_name
@@ -97,20 +97,27 @@ def load_goals(names: Sequence[str] = ()) -> list[Goal]:
     return [goal for goal in goals.values() if not names or goal.name in names]
 
 
-def measure_goals(names: Sequence[str], threads: Sequence[int], budget_s: float, folder: Path) -> int:
+def measure_goals(
+    names: Sequence[str], threads: Sequence[int], budget_s: float, folder: Path, beside: Sequence[str] = FORMS
+) -> int:
     """Measure each shape in a run of its own, print and save results; returns the command's exit status.
 
     A missed goal is a result, not a failure. The summary in the folder holds every shape that was measured there.
+    Only some forms `beside` the kernel are added to a shape that was measured before. Raises ValueError for a shape
+    or form that is not there.
     """
     goals = load_goals(names)
+    for form in beside:
+        if form not in FORMS:
+            raise ValueError(unknown_name("form", form, list(FORMS)))
     folder.mkdir(parents=True, exist_ok=True)
     failed = False
     for goal in goals:
         run = compare(
-            [KERNEL, *FORMS],
+            [KERNEL, *beside],
             goal.size,
             threads,
-            path=folder / f"{goal.name}.json",
+            path=folder / f"{goal.name}{'' if tuple(beside) == FORMS else '+' + '+'.join(beside)}.json",
             force=True,
             budget_s=budget_s * goal.effort,
             processes=goal.processes,
@@ -150,7 +157,8 @@ def collect(folder: Path) -> list[Result]:
     results: list[Result] = []
     for goal in load_goals():
         if (path := folder / f"{goal.name}.json").exists():
-            results += judge(goal, load_run(path), results)
+            added = [load_run(more) for more in sorted(folder.glob(f"{goal.name}+*.json"))]
+            results += judge(goal, load_run(path), results, added)
     return results
 
 
@@ -163,20 +171,19 @@ def render_goals(folder: Path, page: Path) -> None:
     write_between(page, MARK, markdown(collect(folder), calls, saved))
 
 
-def judge(goal: Goal, run: Run, before: Sequence[Result] = ()) -> list[Result]:
-    """The kernel's results in a run, one for each number of threads; `before` holds those that goals refer to."""
+def judge(goal: Goal, run: Run, before: Sequence[Result] = (), added: Sequence[Run] = ()) -> list[Result]:
+    """The kernel's results in a run, one for each number of threads; `before` holds those that goals refer to.
+
+    Forms that the run has no numbers of are taken from the `added` ones, in which the kernel was measured again.
+    """
     summary = summarise(run, "torch")
+    summaries = [summary, *(summarise(more, "torch") for more in added)]
     results = []
     for threads in summary.thread_counts:
         row = summary.row(KERNEL, threads)
         if row is None or row.latency is None or row.share_of_limit is None or row.bound is None:
             continue
-        over: dict[str, Interval] = {}
-        for form in FORMS:
-            other = summary.row(form, threads)
-            ratio = tokens_ratio(row.measurement, other.measurement) if other else None
-            if ratio is not None:
-                over[form] = ratio
+        over = _over(summaries, threads)
         verdicts = _verdicts(goal, row, over, before)
         results.append(
             Result(
@@ -185,6 +192,17 @@ def judge(goal: Goal, run: Run, before: Sequence[Result] = ()) -> list[Result]:
             )
         )  # fmt: skip
     return results
+
+
+def _over(summaries: Sequence[Summary], threads: int) -> dict[str, Interval]:
+    """How many times as fast the kernel is as each form, in the first run that has numbers of both."""
+    over: dict[str, Interval] = {}
+    for form in FORMS:
+        rows = ((s.row(KERNEL, threads), s.row(form, threads)) for s in summaries)
+        ratios = (tokens_ratio(kernel.measurement, other.measurement) for kernel, other in rows if kernel and other)
+        if ratio := next((r for r in ratios if r is not None), None):
+            over[form] = ratio
+    return over
 
 
 def _verdicts(goal: Goal, row: Row, over: dict[str, Interval], before: Sequence[Result]) -> list[Verdict]:

@@ -179,8 +179,8 @@ def test_parameters_become_grids() -> None:
     asked = scaling.arguments(**PARAMETERS)
     assert asked["implementations"] == ["numpy", "mojo[simd=off,tile=off]"]
     assert [sorted(grid) for grid in asked["over"]] == [
-        *(["d_model", "threads", "tokens"], ["d_ff", "d_model", "num_experts", "threads", "tokens"]),
         *(["threads", "tokens"], ["skew", "threads", "tokens"]),
+        *(["d_model", "threads", "tokens"], ["d_ff", "d_model", "num_experts", "threads", "tokens"]),
     ]
 
 

@@ -219,13 +219,14 @@ class Trial:
 
     def _why_missing(self, quantity: Mapping[str, Any], config: MoEConfig) -> str:
         for variant in named_variants(quantity):
-            measured = [m for s in self.summaries for m in s.run.measurements if m.variant == variant]
-            if any(m.status == "ok" and _same_size(m.config, config) for m in measured):
+            planned = [m for s in self.summaries for m in s.run.measurements if m.variant == variant]
+            there = [m for m in planned if _same_size(m.config, config)]
+            if any(m.status == "ok" for m in there):
                 continue
             _, unavailable = availability(variant)
-            reason = next((m.reason for m in measured if m.reason), unavailable)
-            return f"{variant}: {reason or f'not measured at {config.label} on all threads'}"
-        return "they were not measured there together"
+            reason = next((m.reason for m in there if m.reason), unavailable)
+            return f"{variant}: {reason or f'not measured at {config.label}'}"
+        return "they were not measured there together, on all threads"
 
     def _implied(self, claim: Claim) -> Implied | None:
         """What a claim about throughput asks of the processor, by the limits and the baseline measured here."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from math import log
 from pathlib import Path
 from typing import Any
 
+from moe.analysis import Interval
 from moe.analysis.attribution import Factor
 from moe.analysis.verdicts import (
     FAILS,
@@ -99,10 +99,13 @@ def measured_text(judgement: Judgement) -> str | None:
     """What was measured where it was claimed, with its unit."""
     if judgement.found is None:
         return None
-    value = judgement.found.value
-    if _kind(judgement.claim) == "throughput":
+    return _value_text(judgement.claim, judgement.found.value)
+
+
+def _value_text(claim: Claim, value: Interval) -> str:
+    if _kind(claim) == "throughput":
         return f"{span(value)} tokens/s"
-    if _kind(judgement.claim) == "order":
+    if _kind(claim) == "order":
         return f"{value.value:g} [{value.low:g}–{value.high:g}] pairs reversed"
     return times(value)
 
@@ -125,8 +128,8 @@ def _meaning(judgement: Judgement) -> str:
         parts.append(f"{significant(max(off, 1 / off))} times {'more' if off > 1 else 'less'} than claimed")
     elif judgement.verdict == REGION and judgement.factor:
         parts.append(_contexts(judgement.factor))
-    if judgement.regions:
-        parts.append(_regions(judgement.regions))
+    if judgement.regions and judgement.verdict in (REGION, UNMEASURABLE):
+        parts.append(_regions(judgement))
     if judgement.factor and judgement.found:
         parts.append(f"measured{_place(judgement.found)}")
     if judgement.missing:
@@ -143,10 +146,10 @@ def _contexts(factor: Factor) -> str:
     return f"from {least} to {most} × by which of the other factors are on"
 
 
-def _regions(regions: Sequence[Found]) -> str:
-    shown = regions[:MOST_REGIONS]
-    more = len(regions) - len(shown)
-    holds = "; ".join(f"{times(f.value)}{_place(f)}" for f in shown)
+def _regions(judgement: Judgement) -> str:
+    shown = judgement.regions[:MOST_REGIONS]
+    more = len(judgement.regions) - len(shown)
+    holds = "; ".join(f"{_value_text(judgement.claim, f.value)}{_place(f)}" for f in shown)
     return f"it holds elsewhere: {holds}{f'; and {more} more' if more else ''}"
 
 

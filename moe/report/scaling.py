@@ -37,9 +37,8 @@ def arguments(
     counts = thread_counts(threads)
     most = [max(counts)]
     sizes = _numbers("token_counts", token_counts)
+    # What is small comes first: a map that lacks its finest cells still is one.
     grids: list[dict[str, list[Any]]] = [
-        {"tokens": sizes, "d_model": _numbers("d_models", d_models), "threads": most},
-        {"tokens": sizes, "num_experts": _numbers("experts", experts), "threads": most, **SMALL},
         {"tokens": [max(sizes)], "threads": counts},
         {"tokens": [MIDDLE_TOKENS], "skew": _numbers("skews", skews), "threads": most},
         {
@@ -47,6 +46,8 @@ def arguments(
             "tokens": _numbers("model_tokens", model_tokens),
             "threads": most,
         },
+        {"tokens": sizes, "d_model": _numbers("d_models", d_models), "threads": most},
+        {"tokens": sizes, "num_experts": _numbers("experts", experts), "threads": most, **SMALL},
     ]
     grids = [grid for grid in grids if all(grid.values())]
     for grid in grids:

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from moe.analysis import limits_of
 from moe.analysis.scaling import OURS, THEIRS, CellResult, Scaling
@@ -21,6 +21,7 @@ from moe.variant import Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 MAP_COLOURS = "PuOr"  # told apart under the common forms of colour blindness; the values stand in the cells too
 MOST_TIMES = 4.0  # the end of the map's colours: more is as dark
@@ -43,7 +44,7 @@ def throughput(scaling: Scaling) -> Figure:
             fmt=f"{MARKERS[place % len(MARKERS)]}-", color=_colour(label), capsize=3, label=label,
         )  # fmt: skip
     _plain_ticks(axes, [c.config.tokens for c in line])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
+    _plain_numbers(axes.yaxis)
     axes.set_title(f"{_sizes(line[0])}, {threads_text(line[0].threads)}", fontsize=9.5)
     axes.legend(fontsize=8.5)
     return figure
@@ -81,6 +82,8 @@ def roofline(scaling: Scaling) -> Figure:
         name = f"roof, reads at {size / 2**20:g} MiB"
         axes.plot(*zip(*sorted(zip(corners, roof, strict=True)), strict=True), style, color="#444444", label=name)
     axes.set_xlim(*ends)
+    _plain_numbers(axes.xaxis)
+    _plain_numbers(axes.yaxis)
     axes.set_title(f"every cell on {threads_text(threads)}", fontsize=9.5)
     axes.legend(fontsize=8.5)
     return figure
@@ -184,7 +187,7 @@ def speed_and_lines(scaling: Scaling) -> Figure:
         axes.annotate(name, (lines, row.throughput.value), (8, 4), textcoords="offset points", fontsize=8.5)
     _plain_ticks(axes, sorted({lines for _, lines in points}))
     axes.margins(x=0.35, y=0.3)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
+    _plain_numbers(axes.yaxis)
     axes.set_title(f"{cell.config.label}, {threads_text(cell.threads)}", fontsize=9.5)
     return figure
 
@@ -205,6 +208,13 @@ def _colour(label: str) -> str:
 def _plain_ticks(axes: Axes, values: list[int]) -> None:
     axes.set_xticks(values, [f"{value:,}" for value in values])
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """Ticks of a log axis as numbers, without powers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
 
 
 def _sizes(cell: CellResult) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 from moe.analysis.scaling import OURS, THEIRS, CellResult, Scaling
 from moe.models import MODELS, title_of
@@ -28,7 +28,7 @@ def headline(scaling: Scaling) -> list[str]:
     lines += [f"Failed: {m.label} ({m.config.label}), {m.reason}." for m in failed]
     lines += [measured_on(scaling.summary), resolution(scaling.summary), *warnings(scaling.summary)]
     if not scaling.run.complete:
-        lines.append("The sweep was cut short: it lacks cells.")
+        lines.append("The sweep lacks cells that its time did not reach.")
     return lines
 
 
@@ -86,12 +86,12 @@ def what_is_measured(scaling: Scaling) -> list[str]:
 
 
 def not_measured(scaling: Scaling) -> list[str]:
-    """Every variant without numbers, and why."""
-    return [
-        f"{m.label} on {threads_text(m.threads)}, {m.config.label}: {m.reason}"
-        for m in scaling.run.measurements
-        if m.status != "ok"
-    ]
+    """What is without numbers, cell by cell, and why."""
+    labels: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for m in scaling.run.measurements:
+        if m.status != "ok":
+            labels[f"{m.config.label} on {threads_text(m.threads)}", m.reason].append(m.label)
+    return [f"{place}, {', '.join(dict.fromkeys(names))}: {why}" for (place, why), names in labels.items()]
 
 
 def throughput(scaling: Scaling) -> str:
