@@ -324,5 +324,5 @@ def test_sentences_follow_the_runs(smoke: Path) -> None:
     fast, slow = (Trial(published(), [run]) for run in (one(), other()))
     assert not set(claims_views.headline(fast)) & set(claims_views.headline(slow))
     assert claims_views.ratios_sentence(fast) != claims_views.ratios_sentence(slow)
-    assert claims_views.replay_sentence(fast) == "The source's own protocol was not replayed in this run."
+    assert "was not replayed" in claims_views.replay_sentence(fast)
     assert "as published" in claims_views.replay_sentence(trial_of(smoke))

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
-from moe.goals import FORMS, MARK, Goal, judge, load_goals, markdown, render_goals, result_lines
+from moe.goals import FORMS, MARK, Goal, judge, load_goals, markdown, measure_goals, render_goals, result_lines
 from moe.implementations.registry import REGISTRY
 from moe.report.marks import write_between
 from moe.run import Run
@@ -100,6 +101,21 @@ def test_lines_and_page_show_what_was_measured(tmp_path: Path) -> None:
     assert "| seed (1024, 256, 1024, 4, 2) | 2 | 10,000 [10,000–10,000] |" in text
     assert "95 % of the limit: missed" in text
     assert "- a call: 2.00 [2.00–2.00] µs" in text
+
+
+def test_a_form_that_a_run_lacks_is_taken_from_one_that_was_added(tmp_path: Path) -> None:
+    run = a_run((1, 2))
+    goal = Goal("seed", "seed", "arithmetic", share={1: 0.95})
+    lacking = dataclasses.replace(run, measurements=[m for m in run.measurements if m.label != "torch-onednn"])
+    assert "torch-onednn" not in judge(goal, lacking)[0].over
+    assert "torch-onednn, torch-compile at seed on 1 thread" in markdown(judge(goal, lacking), {}, FACTS)
+    kept = [m for m in run.measurements if m.label in ("mojo", "torch-onednn")]
+    added = dataclasses.replace(run, measurements=kept)
+    over = judge(goal, lacking, added=[added])[0].over
+    assert over["torch-onednn"].value == pytest.approx(judge(goal, run)[0].over["torch-onednn"].value)
+    assert list(over) == [form for form in FORMS if form in over]
+    with pytest.raises(ValueError, match="did you mean torch-grouped"):
+        measure_goals(["seed"], [1], 1.0, tmp_path, ["torch-groupd"])
 
 
 def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
-from moe.report import breakdown_views, comparison
 from moe.report.pipeline import EXPERIMENTS
-from moe.run import load_run
 
 from .conftest import validate_run
 
@@ -27,7 +25,7 @@ def test_links_lead_to_files_or_sections(name: str) -> None:
 
 def test_its_findings_are_those_of_its_runs() -> None:
     index = BeautifulSoup((SAMPLE / "index.html").read_text(), "html.parser").get_text()
-    for name, findings in (("comparison", comparison.findings), ("breakdown", breakdown_views.findings)):
+    for name, experiment in EXPERIMENTS.items():
         validate_run(json.loads((SAMPLE / f"{name}.json").read_text()))
-        for line in findings(load_run(SAMPLE / f"{name}.json")).headline:
+        for line in experiment.findings(SAMPLE / f"{name}.json").headline:
             assert line in index

@@ -282,7 +282,7 @@ def replay_sentence(trial: Trial) -> str:
     """What the source's own protocol gives here, beside the fair measurement of the same rows."""
     rows = trial.replayed()
     if not rows:
-        return "The source's own protocol was not replayed in this run."
+        return "The source's own protocol was not replayed beside these runs, or the file describes none."
     first, last = rows[0], rows[-1]
     divided = ", its division included" if last.hollow or first.hollow else ""
     parts = []

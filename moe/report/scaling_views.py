@@ -98,7 +98,7 @@ def throughput(scaling: Scaling) -> str:
     """Throughput at the fewest and at the most tokens."""
     line = scaling.line("tokens", lambda cell: cell.threads == scaling.most_threads and not cell.config.skew)
     if len(line) < 2:
-        return "Fewer than two numbers of tokens were measured."
+        return "Fewer than two numbers of tokens were measured, so there is no line through them."
     parts = []
     for label in scaling.labels:
         ends = [row.throughput for cell in (line[0], line[-1]) if (row := cell.row(label)) and row.throughput]
@@ -113,7 +113,7 @@ def regime(scaling: Scaling, other: str) -> str:
     plane = scaling.plane("tokens", other)
     cells = [cell for cell in plane.values() if cell.ratio]
     if not cells:
-        return f"No map of tokens and {AXES[other]} was measured."
+        return f"No map of tokens and {AXES[other]} was measured: it takes two values of each, on all threads."
     ahead = sum(cell.resolved and cell.ratio.value > 1 for cell in cells if cell.ratio)
     behind = sum(cell.resolved and cell.ratio.value < 1 for cell in cells if cell.ratio)
     values = [cell.ratio.value for cell in cells if cell.ratio]
@@ -132,14 +132,18 @@ def roofline(scaling: Scaling) -> str:
         if shares:
             low, high = min(s.value for s in shares), max(s.value for s in shares)
             parts.append(f"{label} {percent(low)} to {percent(high)}")
-    return f"Of what the probes reach: {', '.join(parts)}." if parts else "The machine's limits were not measured."
+    return (
+        f"Of what the probes reach: {', '.join(parts)}."
+        if parts
+        else "The machine's limits were not measured, so no share of them can be given."
+    )
 
 
 def threads(scaling: Scaling) -> str:
     """What more threads give."""
     line = scaling.line("threads")
     if len(line) < 2:
-        return "Only one number of threads was measured."
+        return "Only one number of threads was measured, so nothing is said of what more would give."
     first, last = line[0], line[-1]
     parts = []
     for label in scaling.labels:
@@ -156,7 +160,7 @@ def skew(scaling: Scaling) -> str:
     """What one hot expert costs."""
     line = scaling.line("skew")
     if len(line) < 2:
-        return "Only one skew of the routing was measured."
+        return "Only one skew of the routing was measured, so nothing is said of what a hot expert costs."
     first, last = line[0], line[-1]
     parts = []
     for label in scaling.labels:
@@ -176,8 +180,12 @@ def speed_and_lines(scaling: Scaling) -> str:
     }
     known = sorted(((count, label) for label, count in lines.items() if count))
     if not known:
-        return "Lines of code are not known."
-    return "Lines of code: " + ", ".join(f"{label} {count:,}" for count, label in known) + "."
+        return "Lines of code are not known here, so speed can't be held against them."
+    return (
+        "Lines of code that each consists of, without comments and docstrings: "
+        + ", ".join(f"{label} {count:,}" for count, label in known)
+        + "."
+    )
 
 
 def growth_table(scaling: Scaling) -> str:
