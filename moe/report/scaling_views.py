@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from moe.analysis.scaling import OURS, THEIRS, CellResult, Scaling
 from moe.models import MODELS, title_of
 from moe.report.index import Findings
-from moe.report.sentences import measured_on, resolution, warnings
+from moe.report.sentences import machine_text, resolution, warnings
 from moe.report.tables import html_table
 from moe.report.text import limit_text, percent, seconds, significant, span, threads_text, times
 from moe.run import Run
@@ -26,7 +26,8 @@ def headline(scaling: Scaling) -> list[str]:
     lines = [winners(scaling), extremes(scaling), crossovers(scaling)]
     failed = [m for m in scaling.run.measurements if m.status == "failed"]
     lines += [f"Failed: {m.label} ({m.config.label}), {m.reason}." for m in failed]
-    lines += [measured_on(scaling.summary), resolution(scaling.summary), *warnings(scaling.summary)]
+    where = f"Measured on {machine_text(scaling.run)}, in {len(scaling.cells)} cells."
+    lines += [where, resolution(scaling.summary), *warnings(scaling.summary)]
     if not scaling.run.complete:
         lines.append("The sweep lacks cells that its time did not reach.")
     return lines
@@ -229,13 +230,16 @@ def models_table(scaling: Scaling) -> str:
                     "% of limit": limit_text(ours),
                 }
             )
-    sources = "; ".join(f"{model.title}: {model.source}" for model in MODELS.values())
     caption = (
         "d_model, d_ff and top k as published, and experts unless it says that fewer are held. Gated experts have a "
-        "third matrix, which this layer has not (Switch-Base-8's have none either); shared experts are left out. "
-        f"{sources}."
+        "third matrix, which this layer has not (Switch-Base-8's have none either); shared experts are left out."
     )
     return html_table("models", rows or [{"model": "none was measured"}], caption, ["T", OURS, THEIRS, "% of limit"])
+
+
+def model_sources() -> list[str]:
+    """Where the shapes of models are published."""
+    return [f"{model.title}: {model.source}" for model in MODELS.values()]
 
 
 def cells_table(scaling: Scaling) -> str:
