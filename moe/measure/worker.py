@@ -39,7 +39,7 @@ class Worker:
         from moe.problem import make_problem
 
         started = perf_counter()
-        small = make_problem(MoEConfig(tokens=2, d_model=16, d_ff=16, num_experts=2, top_k=1))
+        small = make_problem(MoEConfig(tokens=1, d_model=16, d_ff=16, num_experts=2, top_k=1))
         with suppress(NotAvailableError):
             create(implementation, small.weights, top_k=small.top_k, threads=threads)(small.x)
         return {"load_s": perf_counter() - started}
