@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from moe.analysis.scaling import OURS, THEIRS, CellResult, Scaling
+from moe.measure.engine import NOT_REACHED
+from moe.measure.sweep import OVER_BUDGET
 from moe.models import MODELS, title_of
 from moe.report.index import Findings
 from moe.report.sentences import machine_text, resolution, warnings
@@ -87,12 +89,16 @@ def what_is_measured(scaling: Scaling) -> list[str]:
 
 
 def not_measured(scaling: Scaling) -> list[str]:
-    """What is without numbers, cell by cell, and why."""
+    """What is without numbers, cell by cell, and why; what there was no time for is counted."""
     labels: dict[tuple[str, str], list[str]] = defaultdict(list)
+    late = set()
     for m in scaling.run.measurements:
-        if m.status != "ok":
+        if m.reason == NOT_REACHED or m.reason.startswith(OVER_BUDGET):
+            late.add(m.details["cell"])
+        elif m.status != "ok":
             labels[f"{m.config.label} on {threads_text(m.threads)}", m.reason].append(m.label)
-    return [f"{place}, {', '.join(dict.fromkeys(names))}: {why}" for (place, why), names in labels.items()]
+    found = [f"{place}, {', '.join(dict.fromkeys(names))}: {why}" for (place, why), names in labels.items()]
+    return [*found, f"{len(late)} cells for want of time, the finest parts of the maps first"] if late else found
 
 
 def throughput(scaling: Scaling) -> str:

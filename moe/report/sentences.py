@@ -9,6 +9,8 @@ from moe.analysis.conditions import by_hypervisor, by_others, by_the_machine
 from moe.report.origin import machine_text
 from moe.report.text import limit_text, percent, power_of_ten, seconds, significant, threads_text, times
 
+MOST_NAMED = 6  # rows in one warning
+
 
 def headline(summary: Summary) -> list[str]:
     """The findings of a comparison, the most important first."""
@@ -61,7 +63,11 @@ def warnings(summary: Summary) -> list[str]:
         if touched:
             turns = sum(d.turns for d in touched)
             cores = sum(d.cores * d.turns for d in touched) / turns
-            rows = ", ".join(f"{d.label} on {threads_text(d.threads)} ({d.turns} of {d.of_turns})" for d in touched)
+            worst = sorted(touched, key=lambda d: -d.cores * d.turns)
+            named = [
+                f"{d.label} on {threads_text(d.threads)} ({d.turns} of {d.of_turns})" for d in worst[:MOST_NAMED]
+            ]
+            rows = ", ".join(named) + (f" and {len(worst) - MOST_NAMED} more" if len(worst) > MOST_NAMED else "")
             lines.append(
                 f"{who} used {percent(cores)} of a core during some of this run's turns: {rows}. These rows are less "
                 "certain than their intervals say."
