@@ -9,7 +9,8 @@ from moe.measure.engine import NOT_REACHED
 from moe.measure.sweep import OVER_BUDGET
 from moe.models import MODELS, title_of
 from moe.report.index import Findings
-from moe.report.sentences import machine_text, resolution, warnings
+from moe.report.origin import machine_text
+from moe.report.sentences import resolution, warnings
 from moe.report.tables import html_table
 from moe.report.text import limit_text, percent, seconds, significant, span, threads_text, times
 from moe.run import Run
