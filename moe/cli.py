@@ -1,4 +1,4 @@
-"""The command line: list, doctor, build, check, bench, sweep, goals, peers, selfcheck, claims, report.
+"""The command line: list, doctor, build, check, bench, sweep, merge, goals, peers, selfcheck, claims, report.
 
 Exit codes: 0 all went well; 1 an implementation or a notebook failed, after everything else was done and
 saved; 2 wrong arguments, in one line; 130 interrupted.
@@ -16,7 +16,7 @@ from moe import mojo_build
 from moe.config import parse_config
 from moe.implementations import availability, names, parse_variant
 from moe.implementations.registry import load
-from moe.run import RunFileError, write_atomically
+from moe.run import RunFileError, load_run, write_atomically
 
 SWEPT = ("numpy", "torch", "mojo")
 
@@ -85,9 +85,15 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--timeout", type=_seconds, default=120.0, help="seconds for one step (%(default)g)")
     sweep.add_argument("--memory", type=float, metavar="MIB", help="what a worker may hold (4/5 of what is free)")
     sweep.add_argument("--json", type=Path, metavar="FILE", help="where to save the run")
+    sweep.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster that measures: tcp://host:8786")
     once_more = sweep.add_mutually_exclusive_group()
     once_more.add_argument("--resume", action="store_true", help="measure the cells that FILE lacks")
     once_more.add_argument("--force", action="store_true", help="replace FILE")
+
+    merge = add("merge", _merge, "join runs from any number of machines into one")
+    merge.add_argument("files", nargs="+", type=Path, metavar="FILE", help="runs, sweeps as a rule")
+    merge.add_argument("--json", type=Path, metavar="FILE", help="where to save the merged run")
+    merge.add_argument("--force", action="store_true", help="replace FILE")
 
     goals = add("goals", _goals, "measure the Mojo kernel beside its goals and every form of PyTorch")
     goals.add_argument("names", nargs="*", metavar="SHAPE", help="shapes of mojo_src/goals.yaml (all)")
@@ -237,9 +243,21 @@ def _sweep(parsed: argparse.Namespace) -> int:
         budget_s=parsed.budget,
         timeout_s=parsed.timeout,
         memory_bytes=_memory(parsed),
+        scheduler=parsed.scheduler,
     )
     print("\n".join(cell_lines(run)))
     return 1 if any(m.status == "failed" for m in run.measurements) else 0
+
+
+def _merge(parsed: argparse.Namespace) -> int:
+    from moe.measure.merge import merge_runs
+    from moe.report.text import cell_lines
+
+    run = merge_runs([load_run(file) for file in parsed.files])
+    if parsed.json is not None:
+        run.save(parsed.json, force=parsed.force)
+    print("\n".join(cell_lines(run)))
+    return 0
 
 
 def _need_file(parsed: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -88,7 +88,8 @@ class Run:
     """Measurements with the machine, versions and protocol behind them; `complete` once nothing was cut short.
 
     limits holds what the machine itself can do on each number of threads, measured every few seconds; elapsed_s is
-    how long all of it took.
+    how long all of it took. Where runs of several machines were joined, `machines` has the machine and versions of
+    each by its key, which the `machine` in a measurement's details and in each entry of limits names.
     """
 
     machine: dict[str, Any]
@@ -99,13 +100,37 @@ class Run:
     complete: bool = False
     elapsed_s: float = 0.0
     schema: int = SCHEMA
+    machines: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def by_machine(self) -> dict[str, Run]:
+        """A run for each machine by its key, or this one alone, without a key, where none were joined.
+
+        What no machine has finished stands with the first.
+        """
+        if not self.machines:
+            return {"": self}
+        first = next(iter(self.machines))
+        return {
+            key: replace(
+                self,
+                **described,
+                measurements=[m for m in self.measurements if m.details.get("machine", first) == key],
+                limits=[entry for entry in self.limits if entry["machine"] == key],
+                machines={},
+            )
+            for key, described in self.machines.items()
+        }
+
+    def to_json(self) -> str:
+        """The text of the run's file."""
+        return json.dumps(asdict(self), allow_nan=False) + "\n"
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the file; raises RunFileError if there is one and `force` is not given."""
         path = Path(path)
         if path.exists() and not force:
             raise RunFileError(f"{path} exists: --resume continues it, --force replaces it")
-        write_atomically(path, json.dumps(asdict(self), allow_nan=False) + "\n")
+        write_atomically(path, self.to_json())
 
     def to_frame(self) -> pd.DataFrame:
         """One row a measurement: what it was, how it ended, and the median of its rounds in seconds.
@@ -135,18 +160,27 @@ def load_run(path: str | Path) -> Run:
     """Read a run's file; raises RunFileError for another schema or a malformed file."""
     path = Path(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
         raise RunFileError(f"{path} can't be read as a run: {error}") from error
+    return read_run(text, str(path))
+
+
+def read_run(text: str, source: str) -> Run:
+    """A run from a file's text; raises RunFileError, naming the `source`, as `load_run` does."""
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RunFileError(f"{source} can't be read as a run: {error}") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         found = data.get("schema") if isinstance(data, dict) else None
         raise RunFileError(
-            f"{path} has schema {found!r}, expected {SCHEMA}: measure again, or use its version of moe"
+            f"{source} has schema {found!r}, expected {SCHEMA}: measure again, or use its version of moe"
         )
     try:
         return Run(**{**data, "measurements": [Measurement.from_dict(m) for m in data["measurements"]]})
     except (KeyError, TypeError) as error:
-        raise RunFileError(f"{path} is not a run's file: {error}") from error
+        raise RunFileError(f"{source} is not a run's file: {error}") from error
 
 
 def write_atomically(path: Path, text: str) -> None:

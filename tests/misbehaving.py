@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -166,3 +167,15 @@ class Selective(Wrong):
         super().__init__(weights, top_k=top_k, threads=threads)
         if weights.d_model != 8:
             raise NotAvailableError(f"d_model must be 8, got {weights.d_model}")
+
+
+class EndsItsMachine(Wrong):
+    """With two tokens it kills the Dask worker that measures it the first time, with three every time."""
+
+    def go_wrong(self, y: Any) -> Any:
+        mark = Path(os.environ["MARK"])
+        if len(y) == 3 or (len(y) == 2 and not mark.exists()):
+            mark.touch()
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+        return y

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
+import uuid
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,13 +19,14 @@ from moe.processor import cache_sizes, core_quota, memory_limit, read_processor,
 
 PACKAGES = ("numpy", "torch", "max", "threadpoolctl", "scipy")
 EXTRAS = ("onnxruntime", "openvino", "jax", "numba", "zentorch")  # named where they are installed
-VOLATILE = ("load_average", "frequency_mhz")  # another minute's are no other machine's
+VOLATILE = ("load_average", "frequency_mhz", "key")  # another minute's, or its twin's, are no other machine's
 NOT_KNOWN = "unknown"
+MACHINE_ID = Path("/etc/machine-id")
 SIBLINGS = Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, memory and system, without names that identify whose machine it is."""
+    """Processor, memory and system, without names that say whose machine it is; `key` tells it from its twins."""
     processor = read_processor()
     vectors = [f for f in ("avx512f", "avx2", "asimd", "sve") if f in processor.features]
     return {
@@ -43,7 +46,14 @@ def describe_machine() -> dict[str, Any]:
         "threads_per_core": _threads_per_core(),
         "load_average": psutil.getloadavg()[0],
         "frequency_mhz": _frequency_mhz(),
+        "key": _key(),
     }
+
+
+def _key() -> str:
+    """A few digits that another machine of the same kind does not have, and that name nobody."""
+    known = MACHINE_ID.read_text() if MACHINE_ID.exists() else ""
+    return hashlib.sha256(f"{known} {platform.node()} {uuid.getnode()}".encode()).hexdigest()[:6]
 
 
 def _in_container() -> bool:

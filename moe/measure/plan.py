@@ -95,16 +95,19 @@ def plan(
     return planned + [m for m in more if m is not None]
 
 
-def plan_cells(variants: Sequence[Variant], cells: Sequence[Cell]) -> list[Measurement]:
-    """The measurements of each cell in its turn, and a control in the first; raises ValueError for a bad list."""
+def plan_cells(variants: Sequence[Variant], cells: Sequence[Cell], *, apart: bool = False) -> list[Measurement]:
+    """The measurements of each cell in its turn, and a control in the first, or in each if they are measured `apart`.
+
+    Raises ValueError for a bad list.
+    """
     if not cells:
         raise ValueError("a sweep must have at least one cell")
     planned: list[Measurement] = []
     for number, cell in enumerate(cells):
         counts = sorted({other.threads for other in cells if other.config == cell.config})
-        # The whole plan of the cell's problem: its controls are wanted of the first cell alone.
+        # The whole plan of the cell's problem, of which this cell is one number of threads.
         for m in plan(variants, cell.config, counts):
-            if m.threads == cell.threads and not (m.control and number):
+            if m.threads == cell.threads and (apart or not (m.control and number)):
                 m.details["cell"] = number
                 planned.append(m)
     return planned

@@ -42,6 +42,7 @@ def sweep(
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
+    scheduler: str | None = None,
     **protocol: Any,
 ) -> Run:
     """Measure implementations in every cell of a grid; `protocol` takes the fields of `Protocol`.
@@ -53,21 +54,34 @@ def sweep(
     Cells are measured coarsely over the whole grid first, each like any other run but with one round in each of
     `processes`, and saved when done; `resume` measures those that the run at `path` lacks. A cell that memory or
     budget can't take is `not_run`, with the reason. One of the implementations is measured twice in the first cell,
-    as a control. Raises ValueError for a bad argument and RunFileError for a file that may not be written.
+    as a control.
+
+    With the address of a Dask `scheduler` its workers measure, each cell where it falls and with a control of its
+    own; see docs/cluster.md. Raises ValueError for a bad argument, RunFileError for a file that may not be written,
+    and OSError for a cluster that can't be used.
     """
     settings = Protocol(**EFFORT | protocol)
     grids = [over] if isinstance(over, Mapping) else over
     cells = list(dict.fromkeys(cell for grid in grids for cell in cells_of(config, grid)[0]))
     threads = sorted({cell.threads for cell in cells})
-    planned = plan_cells([parse_variant(name) for name in implementations], cells)
+    variants = [parse_variant(name) for name in implementations]
+    planned = plan_cells(variants, cells, apart=scheduler is not None)
     run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": threads}, planned)
     target = Path(path) if path is not None else None
     run = run_to_measure(run, target, resume=resume, force=force)
     for m in run.measurements:
         if _may_fit(m):
             m.reason = ""  # there may be more time or memory now
-    if not run.complete:
+    if run.complete:
+        return run
+    if scheduler is None:
         _Sweep(run, settings, target, progress).measure()
+        return run
+    try:
+        from moe.measure.cluster import ClusterSweep
+    except ModuleNotFoundError as error:
+        raise ValueError(f"a scheduler needs Dask ({error}): pip install -e '.[dask]'") from error
+    ClusterSweep(run, cells, settings, target, progress).measure(scheduler, [str(v) for v in variants])
     return run
 
 
@@ -76,7 +90,8 @@ class _Sweep(Session):
 
     def _generations(self, end: float) -> None:
         available = self.alive
-        todo = [numbers for numbers in self._cells() if any(map(self._is_open, numbers))]
+        measurements = self.run.measurements
+        todo = [numbers for numbers in self._cells() if any(is_open(measurements[n]) for n in numbers)]
         with ExitStack() as stack, TemporaryDirectory() as folder:
             self.folder = Path(folder)
             fleet = [stack.enter_context(Workers(self.memory_bytes)) for _ in range(self.settings.processes)]
@@ -98,7 +113,7 @@ class _Sweep(Session):
                 if reason:
                     self._forget(reason)
                 self._save(now=True)
-        self.cut_short = any(map(self._is_open, available))
+        self.cut_short = any(is_open(measurements[n]) for n in available)
 
     def _save(self, *, now: bool = False) -> None:
         """Save between cells alone: what is in the file is done."""
@@ -111,10 +126,6 @@ class _Sweep(Session):
         for number, m in enumerate(self.run.measurements):
             cells.setdefault(m.details["cell"], []).append(number)
         return list(cells.values())
-
-    def _is_open(self, number: int) -> bool:
-        m = self.run.measurements[number]
-        return m.status == "not_run" and (m.reason in ("", NOT_REACHED) or _may_fit(m))
 
     def _forget(self, reason: str) -> None:
         """Take what is alive back to where it was before its first turn."""
@@ -164,6 +175,11 @@ class _Sweep(Session):
         if about_s > left_s:
             return f"{OVER_BUDGET}: about {about_s:.0f} s, and {left_s:.0f} s were left"
         return ""
+
+
+def is_open(m: Measurement) -> bool:
+    """Whether a measurement is still to be made, by this command or by one that has more to give."""
+    return m.status == "not_run" and (m.reason in ("", NOT_REACHED) or _may_fit(m))
 
 
 def _may_fit(m: Measurement) -> bool:

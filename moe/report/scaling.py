@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from moe.analysis.scaling import Scaling
 from moe.config import MoEConfig, unknown_name
 from moe.implementations import parse_variant
 from moe.measure import sweep
@@ -12,6 +11,7 @@ from moe.measure.grid import cells_of
 from moe.measure.plan import Protocol
 from moe.models import MODELS, held
 from moe.report.parameters import thread_counts, words
+from moe.report.scaling_views import Parts, parts_of
 from moe.report.source import checked_python
 from moe.run import load_run
 
@@ -76,7 +76,7 @@ def _numbers(name: str, text: str) -> list[int]:
         raise ValueError(f"{name} must be whole numbers like 1, 16, 256, got {text!r}") from None
 
 
-def load(run: str | None, **parameters: Any) -> Scaling:
-    """What the sweep at `run` says, or one measured now with `parameters`."""
+def load(run: str | None, **parameters: Any) -> Parts:
+    """What the sweep at `run` says of each machine it was measured on, or one measured here with `parameters`."""
     checked_python()
-    return Scaling(load_run(run) if run else sweep(**arguments(**parameters)))
+    return parts_of(load_run(run) if run else sweep(**arguments(**parameters)))

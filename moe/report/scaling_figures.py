@@ -166,7 +166,7 @@ def skew(scaling: Scaling) -> Figure:
 
 
 def speed_and_lines(scaling: Scaling) -> Figure:
-    """Tokens a second against lines of code, at the cell with the most work."""
+    """Tokens a second against lines of code, at the cell with the most work, and the Pareto front."""
     figure, axes = _canvas("lines of code (log scale; fewer is better)", "tokens a second (log scale)")
     cells = [cell for cell in scaling.cells if cell.threads == scaling.most_threads and not cell.config.skew]
     cell = max(cells, key=lambda c: (len(c.rows), c.config.flops), default=None)
@@ -180,11 +180,16 @@ def speed_and_lines(scaling: Scaling) -> Figure:
         return nothing(figure, axes, "lines of code are not known")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    places = [(lines, row.throughput.value) for row, lines in points if row.throughput]
     for row, lines in points:
         assert row.throughput is not None
         axes.errorbar(lines, row.throughput.value, yerr=whiskers([row.throughput]), fmt="o", color=_colour(row.label))
         name = f"{row.label}: {lines:,} lines"
         axes.annotate(name, (lines, row.throughput.value), (8, 4), textcoords="offset points", fontsize=8.5)
+    front = [(x, y) for x, y in places if not any(a <= x and b >= y and (a, b) != (x, y) for a, b in places)]
+    if len(front) > 1:
+        axes.plot(*zip(*sorted(front), strict=True), ":", color="#767676", zorder=1, label="beaten by nothing")
+        axes.legend(fontsize=8.5)
     _plain_ticks(axes, sorted({lines for _, lines in points}))
     axes.margins(x=0.35, y=0.3)
     _plain_numbers(axes.yaxis)

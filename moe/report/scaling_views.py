@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 
 from moe.analysis.scaling import OURS, THEIRS, CellResult, Scaling
 from moe.measure.engine import NOT_REACHED
@@ -16,12 +17,49 @@ from moe.report.text import limit_text, percent, seconds, significant, span, thr
 from moe.run import Run
 
 AXES = {"tokens": "tokens", "d_model": "d_model", "num_experts": "experts"}
+Parts = Mapping[str, Scaling]  # by the machine's name; one machine alone needs none
+Rows = Iterable[dict[str, str | int | None]]
+
+
+def parts_of(run: Run) -> Parts:
+    """What a sweep says of each machine that it was measured on."""
+    parts = run.by_machine()
+    if len(parts) == 1:
+        return dict.fromkeys([""], Scaling(*parts.values()))
+    alike = Counter(map(machine_text, parts.values()))
+    return {_name(part, key if alike[machine_text(part)] > 1 else ""): Scaling(part) for key, part in parts.items()}
+
+
+def _name(part: Run, key: str) -> str:
+    return f"{machine_text(part)}, {key}" if key else machine_text(part)
+
+
+def of_each(found: Parts, say: Callable[[Scaling], str | list[str]]) -> list[str]:
+    """What is to be said of each machine, after its name where there are several."""
+    said = ((name, text) for name, scaling in found.items() for text in _listed(say(scaling)))
+    return [f"{name}: {text}" if name else text for name, text in said]
+
+
+def _listed(text: str | list[str]) -> list[str]:
+    return [text] if isinstance(text, str) else text
+
+
+def _rows_of_each(found: Parts, rows: Callable[[Scaling], Rows]) -> list[dict[str, str | int | None]]:
+    """The rows of each machine's table, with its name where there are several."""
+    return [_with_machine(name, row) for name, scaling in found.items() for row in rows(scaling)]
+
+
+def _with_machine(name: str, row: dict[str, str | int | None]) -> dict[str, str | int | None]:
+    return {"machine": name, **row} if name else row
 
 
 def findings(run: Run) -> Findings:
     """What a run says, with its map of speedups and the table of all cells."""
-    found = Scaling(run)
-    return Findings(headline(found), regime(found, "d_model"), cells_table(found), not_measured(found))
+    found = parts_of(run)
+    first = next(iter(found.values()))
+    return Findings(
+        of_each(found, headline), regime(first, "d_model"), cells_table(found), of_each(found, not_measured)
+    )
 
 
 def headline(scaling: Scaling) -> list[str]:
@@ -196,19 +234,9 @@ def speed_and_lines(scaling: Scaling) -> str:
     )
 
 
-def growth_table(scaling: Scaling) -> str:
+def growth_table(found: Parts) -> str:
     """How cost grows along tokens, d_model and experts, beside how the machine's limit grows."""
-    rows = [
-        {
-            "implementation": g.label,
-            "along": AXES[g.axis],
-            "over": ", ".join(f"{value:,}" for value in g.over),
-            "measured exponent": span(g.exponent) if g.exponent.value > 0 else f"{g.exponent.value:.2f}",
-            "expected": f"{g.expected:.2f}",
-        }
-        for axis in AXES
-        for g in scaling.growth(axis)
-    ]
+    rows = _rows_of_each(found, _growth_rows)
     caption = (
         "Time grows as the axis to this power, by least squares on logarithms over the upper half of the axis. "
         "Expected is the same of the least time that the machine's arithmetic or memory would take."
@@ -218,25 +246,21 @@ def growth_table(scaling: Scaling) -> str:
     )
 
 
-def models_table(scaling: Scaling) -> str:
+def _growth_rows(scaling: Scaling) -> Rows:
+    for axis in AXES:
+        for g in scaling.growth(axis):
+            yield {
+                "implementation": g.label,
+                "along": AXES[g.axis],
+                "over": ", ".join(f"{value:,}" for value in g.over),
+                "measured exponent": span(g.exponent) if g.exponent.value > 0 else f"{g.exponent.value:.2f}",
+                "expected": f"{g.expected:.2f}",
+            }
+
+
+def models_table(found: Parts) -> str:
     """The shapes of real models: OURS, THEIRS, their ratio and the share of the limit."""
-    rows = []
-    for cell in scaling.cells:
-        c = cell.config
-        title = title_of(c)
-        ours, theirs = cell.row(OURS), cell.row(THEIRS)
-        if title and ours and ours.latency:
-            rows.append(
-                {
-                    "model": title,
-                    "T": f"{c.tokens:,}",
-                    "d, f, E, k": f"{c.d_model}, {c.d_ff}, {c.num_experts}, {c.top_k}",
-                    OURS: seconds(ours.latency.value),
-                    THEIRS: seconds(theirs.latency.value) if theirs and theirs.latency else None,
-                    f"{OURS} × {THEIRS}": span(cell.ratio) if cell.ratio else None,
-                    "% of limit": limit_text(ours),
-                }
-            )
+    rows = _rows_of_each(found, _model_rows)
     caption = (
         "d_model, d_ff and top k as published, and experts unless it says that fewer are held. Gated experts have a "
         "third matrix, which this layer has not (Switch-Base-8's have none either); shared experts are left out."
@@ -244,24 +268,48 @@ def models_table(scaling: Scaling) -> str:
     return html_table("models", rows or [{"model": "none was measured"}], caption, ["T", OURS, THEIRS, "% of limit"])
 
 
+def _model_rows(scaling: Scaling) -> Rows:
+    for cell in scaling.cells:
+        c = cell.config
+        title = title_of(c)
+        ours, theirs = cell.row(OURS), cell.row(THEIRS)
+        if title and ours and ours.latency:
+            yield {
+                "model": title,
+                "T": f"{c.tokens:,}",
+                "d, f, E, k": f"{c.d_model}, {c.d_ff}, {c.num_experts}, {c.top_k}",
+                OURS: seconds(ours.latency.value),
+                THEIRS: seconds(theirs.latency.value) if theirs and theirs.latency else None,
+                f"{OURS} × {THEIRS}": span(cell.ratio) if cell.ratio else None,
+                "% of limit": limit_text(ours),
+            }
+
+
 def model_sources() -> list[str]:
     """Where the shapes of models are published."""
     return [f"{model.title}: {model.source}" for model in MODELS.values()]
 
 
-def cells_table(scaling: Scaling) -> str:
+def cells_table(found: Parts) -> str:
     """Every cell: latencies, the ratio, and which is the fastest."""
-    rows = []
+    rows = _rows_of_each(found, _cell_rows)
+    labels = dict.fromkeys(label for scaling in found.values() for label in scaling.labels)
+    caption = "Every cell, in the order in which they were measured. Medians with 95 % intervals."
+    return html_table("cells", rows or [{"cell": "none"}], caption, ["threads", *map(_latency_column, labels)])
+
+
+def _cell_rows(scaling: Scaling) -> Rows:
     for cell in scaling.cells:
         row: dict[str, str | int | None] = {"cell": cell.config.label, "threads": cell.threads}
         for label in scaling.labels:
             own = cell.row(label)
-            row[f"{label}, ms"] = span(own.latency, 1e3) if own and own.latency else None
+            row[_latency_column(label)] = span(own.latency, 1e3) if own and own.latency else None
         row[f"{OURS} × {THEIRS}"] = (
             span(cell.ratio) + ("" if cell.resolved else " (no difference resolved)") if cell.ratio else None
         )
         row["fastest"] = cell.fastest.label if cell.fastest else "not told"
-        rows.append(row)
-    caption = "Every cell, in the order in which they were measured. Medians with 95 % intervals."
-    numbers = ["threads", *(f"{label}, ms" for label in scaling.labels)]
-    return html_table("cells", rows or [{"cell": "none"}], caption, numbers)
+        yield row
+
+
+def _latency_column(label: str) -> str:
+    return f"{label}, ms"

@@ -176,8 +176,8 @@ def _container(facts: Mapping[str, Any]) -> str:
     return f"{'yes' if facts.get('container') else 'no sign of one'}, {', '.join(held)}"
 
 
-def machine(summary: Summary) -> str:
-    """The machine and the versions, as a table of names and values."""
+def machine(summary: Summary, name: str = "machine") -> str:
+    """The machine and the versions, as a table of names and values; `name` is the table's own."""
     facts = summary.run.machine
     caches = ", ".join(f"{name} {size // 1024} KiB" for name, size in facts["caches_bytes"].items())
     hypervisor = ", under a hypervisor" if facts["hypervisor"] else ""
@@ -197,6 +197,6 @@ def machine(summary: Summary) -> str:
     values |= {f"limits on {threads_text(t)}": _limits(summary, t) for t in summary.thread_counts}
     libraries = [m.details["library"] for m in summary.run.measurements if "library" in m.details]
     values["Mojo library"] = ", ".join(sorted({f"{lib['compiler']}, SHA-256 {lib['sha256']}" for lib in libraries}))
-    versions = {name: value or "not installed" for name, value in summary.run.versions.items()}
+    versions = {package: value or "not installed" for package, value in summary.run.versions.items()}
     rows = [{"what": key, "value": str(value) or "none"} for key, value in (values | versions).items()]
-    return html_table("machine", rows, "Where and with what this run was measured.")
+    return html_table(name, rows, "Where and with what this run was measured.")

@@ -85,7 +85,16 @@ def speedup_text(row: Row, summary: Summary) -> str:
 
 
 def cell_lines(run: Run) -> list[str]:
-    """A sweep as lines for a terminal, cell by cell."""
+    """A sweep as lines for a terminal, machine by machine and cell by cell."""
+    lines = []
+    for key, part in run.by_machine().items():
+        if key:
+            lines.append(f"{part.machine['processor']}, {part.machine['usable_cores']} usable cores ({key})")
+        lines += _lines_of_cells(part)
+    return lines
+
+
+def _lines_of_cells(run: Run) -> list[str]:
     summary = summarise(run)
     lines = []
     rows: dict[int, list[tuple[Row, str]]] = {}

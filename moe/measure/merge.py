@@ -1,0 +1,74 @@
+"""Runs of several machines as one: every cell keeps the machine that it was measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from moe.measure.machine import VOLATILE
+from moe.measure.plan import Protocol
+from moe.run import Measurement, Run
+
+Place = tuple[str, int, Any]  # a machine, a number of threads, and the layer with all its tokens
+
+
+def merge_runs(runs: Sequence[Run]) -> Run:
+    """All cells of any number of runs from any number of machines; of one that a machine measured twice, the later.
+
+    Raises ValueError for no runs, and for runs that were measured in different ways.
+    """
+    if not runs:
+        raise ValueError("merge needs at least one run")
+    _require_one_protocol(runs)
+    threads = sorted({count for run in runs for count in run.protocol["threads"]})
+    whole = Run(runs[0].machine, runs[0].versions, {**runs[0].protocol, "threads": threads})
+    whole.complete = all(run.complete for run in runs)
+    whole.elapsed_s = sum(run.elapsed_s for run in runs)
+    cells: dict[Place, list[Measurement]] = {}
+    for part in (part for run in runs for part in run.by_machine().values()):
+        key = enter_machine(whole, part)
+        for cell in _cells(part):
+            largest = max((m.config for m in cell), key=lambda config: config.tokens)
+            place = key, cell[0].threads, largest
+            if place not in cells or any(m.samples_s for m in cell):
+                cells[place] = cell
+    for number, ((key, *_), cell) in enumerate(cells.items()):
+        named = {"cell": number, "machine": key}
+        whole.measurements += [replace(m, details=m.details | named) for m in cell]
+    return whole
+
+
+def enter_machine(whole: Run, part: Run) -> str:
+    """Enter the machine, versions and limits of a run of one machine, and return the machine's key in the whole."""
+    described = {"machine": part.machine, "versions": part.versions}
+    own = part.machine.get("key", "unnamed")
+    numbered = (own if number == 1 else f"{own}-{number}" for number in count(1))
+    # One machine with other versions is shown as another.
+    key = next(k for k in numbered if k not in whole.machines or _same(whole.machines[k], described))
+    whole.machines.setdefault(key, described)
+    whole.limits += [{**entry, "machine": key} for entry in part.limits]
+    return key
+
+
+def _require_one_protocol(runs: Sequence[Run]) -> None:
+    for run in runs[1:]:
+        for name, first in runs[0].protocol.items():
+            if name not in (*Protocol.MAY_CHANGE, "threads", "seed") and run.protocol.get(name) != first:
+                raise ValueError(f"runs can't be merged: their {name} are {first!r} and {run.protocol.get(name)!r}")
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    def lasting(described: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in described["machine"].items() if key not in VOLATILE}
+
+    return lasting(one) == lasting(other) and one["versions"] == other["versions"]
+
+
+def _cells(part: Run) -> list[list[Measurement]]:
+    """The measurements of each cell; of a run that is no sweep, those of each size and number of threads."""
+    cells: dict[Any, list[Measurement]] = {}
+    for m in part.measurements:
+        cells.setdefault(m.details.get("cell", (m.config, m.threads)), []).append(m)
+    return list(cells.values())
