@@ -34,6 +34,7 @@ LOAD_TIMEOUT_S = 360.0  # longer than the Mojo compiler gets, so that it is stop
 TOO_LONG = "too long for this run"
 NOT_REACHED = "the run ended before its first turn"
 LIMITS_EVERY_S = 5.0  # the clock, and others' use of the memory, change within a run
+LIMITS_SHARE = 0.05  # of the time, at most: past a last cache of hundreds of MiB, reading takes long
 MEMORY_SHARE = 0.8  # of what is free at the start: what a worker may hold unless another limit is given
 
 
@@ -113,7 +114,8 @@ class Session:
         self.begun = time.monotonic()
         self.elapsed_before_s = run.elapsed_s
         self.saved_at = 0.0
-        self.limits_at = -inf
+        self.probes: dict[int, Child] = {}
+        self.limits_due_at = -inf
         self.turn_most_s = settings.budget_s
         self.cut_short = False
         self.alive: dict[int, Measurement] = {}  # what nothing has gone wrong with, by its number
@@ -123,7 +125,9 @@ class Session:
         self._find_available()
         self._save(now=True)  # a file that can't be written is found out before anything is measured
         try:
-            self._generations(self.begun + self.settings.budget_s)
+            with ExitStack() as children:
+                self._start_probes(children)
+                self._generations(self.begun + self.settings.budget_s)
             self.run.complete = not self.cut_short
         finally:
             self.progress.close()
@@ -165,14 +169,13 @@ class Session:
         Returns the seconds that a generation of one round takes.
         """
         started = time.monotonic()
-        with Workers(self.memory_bytes) as self.workers, TemporaryDirectory() as folder, ExitStack() as children:
+        with Workers(self.memory_bytes) as self.workers, TemporaryDirectory() as folder:
             self.folder = Path(folder)
             self._all_ready()
-            probes = self._probes(children)
             ready = time.monotonic()
             if self.settings.target is not None:
                 deadline = min(deadline, ready + (ready - started))
-            first_round_s = self._rounds(generation, deadline, probes)
+            first_round_s = self._rounds(generation, deadline)
         return max(ready - started + first_round_s, 1e-3)
 
     def _all_ready(self) -> None:
@@ -187,16 +190,15 @@ class Session:
         for number in list(self.alive):
             self._attempt(number, self._make_ready)
 
-    def _probes(self, children: ExitStack) -> dict[int, Child]:
+    def _start_probes(self, children: ExitStack) -> None:
         """Probes of the machine's limits on each number of threads, loaded and asked once."""
-        probes = {threads: Child(threads) for threads in self.run.protocol["threads"]}
-        for child in probes.values():
-            children.callback(child.kill)
-        self.limits_at = -inf  # they load now, and not while something is timed
-        self._limits(probes)
-        return probes
+        for threads in self.run.protocol["threads"]:
+            self.probes[threads] = Child(threads)
+            children.callback(self.probes[threads].kill)
+        self._limits()
+        self.limits_due_at = time.monotonic() + LIMITS_EVERY_S  # what loading took is no measure of the next time
 
-    def _rounds(self, generation: int, deadline: float, probes: dict[int, Child]) -> float:
+    def _rounds(self, generation: int, deadline: float) -> float:
         """Rounds until the deadline, at least one; returns the seconds of the first."""
         first_round_s = 0.0
         while self.alive:
@@ -205,7 +207,7 @@ class Session:
             self.random.shuffle(order)
             for number in order:
                 self._attempt(number, lambda n, m: self._turn(n, m, generation))
-            self._limits(probes)
+            self._limits()
             self._save()
             now = time.monotonic()
             first_round_s = first_round_s or now - started
@@ -213,20 +215,22 @@ class Session:
                 break
         return first_round_s
 
-    def _limits(self, probes: dict[int, Child]) -> None:
+    def _limits(self) -> None:
         """Measure what the machine can do, if that was some time ago, or keep why that is not possible."""
-        if time.monotonic() - self.limits_at < LIMITS_EVERY_S:
+        started = time.monotonic()
+        if started < self.limits_due_at:
             return
-        for threads, child in list(probes.items()):
+        for threads, child in list(self.probes.items()):
             self.progress.note(f"the machine's limits (threads: {threads})")
             try:
                 self.run.limits.append(child.ask("limits", timeout=LOAD_TIMEOUT_S, threads=threads))
             except WorkerFailedError as error:
                 self.run.limits.append({"threads": threads, "reason": str(error)})
-                del probes[threads]
+                del self.probes[threads]
             if threads > 1:
                 child.rest(self.settings.rest_most_s)
-        self.limits_at = time.monotonic()
+        now = time.monotonic()
+        self.limits_due_at = now + max(LIMITS_EVERY_S, (now - started) / LIMITS_SHARE)
 
     def _attempt(self, number: int, step: Callable[[int, Measurement], None]) -> None:
         """Take a step with a measurement; what goes wrong ends it, and what else is measured goes on."""

@@ -45,7 +45,10 @@ class Probes:
         """Floating-point operations, or bytes, a second: the best of a few samples, since it is a limit."""
         if kind not in self._repeats:
             self._repeats[kind] = self._enough(kind)
-        return max(amount / s for s, amount in (self._timed(kind, self._repeats[kind]) for _ in range(SAMPLES)))
+        repeats = self._repeats[kind]
+        # One pass that is long by itself is not disturbed by what is short.
+        samples = (self._timed(kind, repeats) for _ in range(SAMPLES if repeats > 1 else 1))
+        return max(amount / s for s, amount in samples)
 
     def _enough(self, kind: int) -> int:
         """Repeats that take SAMPLE_S or longer."""

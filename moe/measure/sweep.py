@@ -13,7 +13,6 @@ from typing import Any
 from moe.analysis.limits import limits_of
 from moe.config import FLOAT32_BYTES, PRESETS, MoEConfig
 from moe.implementations import parse_variant
-from moe.measure.child import Child
 from moe.measure.engine import MEMORY_SHARE, NOT_REACHED, TOO_LONG, Session, run_to_measure
 from moe.measure.grid import Value, cells_of
 from moe.measure.machine import describe_machine, describe_versions
@@ -95,7 +94,6 @@ class _Sweep(Session):
         with ExitStack() as stack, TemporaryDirectory() as folder:
             self.folder = Path(folder)
             fleet = [stack.enter_context(Workers(self.memory_bytes)) for _ in range(self.settings.processes)]
-            probes = self._probes(stack)
             for numbers in todo:
                 self.alive = {n: available[n] for n in numbers if n in available}
                 left_s = end - time.monotonic()
@@ -106,7 +104,7 @@ class _Sweep(Session):
                     continue
                 self._forget(NOT_REACHED)  # of a cell that lacks a row, all are measured again, side by side
                 try:
-                    reason = self._cell(fleet, probes, end)
+                    reason = self._cell(fleet, end)
                 except BaseException:
                     self._forget(NOT_REACHED)  # and half a cell is none
                     raise
@@ -133,7 +131,7 @@ class _Sweep(Session):
             m.status, m.reason, m.parity = "not_run", reason, None
             m.processes, m.samples_s, m.others_cores, m.stolen_cores, m.warm_up_s = [], [], [], [], 0.0
 
-    def _cell(self, fleet: Sequence[Workers], probes: dict[int, Child], end: float) -> str:
+    def _cell(self, fleet: Sequence[Workers], end: float) -> str:
         """A round in each process of the fleet, which lets go of the cell's layers before the next one takes them.
 
         Returns why that would take too long, once the first process has shown it.
@@ -143,7 +141,7 @@ class _Sweep(Session):
         for generation, workers in enumerate(fleet):
             self.workers = workers
             self._all_ready()
-            self._rounds(generation, deadline=0.0, probes=probes)
+            self._rounds(generation, deadline=0.0)
             for number, m in cell.items():
                 workers.release(m, number, self.settings.timeout_s)
             now = time.monotonic()
