@@ -21,6 +21,15 @@ comptime DEPTH_BLOCKS = 512 // STEPS
 a third of a megabyte: they stay in a second-level cache, with the next panel on its way, while every tile uses them.
 """
 
+comptime FEW_TILES = 8
+"""Most tiles of a block whose panels are taken through in shorter parts: their weights arrive no faster than they are
+used."""
+
+comptime FEW_DEPTH_BLOCKS = 64 // STEPS
+"""Depth, in blocks of STEPS, that few tiles take a panel through at a time. 16 KiB stay in a first-level cache, so that
+the next part, on its way from memory, has the core's line buffers to itself. On an Intel machine: 8 % at 32 rows an
+expert, 11 % at 8, nothing with many tiles."""
+
 comptime SUM_TOKENS = 64
 """Tokens whose outputs a thread sums at a time."""
 
@@ -359,10 +368,18 @@ struct Layer[form: Form](Movable):
         var width = sizes.f_padded if product == HIDDEN else sizes.d_padded
         var weights = self.weights.w1 if product == HIDDEN else self.weights.w2
         var panels = width // PANEL[Self.W]
-        for panel in range(share(panels, part, self.column_parts), share(panels, part + 1, self.column_parts)):
-            var first = panel * PANEL[Self.W]
-            var source = weights.unsafe_offset((block.expert * width + first) * depth)
-            self._panel[product](block, tiles, rows, depth, source, hidden, thread, first)
+        var expert = weights.unsafe_offset(block.expert * width * depth)
+        var end = share(panels, part + 1, self.column_parts)
+        for panel in range(share(panels, part, self.column_parts), end):
+            var source = expert.unsafe_offset(panel * PANEL[Self.W] * depth)
+            var next = source.unsafe_offset(PANEL[Self.W] * depth)
+            var follows = panel + 1 < end
+            # After the last panel of w1 comes the first of w2; after that, another thread's work as likely as not.
+            comptime if product == HIDDEN:
+                if panel + 1 == panels and self.step == EXPERTS:
+                    next = self.weights.w2.unsafe_offset(block.expert * sizes.d_padded * sizes.hidden_depth)
+                    follows = True
+            self._panel[product](block, tiles, rows, depth, source, next, follows, hidden, thread, panel)
 
     @always_inline
     def _panel[
@@ -374,21 +391,27 @@ struct Layer[form: Form](Movable):
         rows: Floats,
         depth: Int,
         panel: Floats,
+        next: Floats,
+        follows: Bool,
         hidden: Floats,
         thread: Int,
-        column: Int,
+        number: Int,
     ):
-        """Takes every tile of a block through one panel, a part of the depth at a time."""
+        """Takes every tile of a block through one panel, a part of the depth at a time; the next one may follow."""
         comptime BLOCK_LINES = STEPS * PANEL[Self.W] // LINE_FLOATS
         var blocks = depth // STEPS
         var partial = self.workspace.partial.unsafe_offset(thread * BLOCK_ROWS * PANEL[Self.W])
+        var column = number * PANEL[Self.W]
         # Each tile brings its share of what follows the part that all of them are using.
-        # One or two alone have little arithmetic to hide it behind, and stream faster without.
-        var lines = (BLOCK_LINES + tiles.count - 1) // tiles.count if tiles.count > 2 else 0
-        for first in range(0, blocks, DEPTH_BLOCKS):
-            var part = min(DEPTH_BLOCKS, blocks - first)
+        # One alone has little arithmetic to hide it behind, and streams faster without.
+        var each = (BLOCK_LINES + tiles.count - 1) // tiles.count if tiles.count > 1 else 0
+        var most = FEW_DEPTH_BLOCKS if 1 < tiles.count <= FEW_TILES else DEPTH_BLOCKS
+        for first in range(0, blocks, most):
+            var part = min(most, blocks - first)
+            var is_last = first + part == blocks
             var weights = panel.unsafe_offset(first * STEPS * PANEL[Self.W])
-            var ahead = weights.unsafe_offset(part * STEPS * PANEL[Self.W])
+            var ahead = next if is_last else weights.unsafe_offset(part * STEPS * PANEL[Self.W])
+            var lines = 0 if is_last and not follows else each
             for t in range(tiles.count):
                 var begin = tiles.begin(t)
                 var height = tiles.begin(t + 1) - begin

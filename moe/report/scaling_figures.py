@@ -185,7 +185,7 @@ def speed_and_lines(scaling: Scaling) -> Figure:
         assert row.throughput is not None
         axes.errorbar(lines, row.throughput.value, yerr=whiskers([row.throughput]), fmt="o", color=_colour(row.label))
         name = f"{row.label}: {lines:,} lines"
-        axes.annotate(name, (lines, row.throughput.value), (8, 4), textcoords="offset points", fontsize=8.5)
+        axes.annotate(name, (lines, row.throughput.value), (8, -11), textcoords="offset points", fontsize=8.5)
     front = [(x, y) for x, y in places if not any(a <= x and b >= y and (a, b) != (x, y) for a, b in places)]
     if len(front) > 1:
         axes.plot(*zip(*sorted(front), strict=True), ":", color="#767676", zorder=1, label="beaten by nothing")
