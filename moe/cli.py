@@ -253,6 +253,8 @@ def _merge(parsed: argparse.Namespace) -> int:
     from moe.measure.merge import merge_runs
     from moe.report.text import cell_lines
 
+    if parsed.force and parsed.json is None:
+        raise ValueError("--force needs --json FILE")
     run = merge_runs([load_run(file) for file in parsed.files])
     if parsed.json is not None:
         run.save(parsed.json, force=parsed.force)

@@ -115,7 +115,7 @@ class Run:
                 self,
                 **described,
                 measurements=[m for m in self.measurements if m.details.get("machine", first) == key],
-                limits=[entry for entry in self.limits if entry["machine"] == key],
+                limits=[entry for entry in self.limits if entry.get("machine", first) == key],
                 machines={},
             )
             for key, described in self.machines.items()

@@ -21,14 +21,17 @@ comptime DEPTH_BLOCKS = 512 // STEPS
 a third of a megabyte: they stay in a second-level cache, with the next panel on its way, while every tile uses them.
 """
 
+comptime FAR_BYTES = 4 * 1024 * 1024
+"""Bytes of all experts' weights from which on they come from farther away than a second-level cache."""
+
 comptime FEW_TILES = 8
-"""Most tiles of a block whose panels are taken through in shorter parts: their weights arrive no faster than they are
-used."""
+"""Most tiles of a block whose panels, coming from far away, are taken through in shorter parts: they arrive no faster
+than they are used. With 1 or 2 MiB of weights, in a second-level cache of 2 MiB, shorter parts cost 11 and 6 %."""
 
 comptime FEW_DEPTH_BLOCKS = 64 // STEPS
-"""Depth, in blocks of STEPS, that few tiles take a panel through at a time. 16 KiB stay in a first-level cache, so that
-the next part, on its way from memory, has the core's line buffers to itself. On an Intel machine: 8 % at 32 rows an
-expert, 11 % at 8, nothing with many tiles."""
+"""Depth, in blocks of STEPS, that few tiles take a panel through at a time. It stays in a first-level cache, 16 KiB with
+AVX-512, so that the next part, on its way from memory, has the core's line buffers to itself. On an Intel machine: 8 %
+at 32 rows an expert, 11 % at 8, nothing with many tiles."""
 
 comptime SUM_TOKENS = 64
 """Tokens whose outputs a thread sums at a time."""
@@ -402,16 +405,19 @@ struct Layer[form: Form](Movable):
         var blocks = depth // STEPS
         var partial = self.workspace.partial.unsafe_offset(thread * BLOCK_ROWS * PANEL[Self.W])
         var column = number * PANEL[Self.W]
-        # Each tile brings its share of what follows the part that all of them are using.
-        # One alone has little arithmetic to hide it behind, and streams faster without.
-        var each = (BLOCK_LINES + tiles.count - 1) // tiles.count if tiles.count > 1 else 0
-        var most = FEW_DEPTH_BLOCKS if 1 < tiles.count <= FEW_TILES else DEPTH_BLOCKS
+        var is_far = self.weights.bytes >= FAR_BYTES
+        var most = FEW_DEPTH_BLOCKS if is_far and 1 < tiles.count <= FEW_TILES else DEPTH_BLOCKS
         for first in range(0, blocks, most):
             var part = min(most, blocks - first)
             var is_last = first + part == blocks
             var weights = panel.unsafe_offset(first * STEPS * PANEL[Self.W])
+            # Each tile brings its share of what follows the part that all of them are using.
+            # One alone has little arithmetic to hide it behind and streams faster without, two do from nearby.
             var ahead = next if is_last else weights.unsafe_offset(part * STEPS * PANEL[Self.W])
-            var lines = 0 if is_last and not follows else each
+            var following = min(most, blocks if is_last else blocks - first - part)
+            if tiles.count < (2 if is_far else 3) or (is_last and not follows):
+                following = 0
+            var lines = (following * BLOCK_LINES + part * tiles.count - 1) // (part * tiles.count)
             for t in range(tiles.count):
                 var begin = tiles.begin(t)
                 var height = tiles.begin(t + 1) - begin

@@ -23,6 +23,9 @@ struct Weights[form: Form](Movable):
     var w2: Floats
     """(E, d_padded / PANEL, hidden_depth, PANEL); plain: (E, f, d_padded)."""
 
+    var bytes: Int
+    """Of w1 and w2."""
+
     def __init__(out self, sizes: Sizes[Self.form], gate: Floats, w1: Floats, w2: Floats):
         """Packs.
 
@@ -46,6 +49,7 @@ struct Weights[form: Form](Movable):
         var w2_floats = sizes.hidden_depth * sizes.d_padded
         var w1_columns = PANEL[Self.W] if Self.form.tile else sizes.f_padded
         var w2_columns = PANEL[Self.W] if Self.form.tile else sizes.d_padded
+        self.bytes = 4 * experts * (w1_floats + w2_floats)
         self.w1 = new_floats(experts * w1_floats)
         self.w2 = new_floats(experts * w2_floats)
         for e in range(experts):

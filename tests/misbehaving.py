@@ -175,7 +175,8 @@ class EndsItsMachine(Wrong):
     def go_wrong(self, y: Any) -> Any:
         mark = Path(os.environ["MARK"])
         if len(y) == 3 or (len(y) == 2 and not mark.exists()):
-            mark.touch()
+            if len(y) == 2:
+                mark.touch()
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(60)
         return y

@@ -92,7 +92,7 @@ def test_a_sweep_is_a_run_of_all_its_cells(tmp_path: Path) -> None:
     path = tmp_path / "sweep.json"
     wrong = f"{MISBEHAVING}:GivesNaN"
     axes: dict[str, list[str | int]] = {"tokens": [1, 4], "threads": [1, 2]}
-    run = moe.sweep(["numpy", wrong], axes, TINY, path=path, progress=False, budget_s=8, **QUICK | {"processes": 2})
+    run = moe.sweep(["numpy", wrong], axes, TINY, path=path, progress=False, budget_s=30, **QUICK | {"processes": 2})
     validate_run(json.loads(path.read_text()))
     assert load_run(path) == run
     assert run.complete

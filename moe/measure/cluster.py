@@ -6,8 +6,9 @@ import os
 import tempfile
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,8 @@ from moe.progress import Progress
 from moe.run import Run, read_run
 
 RESOURCE = "machine"  # of which a worker offers one, and every cell needs one
-REDONE = 1  # times that Dask gives a cell to another worker after one has died of it
+REDONE = 1  # times that Dask has a cell measured again after a worker has died of it
 CONNECT_S = 20.0
-LOCK = "moe-measuring.lock"
 
 
 class ClusterError(OSError):
@@ -43,65 +43,76 @@ class ClusterSweep:
         self.settings = settings
         self.path = path
         self.progress = Progress("measuring", settings.budget_s, enabled=progress)
+        self.begun = time.monotonic()
+        self.before_s = run.elapsed_s
+        still_open = [m for m in run.measurements if is_open(m)]
+        for m in still_open:
+            m.reason = NOT_REACHED
+        self.waiting = deque(sorted({m.details["cell"] for m in still_open}))
+        self.under_way: dict[Future, int] = {}
 
     def measure(self, scheduler: str, implementations: Sequence[str]) -> None:
         """Have the open cells measured until the budget is spent; raises ClusterError where nobody can measure."""
-        before_s, begun = self.run.elapsed_s, time.monotonic()
-        self._save()  # a file that can't be written is found out before anything is measured
-        still_open = [m for m in self.run.measurements if is_open(m)]
-        for m in still_open:
-            m.reason = NOT_REACHED
-        waiting = deque(sorted({m.details["cell"] for m in still_open}))
         try:
             with _connected(scheduler) as client:
-                self._submit_all(client, implementations, waiting)
+                self._save()  # a file that can't be written is found out before anything is measured
+                self._measure_all(client, implementations)
         finally:
             self.progress.close()
-            self.run.elapsed_s = before_s + time.monotonic() - begun
-            self._save()
 
-    def _submit_all(self, client: Client, implementations: Sequence[str], waiting: deque[int]) -> None:
-        """Keep a cell with every machine, since a worker that dies counts against all that it was given."""
-        open_cells: dict[Future, int] = {}
+    def _measure_all(self, client: Client, implementations: Sequence[str]) -> None:
         done = as_completed(loop=client.loop, timeout=self.settings.budget_s)
-
-        def submit() -> None:
-            while waiting and len(open_cells) < machines(client):
-                number = waiting.popleft()
-                what = (list(implementations), self.cells[number], asdict(self.settings))
-                task = client.submit(measure_cell, *what, retries=REDONE, resources={RESOURCE: 1}, pure=False)
-                open_cells[task] = number
-                done.add(task)
-            note = f"{len(self.cells) - len(waiting) - len(open_cells)} of {len(self.cells)} cells done"
-            self.progress.note(f"{note}, {len(open_cells)} under way")
-
-        submit()
-        try:
-            for task in done:
-                self._take(open_cells.pop(task), task)
-                self._save()
-                submit()
-        except TimeoutError:
-            return  # what the budget did not reach is left for a continuation
+        self._submit(client, implementations, done)
+        while self.under_way:
+            try:
+                task = next(done)
+            except TimeoutError:
+                return  # what the budget did not reach is left for a continuation
+            self._take(self.under_way.pop(task), task)
+            self._save()
+            self._submit(client, implementations, done)
         self.run.complete = not any(map(is_open, self.run.measurements))
+        self._save()
+
+    def _submit(self, client: Client, implementations: Sequence[str], done: as_completed) -> None:
+        """Give every machine a cell and none a second, since a worker that dies counts against all that it was given.
+
+        While none is there, one cell waits for it.
+        """
+        left_s = self.settings.budget_s - (time.monotonic() - self.begun)
+        while self.waiting and left_s > 0 and len(self.under_way) < max(1, machines(client)):
+            number = self.waiting.popleft()
+            protocol = asdict(replace(self.settings, budget_s=left_s))
+            what = (list(implementations), self.cells[number], protocol)
+            task = client.submit(measure_cell, *what, retries=REDONE, resources={RESOURCE: 1}, pure=False)
+            self.under_way[task] = number
+            done.add(task)
+        over = len(self.cells) - len(self.waiting) - len(self.under_way)
+        self.progress.note(f"{over} of {len(self.cells)} cells are done, {len(self.under_way)} under way")
 
     def _take(self, number: int, task: Future) -> None:
-        """Put what a task measured, or why it could not, in its cell's place."""
+        """Put what a task measured in its cell's place; raises ClusterError where it could not begin to measure."""
         places = [i for i, m in enumerate(self.run.measurements) if m.details["cell"] == number]
-        if task.status != "finished":
-            for i in places:
-                self.run.measurements[i].status = "failed"
-                self.run.measurements[i].reason = _why(task.exception())
+        cell = [self.run.measurements[i] for i in places]
+        error = task.exception() if task.status == "error" else None
+        if isinstance(error, KilledWorker):
+            for m in filter(is_open, cell):
+                m.status, m.reason = "failed", f"the worker that measured it died, {REDONE + 1} times"
             return
+        if task.status != "finished":
+            why = f"{type(error).__name__}: {error}" if error else "the scheduler was lost"
+            raise ClusterError(f"a cell could not be measured ({why}); --resume goes on from here")
         part = read_run(task.result(), f"cell {number}")
+        if sum(m.status == "ok" for m in part.measurements) < sum(m.status == "ok" for m in cell):
+            return  # it was redone for a row that it lacked, and lacks more of them now
         key = enter_machine(self.run, part)
         measured = {(m.label, m.control): m for m in part.measurements}
-        for i in places:
-            planned = self.run.measurements[i]
+        for i, planned in zip(places, cell, strict=True):
             self.run.measurements[i] = m = measured[planned.label, planned.control]
             m.details |= {"cell": number, "machine": key}
 
     def _save(self) -> None:
+        self.run.elapsed_s = self.before_s + time.monotonic() - self.begun
         if self.path is not None:
             self.run.save(self.path, force=True)
 
@@ -110,8 +121,8 @@ def measure_cell(implementations: list[str], cell: Cell, protocol: dict[str, Any
     """Measure one cell on this machine and return the text of its run; what a Dask worker does."""
     # Dask tells glibc to give memory back early: NumPy's temporary arrays would be new pages in every forward.
     os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
-    # Whatever other workers this machine has: two that measure at once would measure each other.
-    with FileLock(Path(tempfile.gettempdir()) / LOCK):
+    # Whatever other workers of this user the machine has: two that measure at once would measure each other.
+    with FileLock(Path(tempfile.gettempdir()) / f"moe-measuring-{os.getuid()}.lock"):
         grid: dict[str, list[Value]] = {"config": [cell.config], "threads": [cell.threads]}
         return sweep(implementations, grid, progress=False, **protocol).to_json()
 
@@ -122,25 +133,20 @@ def machines(client: Client) -> int:
     return int(sum(worker["resources"].get(RESOURCE, 0) for worker in workers))
 
 
-def _connected(scheduler: str) -> Client:
+@contextmanager
+def _connected(scheduler: str) -> Iterator[Client]:
     try:
         client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ClusterError(f"no Dask scheduler answers at {scheduler}: {error}") from error
-    if not machines(client):
-        client.close()
-        start = f"dask worker {scheduler} --nthreads 1 --resources {RESOURCE}=1"
-        raise ClusterError(f"no worker of {scheduler} offers the resource {RESOURCE}; on each machine: {start}")
-    client.run_on_scheduler(_redo_once)
-    return client
+    with client:
+        if not machines(client):
+            start = f"dask worker {scheduler} --nthreads 1 --resources {RESOURCE}=1"
+            raise ClusterError(f"no worker of {scheduler} offers the resource {RESOURCE}; on each machine: {start}")
 
+        # Sent whole, since it is no function that the scheduler could import.
+        def redo_once(dask_scheduler: Any) -> None:
+            dask_scheduler.allowed_failures = REDONE
 
-def _redo_once(dask_scheduler: Any) -> None:
-    """Whatever the scheduler was started with, a cell that kills its worker is not for all of them to die of."""
-    dask_scheduler.allowed_failures = REDONE
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, KilledWorker):
-        return f"the worker that measured it died, {REDONE + 1} times"
-    return f"{type(error).__name__}: {error}"
+        client.run_on_scheduler(redo_once)
+        yield client

@@ -24,6 +24,7 @@ NEAR_BYTES = 4 * 2**20  # about the weights of one token's experts at the preset
 FAR_CACHES = 4  # times the last cache
 SAMPLE_S = 0.01
 SAMPLES = 3
+LONG_S = 0.05
 PRODUCT_SIZES = (256, 512, 1024, 2048)
 PRODUCTS = 10
 
@@ -45,17 +46,22 @@ class Probes:
         """Floating-point operations, or bytes, a second: the best of a few samples, since it is a limit."""
         if kind not in self._repeats:
             self._repeats[kind] = self._enough(kind)
-        repeats = self._repeats[kind]
-        # One pass that is long by itself is not disturbed by what is short.
-        samples = (self._timed(kind, repeats) for _ in range(SAMPLES if repeats > 1 else 1))
-        return max(amount / s for s, amount in samples)
+        best = 0.0
+        for _ in range(SAMPLES):
+            seconds, amount = self._timed(kind, self._repeats[kind])
+            best = max(best, amount / seconds)
+            if seconds > LONG_S:
+                break  # what disturbs for a moment is no large part of it
+        return best
 
     def _enough(self, kind: int) -> int:
-        """Repeats that take SAMPLE_S or longer."""
+        """Repeats that take SAMPLE_S or longer, also when nothing holds them up."""
         repeats = 1
-        while self._timed(kind, repeats)[0] < SAMPLE_S:
+        while True:
+            seconds, _ = self._timed(kind, repeats)
+            if seconds > LONG_S or (seconds >= SAMPLE_S and self._timed(kind, repeats)[0] >= SAMPLE_S):
+                return repeats
             repeats *= 2
-        return repeats
 
     def _timed(self, kind: int, repeats: int) -> tuple[float, int]:
         started = perf_counter()

@@ -6,7 +6,6 @@ import hashlib
 import os
 import platform
 import subprocess
-import uuid
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -53,7 +52,7 @@ def describe_machine() -> dict[str, Any]:
 def _key() -> str:
     """A few digits that another machine of the same kind does not have, and that name nobody."""
     known = MACHINE_ID.read_text() if MACHINE_ID.exists() else ""
-    return hashlib.sha256(f"{known} {platform.node()} {uuid.getnode()}".encode()).hexdigest()[:6]
+    return hashlib.sha256(f"{known} {platform.node()}".encode()).hexdigest()[:6]
 
 
 def _in_container() -> bool:

@@ -9,14 +9,16 @@ from typing import Any
 
 from moe.measure.machine import VOLATILE
 from moe.measure.plan import Protocol
+from moe.measure.sweep import is_open
 from moe.run import Measurement, Run
 
-Place = tuple[str, int, Any]  # a machine, a number of threads, and the layer with all its tokens
+Place = tuple[Any, ...]  # a machine, the layer with all its tokens, a number of threads, and what was measured of it
 
 
 def merge_runs(runs: Sequence[Run]) -> Run:
-    """All cells of any number of runs from any number of machines; of one that a machine measured twice, the later.
+    """All cells of any number of runs from any number of machines.
 
+    Of a cell that a machine measured twice the run that comes later in `runs` counts, unless it lacks more rows.
     Raises ValueError for no runs, and for runs that were measured in different ways.
     """
     if not runs:
@@ -24,19 +26,19 @@ def merge_runs(runs: Sequence[Run]) -> Run:
     _require_one_protocol(runs)
     threads = sorted({count for run in runs for count in run.protocol["threads"]})
     whole = Run(runs[0].machine, runs[0].versions, {**runs[0].protocol, "threads": threads})
-    whole.complete = all(run.complete for run in runs)
     whole.elapsed_s = sum(run.elapsed_s for run in runs)
     cells: dict[Place, list[Measurement]] = {}
     for part in (part for run in runs for part in run.by_machine().values()):
         key = enter_machine(whole, part)
         for cell in _cells(part):
             largest = max((m.config for m in cell), key=lambda config: config.tokens)
-            place = key, cell[0].threads, largest
-            if place not in cells or any(m.samples_s for m in cell):
+            place = key, largest, cell[0].threads, frozenset(m.label for m in cell if not m.control)
+            if place not in cells or _rows(cell) >= _rows(cells[place]):
                 cells[place] = cell
     for number, ((key, *_), cell) in enumerate(cells.items()):
         named = {"cell": number, "machine": key}
         whole.measurements += [replace(m, details=m.details | named) for m in cell]
+    whole.complete = not any(map(is_open, whole.measurements))
     return whole
 
 
@@ -50,6 +52,10 @@ def enter_machine(whole: Run, part: Run) -> str:
     whole.machines.setdefault(key, described)
     whole.limits += [{**entry, "machine": key} for entry in part.limits]
     return key
+
+
+def _rows(cell: Sequence[Measurement]) -> int:
+    return sum(m.status == "ok" for m in cell)
 
 
 def _require_one_protocol(runs: Sequence[Run]) -> None:

@@ -19,7 +19,7 @@ from moe.measure.machine import describe_machine, describe_versions
 from moe.measure.plan import Protocol, plan_cells
 from moe.measure.workers import Workers
 from moe.processor import usable_memory
-from moe.run import Measurement, Run
+from moe.run import Measurement, Run, RunFileError
 
 SEED = PRESETS["seed"]
 # Many processes with one round each: how they differ is what an interval is made of.
@@ -68,6 +68,10 @@ def sweep(
     run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": threads}, planned)
     target = Path(path) if path is not None else None
     run = run_to_measure(run, target, resume=resume, force=force)
+    if run.machines and scheduler is None:
+        raise RunFileError(f"{path} holds what several machines measured: only a scheduler's can go on with it")
+    if scheduler is not None and not run.machines and any(m.samples_s for m in run.measurements):
+        raise RunFileError(f"{path} holds what one machine measured: it goes on without a scheduler")
     for m in run.measurements:
         if _may_fit(m):
             m.reason = ""  # there may be more time or memory now

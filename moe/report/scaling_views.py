@@ -122,7 +122,7 @@ def what_is_measured(scaling: Scaling) -> list[str]:
     lines = [
         f"{', '.join(scaling.labels)} in {len(scaling.cells)} cells of sizes and threads, each compared with the "
         f"float64 reference before it was timed: {' or '.join(map(str, sorted(rounds)))} rounds in up to "
-        f"{protocol['processes']} processes that stay for all cells.",
+        f"{protocol['processes']} processes.",
     ]
     return lines + [f"Not measured: {reason}." for reason in not_measured(scaling)]
 
@@ -294,7 +294,7 @@ def cells_table(found: Parts) -> str:
     """Every cell: latencies, the ratio, and which is the fastest."""
     rows = _rows_of_each(found, _cell_rows)
     labels = dict.fromkeys(label for scaling in found.values() for label in scaling.labels)
-    caption = "Every cell, in the order in which they were measured. Medians with 95 % intervals."
+    caption = "Every cell that was measured, coarse before fine. Medians with 95 % intervals."
     return html_table("cells", rows or [{"cell": "none"}], caption, ["threads", *map(_latency_column, labels)])
 
 
