@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, as_completed
+from distributed import Client, Future, KilledWorker, as_completed, get_worker
 from filelock import FileLock
 
 from moe.measure.engine import NOT_REACHED
@@ -50,6 +51,7 @@ class ClusterSweep:
             m.reason = NOT_REACHED
         self.waiting = deque(sorted({m.details["cell"] for m in still_open}))
         self.under_way: dict[Future, int] = {}
+        self.topic = f"moe-{uuid.uuid4().hex}"  # under which workers tell the scheduler what they begin
 
     def measure(self, scheduler: str, implementations: Sequence[str]) -> None:
         """Have the open cells measured until the budget is spent; raises ClusterError where nobody can measure."""
@@ -68,7 +70,7 @@ class ClusterSweep:
                 task = next(done)
             except TimeoutError:
                 return  # what the budget did not reach is left for a continuation
-            self._take(self.under_way.pop(task), task)
+            self._take(client, self.under_way.pop(task), task)
             self._save()
             self._submit(client, implementations, done)
         self.run.complete = not any(map(is_open, self.run.measurements))
@@ -84,20 +86,27 @@ class ClusterSweep:
             number = self.waiting.popleft()
             protocol = asdict(replace(self.settings, budget_s=left_s))
             what = (list(implementations), self.cells[number], protocol)
-            task = client.submit(measure_cell, *what, retries=REDONE, resources={RESOURCE: 1}, pure=False)
+            task = client.submit(
+                measure_cell, *what, (self.topic, number), retries=REDONE, resources={RESOURCE: 1}, pure=False
+            )
             self.under_way[task] = number
             done.add(task)
         over = len(self.cells) - len(self.waiting) - len(self.under_way)
         self.progress.note(f"{over} of {len(self.cells)} cells are done, {len(self.under_way)} under way")
 
-    def _take(self, number: int, task: Future) -> None:
+    def _take(self, client: Client, number: int, task: Future) -> None:
         """Put what a task measured in its cell's place; raises ClusterError where it could not begin to measure."""
         places = [i for i, m in enumerate(self.run.measurements) if m.details["cell"] == number]
         cell = [self.run.measurements[i] for i in places]
         error = task.exception() if task.status == "error" else None
         if isinstance(error, KilledWorker):
+            # Dask counts a worker's death against whatever it was given, begun or not.
+            begun = sum(begun == number for _, begun in client.get_events(self.topic))
+            if begun <= REDONE:
+                self.waiting.appendleft(number)
+                return
             for m in filter(is_open, cell):
-                m.status, m.reason = "failed", f"the worker that measured it died, {REDONE + 1} times"
+                m.status, m.reason = "failed", f"the worker that measured it died, {begun} times"
             return
         if task.status != "finished":
             why = f"{type(error).__name__}: {error}" if error else "the scheduler was lost"
@@ -117,12 +126,16 @@ class ClusterSweep:
             self.run.save(self.path, force=True)
 
 
-def measure_cell(implementations: list[str], cell: Cell, protocol: dict[str, Any]) -> str:
-    """Measure one cell on this machine and return the text of its run; what a Dask worker does."""
+def measure_cell(implementations: list[str], cell: Cell, protocol: dict[str, Any], event: tuple[str, int]) -> str:
+    """Measure one cell on this machine and return the text of its run; what a Dask worker does.
+
+    `event` is what the scheduler is told when it begins: a topic, and the number of the cell.
+    """
     # Dask tells glibc to give memory back early: NumPy's temporary arrays would be new pages in every forward.
     os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
     # Whatever other workers of this user the machine has: two that measure at once would measure each other.
     with FileLock(Path(tempfile.gettempdir()) / f"moe-measuring-{os.getuid()}.lock"):
+        get_worker().log_event(*event)
         grid: dict[str, list[Value]] = {"config": [cell.config], "threads": [cell.threads]}
         return sweep(implementations, grid, progress=False, **protocol).to_json()
 
