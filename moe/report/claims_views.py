@@ -165,15 +165,16 @@ def _times_off(judgement: Judgement) -> float | None:
 
 def ratios_sentence(trial: Trial) -> str:
     """How far the claims about ratios and factors are from what was measured."""
-    wrong = [j for j in trial.judgements if j.verdict in (FAILS, REGION) and "throughput" not in j.claim.quantity]
-    off = {j.claim.id: o for j in wrong if (o := _times_off(j))}
+    judged = [j for j in trial.judgements if j.verdict != UNMEASURABLE and "throughput" not in j.claim.quantity]
+    off = {j.claim.id: o for j in judged if j.verdict != HOLDS and (o := _times_off(j))}
     if not off:
-        return "No claim about a ratio or a factor was seen to be off."
+        return f"Of {len(judged)} claims about ratios and factors that could be judged, none was seen to be off."
     parts = ", ".join(
         f"{name} is {significant(max(o, 1 / o))} times {'under' if o > 1 else 'over'}stated"
         for name, o in sorted(off.items(), key=lambda pair: -abs(log(pair[1])))
     )
-    return f"Claimed beside measured: {parts}."
+    verb = "is" if len(off) == 1 else "are"
+    return f"Of {len(judged)} claims about ratios and factors that could be judged, {len(off)} {verb} off: {parts}."
 
 
 def verdicts_table(trial: Trial) -> str:
