@@ -20,7 +20,7 @@ from moe.mojo_kernel import load_kernel
 
 MULTIPLY_ADD, READ, TRIAD = 0, 1, 2  # as the kernel numbers them
 OWN_BYTES = 2**19  # a thread's share of this lies in its second-level cache
-NEAR_BYTES = 4 * 2**20  # about the weights of one token's experts at the preset `seed`
+NEAR_BYTES = 4 * 2**20, 8 * 2**20  # the weights of one token's experts at the preset `seed`, and of all its experts
 FAR_CACHES = 4  # times the last cache
 SAMPLE_S = 0.01
 SAMPLES = 3
@@ -120,4 +120,4 @@ class MachineLimits:
 
 
 def _sizes() -> tuple[int, ...]:
-    return OWN_BYTES, NEAR_BYTES, FAR_CACHES * last_cache_bytes()
+    return OWN_BYTES, *NEAR_BYTES, FAR_CACHES * last_cache_bytes()
