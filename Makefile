@@ -48,7 +48,7 @@ test-browser: $(READY) ## Tests of the pages and of explore.ipynb in a real brow
 lab: $(READY) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-bench: $(READY) ## The kernel beside its goals and PyTorch's forms, 40 minutes: SHAPES="seed medium"
+bench: $(READY) ## The kernel beside its goals and PyTorch's forms, 45 minutes: SHAPES="seed medium"
 	$(BIN)/moe goals $(SHAPES)
 
 selfcheck: $(READY) ## Do the measurement's own intervals hold, and withstand a busy machine? 15 minutes

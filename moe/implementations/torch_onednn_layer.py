@@ -29,6 +29,7 @@ class TorchOnednnLayer(OnTheCpu):
         pack = torch.ops.mkldnn._reorder_linear_weight  # from (out, in)
         self.w1 = [pack(w.T.contiguous()) for w in native.w1]
         self.w2 = [pack(w.T.contiguous()) for w in native.w2]
+        del native.w1, native.w2  # the packed ones serve: no second gigabyte where experts are many
         self.native = native
         self.top_k = top_k
 

@@ -47,11 +47,12 @@ class Probes:
         if kind not in self._repeats:
             self._repeats[kind] = self._enough(kind)
         best = 0.0
-        for _ in range(SAMPLES):
+        for sample in range(SAMPLES):
             seconds, amount = self._timed(kind, self._repeats[kind])
             best = max(best, amount / seconds)
-            if seconds > LONG_S:
-                break  # what disturbs for a moment is no large part of it
+            # The first long one after other processes gave back gigabytes was seen to take half as long again.
+            if sample and seconds > LONG_S:
+                break
         return best
 
     def _enough(self, kind: int) -> int:
