@@ -42,6 +42,9 @@ comptime SHARED_PRODUCTS = 256 * 1024
 comptime PIECES_PER_THREAD = 4
 """Into how many pieces for each thread the work is cut, at least."""
 
+comptime MANY_BLOCKS = 16
+"""Blocks for each thread from which on threads end about together whatever they take."""
+
 comptime STREAM_ROWS = 4
 """Reading an expert's weights costs about as much as multiplying this many rows with them."""
 
@@ -242,29 +245,32 @@ struct Layer[form: Form](Movable):
         self.block_count = 0
         self.column_parts = 1
         var sizes = self.sizes()
+        var threads = self.workspace.threads
         var entries = self.tokens * sizes.k
         comptime if Self.form.batch:
-            var starts = self.workspace.starts
-            sort_by_expert(self.workspace.experts, entries, sizes.experts, starts, self.workspace.sorted)
-            var most = self._most_tiles(entries)
-            for expert in range(sizes.experts):
-                var first = Int(starts[unsafe_offset=expert])
-                self._cut(expert, first, Int(starts[unsafe_offset=expert + 1]) - first, most)
+            sort_by_expert(
+                self.workspace.experts, entries, sizes.experts, self.workspace.starts, self.workspace.sorted
+            )
+            # Large blocks read an expert's weights once; smaller ones where threads would not end together.
+            self._cut_all(BLOCK_TILES)
+            if not self._is_balanced():
+                self._cut_all(min(BLOCK_TILES, max(FEWEST_TILES, tiles_of(entries) // (PIECES_PER_THREAD * threads))))
         else:
             for entry in range(entries):
                 self.workspace.sorted[unsafe_offset=entry] = Int32(entry)
                 self._append(Block(Int(self.workspace.experts[unsafe_offset=entry]), entry, 1))
         comptime if Self.form.tile:
-            if not self._is_balanced(entries):
-                var threads = self.workspace.threads
+            var is_few = 0 < self.block_count < PIECES_PER_THREAD * threads and entries <= threads * BLOCK_ROWS
+            if is_few and not self._is_balanced():
                 self.column_parts = (PIECES_PER_THREAD * threads + self.block_count - 1) // self.block_count
 
-    def _most_tiles(self, entries: Int) -> Int:
-        """Returns how many tiles a block may have: fewer where threads would else get too few blocks to end together."""
-        var threads = self.workspace.threads
-        if threads == 1:
-            return BLOCK_TILES
-        return min(BLOCK_TILES, max(FEWEST_TILES, tiles_of(entries) // (PIECES_PER_THREAD * threads)))
+    def _cut_all(mut self, most: Int):
+        """Cuts every expert's list into blocks of at most `most` tiles."""
+        self.block_count = 0
+        var starts = self.workspace.starts
+        for expert in range(self.sizes().experts):
+            var first = Int(starts[unsafe_offset=expert])
+            self._cut(expert, first, Int(starts[unsafe_offset=expert + 1]) - first, most)
 
     def _cut(mut self, expert: Int, first: Int, rows: Int, most: Int):
         """Cuts an expert's list into blocks of about equal size; all tiles but the list's last two are full."""
@@ -286,10 +292,10 @@ struct Layer[form: Form](Movable):
         var source = self.workspace.blocks.unsafe_offset(BLOCK_INTS * number)
         return Block(Int(source[unsafe_offset=0]), Int(source[unsafe_offset=1]), Int(source[unsafe_offset=2]))
 
-    def _is_balanced(self, entries: Int) -> Bool:
-        """Says whether threads that take whole blocks end within a twentieth of each other, or must take them so."""
+    def _is_balanced(self) -> Bool:
+        """Says whether threads that take whole blocks end within a twentieth of each other."""
         var threads = self.workspace.threads
-        if self.block_count >= PIECES_PER_THREAD * threads or entries > threads * BLOCK_ROWS or self.block_count == 0:
+        if threads == 1 or self.block_count >= MANY_BLOCKS * threads:
             return True
         var loads = self.workspace.loads
         for thread in range(threads):
@@ -300,7 +306,7 @@ struct Layer[form: Form](Movable):
             for thread in range(1, threads):
                 if loads[unsafe_offset=thread] < loads[unsafe_offset=least]:
                     least = thread
-            var cost = self._block(number).rows + STREAM_ROWS
+            var cost = self._block(self.block_count - 1 - number).rows + STREAM_ROWS  # as threads take them
             loads[unsafe_offset=least] += Int32(cost)
             total += cost
         var most = 0
