@@ -121,4 +121,4 @@ class MachineLimits:
 
 
 def _sizes() -> tuple[int, ...]:
-    return OWN_BYTES, *NEAR_BYTES, FAR_CACHES * last_cache_bytes()
+    return tuple(sorted({OWN_BYTES, *NEAR_BYTES, FAR_CACHES * last_cache_bytes()}))
