@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections import Counter
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from statistics import median
@@ -21,6 +22,24 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 STATUSES = ("ok", "failed", "not_run")
+FEWEST_UNDISTURBED = 3  # turns; with fewer, all of them count and none of them gives an interval
+
+# Why a measurement has not been made yet, in `Measurement.code`: another command may make it.
+NOT_REACHED = "not_reached"
+OVER_BUDGET = "over_budget"
+OVER_MEMORY = "over_memory"
+TOO_LONG = "too_long"
+OPEN = ("", NOT_REACHED, OVER_BUDGET, OVER_MEMORY, TOO_LONG)
+OTHER = "other"  # any other reason, which the measurement's own words give
+# What runs written before codes said instead.
+BEGINNINGS = {
+    "the run ended before its first turn": NOT_REACHED,
+    "left out for want of time": OVER_BUDGET,
+    "left out for want of memory": OVER_MEMORY,
+    "a turn would take": TOO_LONG,
+}
+
+Place = tuple[int, int]  # a process's number, and a round's
 
 
 class RunFileError(ValueError):
@@ -31,10 +50,14 @@ class RunFileError(ValueError):
 class Measurement:
     """One variant on one problem and thread count.
 
-    samples_s holds one list a round, of the seconds of single forwards, every one; processes holds the number
-    of the process that each round ran in, others_cores and stolen_cores how many cores' worth of time went to other
-    processes and other systems meanwhile. warm_up_s are the seconds of untimed forwards. `control` marks the second
-    measurement of one implementation, by which a run finds out what difference it can resolve.
+    samples_s holds one list a turn, of the seconds of single forwards, every one. Beside it, a value a turn:
+    processes and rounds, the numbers of the process and the round that it was in (no rounds: 0, 1, 2 …);
+    others_cores and stolen_cores, how many cores' worth of time went to other processes and other systems meanwhile;
+    capacities, what probes on as many threads reached right before and after it, in FLOP/s (none: not probed); and
+    disturbed, whether either fell short (none: no turn was). A disturbed turn may have been repeated in its round.
+
+    warm_up_s are the seconds of untimed forwards. `control` marks the second measurement of one implementation, by
+    which a run finds out what difference it can resolve. `code` says in one word why something was not run.
     """
 
     label: str
@@ -57,6 +80,15 @@ class Measurement:
     others_cores: list[float] = field(default_factory=list)
     stolen_cores: list[float] = field(default_factory=list)
     warm_up_s: float = 0.0
+    code: str = ""
+    rounds: list[int] = field(default_factory=list)
+    capacities: list[list[float]] = field(default_factory=list)
+    disturbed: list[bool] = field(default_factory=list)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still to be made, by this command or by one that has more to give."""
+        return self.status == "not_run" and self.code in OPEN
 
     @property
     def variant(self) -> str:
@@ -64,9 +96,45 @@ class Measurement:
         return str(Variant(self.implementation, self.options))
 
     @property
+    def undisturbed_turns(self) -> int:
+        """How many turns had the machine's capacity before and after them."""
+        return len(self.samples_s) - sum(self.disturbed)
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether too few turns were undisturbed to count those alone."""
+        return any(self.disturbed) and self.undisturbed_turns < FEWEST_UNDISTURBED
+
+    @property
     def rounds_s(self) -> list[float]:
-        """A round's value: the median of its samples, in seconds."""
+        """The median of each turn's samples, in seconds."""
         return [median(samples) for samples in self.samples_s]
+
+    @property
+    def values_s(self) -> dict[Place, float]:
+        """Each round's value in seconds, by its process and number: the median of its turn's samples.
+
+        Disturbed turns are left out, unless too few others are left.
+        """
+        values = {}
+        for place, samples, disturbed in zip(self._places(), self.samples_s, self._disturbed(), strict=True):
+            if self.is_disturbed or not disturbed:
+                values[place] = median(samples)
+        return values
+
+    def _disturbed(self) -> list[bool]:
+        return self.disturbed or [False] * len(self.samples_s)
+
+    def _places(self) -> list[Place]:
+        """Each turn's process and round; a run without numbers of rounds counts them in each process."""
+        if self.rounds:
+            return list(zip(self.processes, self.rounds, strict=True))
+        counted = Counter[int]()
+        places = []
+        for process in self.processes:
+            places.append((process, counted[process]))
+            counted[process] += 1
+        return places
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Measurement:
@@ -78,6 +146,9 @@ class Measurement:
             measurement = cls(**{**data, "config": MoEConfig(**data["config"])})
         except (KeyError, TypeError, ValueError) as error:
             raise RunFileError(f"a measurement is malformed: {error}") from error
+        if measurement.reason and "code" not in data:
+            found = (code for beginning, code in BEGINNINGS.items() if measurement.reason.startswith(beginning))
+            measurement.code = next(found, OTHER)
         if measurement.status not in STATUSES:
             raise RunFileError(f"status must be one of {', '.join(STATUSES)}, got {measurement.status!r}")
         return measurement
@@ -150,7 +221,7 @@ class Run:
                 "reason": m.reason,
                 "rounds": len(m.samples_s),
                 "samples": sum(map(len, m.samples_s)),
-                "median_s": median(m.rounds_s) if m.samples_s else float("nan"),
+                "median_s": median(m.values_s.values()) if m.samples_s else float("nan"),
             }
             for m in self.measurements
         )
