@@ -98,7 +98,7 @@ class Problem:
         return self.config.bytes_for(len(np.unique(experts)))
 
 
-def _uniform(seed: np.random.SeedSequence, shape: tuple[int, ...], std: float) -> Float32Array:
+def uniform(seed: np.random.SeedSequence, shape: tuple[int, ...], std: float) -> Float32Array:
     """Uniform float32 of mean 0 and standard deviation `std`.
 
     Made from a bit generator's raw words, whose stream NumPy guarantees (it does not guarantee that of a
@@ -117,13 +117,20 @@ def make_inputs(config: MoEConfig, count: int) -> list[Float32Array]:
     An input with fewer tokens is the beginning of one with more.
     """
     streams = np.random.SeedSequence([config.seed, 1]).spawn(count)
-    inputs = [_uniform(stream, (config.tokens, config.d_model), 1.0) for stream in streams]
+    inputs = [uniform(stream, (config.tokens, config.d_model), 1.0) for stream in streams]
     if config.skew:
         for x, stream in zip(inputs, np.random.SeedSequence([config.seed, 2]).spawn(count), strict=True):
-            # Uniform between -√3 and √3; what `make_weights` makes of the first feature's sign decides.
-            drawn = _uniform(stream, (config.tokens,), 1.0)
-            x[:, 0] = np.where(drawn < (2 * config.skew / 100 - 1) * np.sqrt(3), 1, -1)
+            drawn = uniform(stream, (config.tokens,), 1.0)
+            x[:, 0] = skewed(drawn, config.skew)
     return inputs
+
+
+def skewed(drawn: Float32Array, skew: int) -> NDArray[np.intp]:
+    """The first feature of tokens of which `skew` percent are to take expert 0.
+
+    `drawn` are `uniform` numbers of deviation 1, between -√3 and √3; `make_weights` has the feature's sign decide.
+    """
+    return np.where(drawn < (2 * skew / 100 - 1) * np.sqrt(3), 1, -1)
 
 
 def make_weights(config: MoEConfig) -> Weights:
@@ -133,15 +140,15 @@ def make_weights(config: MoEConfig) -> Weights:
     """
     gate, w1, w2 = np.random.SeedSequence([config.seed, 0]).spawn(3)
     d, f, experts = config.d_model, config.d_ff, config.num_experts
-    router = _uniform(gate, (d, experts), d**-0.5)
+    router = uniform(gate, (d, experts), d**-0.5)
     if config.skew:
         # The first feature is 1 or -1 and speaks for or against expert 0 alone, louder than all others together.
         router[0, :] = 0
         router[0, 0] = SKEW_LOGIT
     return Weights(
         gate=router,
-        w1=_uniform(w1, (experts, d, f), (2 / d) ** 0.5),
-        w2=_uniform(w2, (experts, f, d), f**-0.5),
+        w1=uniform(w1, (experts, d, f), (2 / d) ** 0.5),
+        w2=uniform(w2, (experts, f, d), f**-0.5),
     )
 
 

@@ -53,8 +53,9 @@ class Measurement:
     samples_s holds one list a turn, of the seconds of single forwards, every one. Beside it, a value a turn:
     processes and rounds, the numbers of the process and the round that it was in (no rounds: 0, 1, 2 …);
     others_cores and stolen_cores, how many cores' worth of time went to other processes and other systems meanwhile;
-    capacities, what probes on as many threads reached right before and after it, in FLOP/s (none: not probed); and
-    disturbed, whether either fell short (none: no turn was). A disturbed turn may have been repeated in its round.
+    capacities, what probes on as many threads reached right before and after it, in FLOP/s (null, or none: not
+    probed); and disturbed, whether either fell short (none: no turn was). A disturbed turn may have been repeated in
+    its round.
 
     warm_up_s are the seconds of untimed forwards. `control` marks the second measurement of one implementation, by
     which a run finds out what difference it can resolve. `code` says in one word why something was not run.
@@ -82,7 +83,7 @@ class Measurement:
     warm_up_s: float = 0.0
     code: str = ""
     rounds: list[int] = field(default_factory=list)
-    capacities: list[list[float]] = field(default_factory=list)
+    capacities: list[list[float] | None] = field(default_factory=list)
     disturbed: list[bool] = field(default_factory=list)
 
     @property
@@ -94,6 +95,11 @@ class Measurement:
     def variant(self) -> str:
         """The implementation with its options, as names are written everywhere."""
         return str(Variant(self.implementation, self.options))
+
+    @property
+    def probed_threads(self) -> int:
+        """Threads of the probes beside its turns: for another device one, which drives it."""
+        return self.threads if self.device == "cpu" else 1
 
     @property
     def undisturbed_turns(self) -> int:

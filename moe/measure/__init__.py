@@ -1,6 +1,6 @@
 """Measuring: worker processes, rounds in shuffled order, every sample kept."""
 
-from moe.measure.engine import compare
+from moe.measure.compare import compare
 from moe.measure.sweep import sweep
 
 __all__ = ["compare", "sweep"]

@@ -1,33 +1,119 @@
-"""Whether what a worker computed agrees with the reference: asked before anything is timed."""
+"""Whether what workers computed agrees with the reference: before anything is timed, and after every turn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moe.config import MoEConfig
 from moe.measure.child import WorkerFailedError
+from moe.measure.inputs import Inputs
+from moe.measure.mapped import write_weights
 from moe.parity import Parity, compare_output
-from moe.problem import Problem, make_inputs, make_weights
+from moe.problem import Float32Array, Problem, Weights, make_weights
 from moe.reference import Reference, reference
 
-
-def references_of(config: MoEConfig, inputs: int) -> list[Reference]:
-    """The reference's answers for as many inputs as a worker cycles through."""
-    weights = make_weights(config)
-    return [reference(Problem(weights, x, config.top_k)) for x in make_inputs(config, inputs)]
+ROWS = 32  # of an output that was timed: half of the tokens left out would escape once in 4 thousand million turns
 
 
-def parity_of(path: Path, references: Sequence[Reference], before: Sequence[Parity] = ()) -> Parity:
-    """The worst of the outputs that a worker saved at `path`, and of what was found `before`.
+@dataclass(frozen=True)
+class Kept:
+    """An output of a timed forward: which measurement's, for which input, and what it is at some of its tokens."""
 
-    Raises WorkerFailedError where their number is wrong.
-    """
-    with np.load(path, allow_pickle=False) as saved:
-        outputs = [saved[name] for name in saved.files]
-    if len(outputs) != len(references):
-        raise WorkerFailedError(f"gave {len(outputs)} outputs for {len(references)} inputs")
-    verdicts = [compare_output(y, ref) for y, ref in zip(outputs, references, strict=True)]
-    return max([*before, *verdicts], key=lambda v: (not v.passed, v.max_rel_error))
+    number: int
+    config: MoEConfig
+    x: Float32Array
+    y: NDArray[np.generic]
+    flaw: str = ""  # what is wrong with the whole of it
+
+
+class Referee:
+    """The problems in hand: their weights, made once and written for the workers, and what the reference says."""
+
+    def __init__(self, folder: Path, inputs: int) -> None:
+        self._folder = folder
+        self._inputs = inputs
+        self._weights: dict[MoEConfig, Weights] = {}
+        self._references: dict[MoEConfig, list[Reference]] = {}
+
+    def weights_at(self, config: MoEConfig) -> Path:
+        """Where a problem's weights are, for workers to map."""
+        key = _weights_of(config)
+        path = self._folder / f"weights-{abs(hash(key)):x}"
+        if key not in self._weights:
+            self._weights[key] = make_weights(key)
+            write_weights(self._weights[key], path)
+        return path
+
+    def keep_only(self, configs: Sequence[MoEConfig]) -> None:
+        """Forget all other problems, and their files."""
+        kept = set(map(_weights_of, configs))
+        for key in set(self._weights) - kept:
+            self.weights_at(key).unlink()
+            del self._weights[key]
+        self._references = {c: found for c, found in self._references.items() if c in configs}
+
+    def references(self, config: MoEConfig) -> list[Reference]:
+        """The reference's answers for the first inputs, which every worker is asked for before it is timed."""
+        if config not in self._references:
+            self.weights_at(config)
+            inputs = Inputs(config)
+            self._references[config] = [
+                reference(Problem(self._weights[_weights_of(config)], inputs[i], config.top_k))
+                for i in range(self._inputs)
+            ]
+        return self._references[config]
+
+    def judge_first(self, config: MoEConfig, path: Path, before: Sequence[Parity]) -> Parity:
+        """The worst of the outputs that a worker saved at `path`, and of what was found `before`.
+
+        Raises WorkerFailedError where their number is wrong.
+        """
+        references = self.references(config)
+        with np.load(path, allow_pickle=False) as saved:
+            outputs = [saved[name] for name in saved.files]
+        if len(outputs) != len(references):
+            raise WorkerFailedError(f"gave {len(outputs)} outputs for {len(references)} inputs")
+        verdicts = [compare_output(y, ref) for y, ref in zip(outputs, references, strict=True)]
+        return max([*before, *verdicts], key=lambda v: (not v.passed, v.max_rel_error))
+
+    def judge_kept(self, kept: Sequence[Kept]) -> dict[int, Parity]:
+        """For each measurement the worst of its outputs, compared all at once: what they share is computed once."""
+        found: dict[int, Parity] = {}
+        for config in {k.config for k in kept}:
+            own = [k for k in kept if k.config == config]
+            weights = self._weights[_weights_of(config)]
+            whole = reference(Problem(weights, np.concatenate([k.x for k in own]), config.top_k))
+            ends = np.cumsum([len(k.x) for k in own])[:-1]
+            parts = zip(*(np.split(a, ends) for a in (whole.logits, whole.logit_error, whole.experts, whole.y)),
+                        strict=True)  # fmt: skip
+            for k, part in zip(own, parts, strict=True):
+                verdict = compare_output(k.y, Reference(Problem(weights, k.x, config.top_k), *part))
+                if k.flaw:
+                    verdict = replace(verdict, passed=False, reason=k.flaw)
+                worst = max(found.get(k.number, verdict), verdict, key=lambda v: (not v.passed, v.max_rel_error))
+                found[k.number] = worst
+        return found
+
+
+def keep(number: int, config: MoEConfig, input_number: int, path: Path, random: Random) -> Kept:
+    """Some rows of an output that a worker saved at `path`, and of the input that it is for."""
+    x, y = Inputs(config)[input_number], np.load(path, allow_pickle=False)
+    flaw = ""
+    if y.shape != x.shape or y.dtype != x.dtype:
+        flaw = f"an output of a timed forward has shape {y.shape} and is {y.dtype}, expected {x.shape} and float32"
+        return Kept(number, config, x[:1], x[:1], flaw)
+    if not np.isfinite(y).all():
+        flaw = "an output of a timed forward is not finite"
+    tokens = sorted(random.sample(range(len(x)), min(ROWS, len(x))))
+    return Kept(number, config, x[tokens], y[tokens], flaw)
+
+
+def _weights_of(config: MoEConfig) -> MoEConfig:
+    """The config without what its weights do not depend on."""
+    return replace(config, tokens=1, top_k=1)

@@ -115,14 +115,14 @@ class Child:
     def rest(self, most_s: float) -> None:
         """Wait until the worker uses no processor time, at most so long: idle threads may go on spinning."""
         end = time.monotonic() + most_s
-        used = self._processor_s()
+        used = self.processor_s()
         while time.monotonic() < end:
             time.sleep(REST_S)
-            before, used = used, self._processor_s()
+            before, used = used, self.processor_s()
             if used - before < IDLE * REST_S:
                 return
 
-    def _processor_s(self) -> float:
+    def processor_s(self) -> float:
         """Processor time that the worker has used; 0 once it is gone."""
         try:
             if LINUX:

@@ -16,13 +16,16 @@ from typing import Any
 from distributed import Client, Future, KilledWorker, as_completed, get_worker
 from filelock import FileLock
 
-from moe.measure.engine import NOT_REACHED
-from moe.measure.grid import Cell, Value
+from moe.implementations import parse_variant
+from moe.measure.bench import NOT_REACHED_REASON
+from moe.measure.grid import Cell
 from moe.measure.merge import enter_machine
-from moe.measure.plan import Protocol
-from moe.measure.sweep import is_open, sweep
+from moe.measure.plan import plan_cells
+from moe.measure.protocol import Protocol
+from moe.measure.schedule import measure_cells
+from moe.measure.start import new_run
 from moe.progress import Progress
-from moe.run import Run, read_run
+from moe.run import NOT_REACHED, OTHER, Run, read_run
 
 RESOURCE = "machine"  # of which a worker offers one, and every cell needs one
 REDONE = 1  # times that Dask has a cell measured again after a worker has died of it
@@ -46,9 +49,9 @@ class ClusterSweep:
         self.progress = Progress("measuring", settings.budget_s, enabled=progress)
         self.begun = time.monotonic()
         self.before_s = run.elapsed_s
-        still_open = [m for m in run.measurements if is_open(m)]
+        still_open = [m for m in run.measurements if m.is_open]
         for m in still_open:
-            m.reason = NOT_REACHED
+            m.reason, m.code = NOT_REACHED_REASON, NOT_REACHED
         self.waiting = deque(sorted({m.details["cell"] for m in still_open}))
         self.under_way: dict[Future, int] = {}
         self.topic = f"moe-{uuid.uuid4().hex}"  # under which workers tell the scheduler what they begin
@@ -73,7 +76,7 @@ class ClusterSweep:
             self._take(client, self.under_way.pop(task), task)
             self._save()
             self._submit(client, implementations, done)
-        self.run.complete = not any(map(is_open, self.run.measurements))
+        self.run.complete = not any(m.is_open for m in self.run.measurements)
         self._save()
 
     def _submit(self, client: Client, implementations: Sequence[str], done: as_completed) -> None:
@@ -105,8 +108,9 @@ class ClusterSweep:
             if begun <= REDONE:
                 self.waiting.appendleft(number)
                 return
-            for m in filter(is_open, cell):
-                m.status, m.reason = "failed", f"the worker that measured it died, {begun} times"
+            for m in (m for m in cell if m.is_open):
+                m.status, m.code = "failed", OTHER
+                m.reason = f"the worker that measured it died, {begun} times"
             return
         if task.status != "finished":
             why = f"{type(error).__name__}: {error}" if error else "the scheduler was lost"
@@ -136,8 +140,11 @@ def measure_cell(implementations: list[str], cell: Cell, protocol: dict[str, Any
     # Whatever other workers of this user the machine has: two that measure at once would measure each other.
     with FileLock(Path(tempfile.gettempdir()) / f"moe-measuring-{os.getuid()}.lock"):
         get_worker().log_event(*event)
-        grid: dict[str, list[Value]] = {"config": [cell.config], "threads": [cell.threads]}
-        return sweep(implementations, grid, progress=False, **protocol).to_json()
+        settings = Protocol(**protocol)
+        planned = plan_cells([parse_variant(name) for name in implementations], [cell])
+        run = new_run(planned, settings, [cell.threads])
+        measure_cells(run, settings, None, progress=False)
+        return run.to_json()
 
 
 def machines(client: Client) -> int:

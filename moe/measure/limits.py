@@ -25,6 +25,9 @@ FAR_CACHES = 4  # times the last cache
 SAMPLE_S = 0.01
 SAMPLES = 3
 LONG_S = 0.05
+CAPACITY_S = 0.002  # of a look at what the machine reaches now
+BRIEF_PRODUCT = 512  # takes NumPy about as long
+CAPACITY_S = 0.002  # of a look at what the machine can do now
 PRODUCT_SIZES = (256, 512, 1024, 2048)
 PRODUCTS = 10
 
@@ -41,6 +44,16 @@ class Probes:
             raise RuntimeError(f"the Mojo kernel could not start {threads} threads")
         weakref.finalize(self, self._kernel.moe_release, self._handle)
         self._repeats: dict[int, int] = {}
+        self._brief = 0
+
+    def capacity(self) -> float:
+        """Floating-point operations a second over about CAPACITY_S: what the machine reaches now, not at most."""
+        if not self._brief:
+            enough = self._enough(MULTIPLY_ADD)
+            fastest_s = min(self._timed(MULTIPLY_ADD, enough)[0] for _ in range(SAMPLES))
+            self._brief = max(1, round(enough * CAPACITY_S / fastest_s))
+        seconds, operations = self._timed(MULTIPLY_ADD, self._brief)
+        return operations / seconds
 
     def rate(self, kind: int) -> float:
         """Floating-point operations, or bytes, a second: the best of a few samples, since it is a limit."""
@@ -77,6 +90,13 @@ class Products:
 
     def __init__(self, size: int) -> None:
         self._vectors = [np.ones(size // 8, np.float32) for _ in range(2)]
+        self._square = np.ones((BRIEF_PRODUCT, BRIEF_PRODUCT), np.float32)
+
+    def capacity(self) -> float:
+        """Floating-point operations a second of one brief product."""
+        started = perf_counter()
+        np.matmul(self._square, self._square)
+        return 2 * BRIEF_PRODUCT**3 / (perf_counter() - started)
 
     def rate(self, kind: int) -> float:
         """Floating-point operations of the best product, or bytes, a second."""
@@ -105,6 +125,10 @@ class MachineLimits:
             self._probes: list[Probes | Products] = [Products(size) for size in _sizes()]
         else:
             self._probes = [Probes(threads, size) for size in _sizes()]
+
+    def capacity(self) -> float:
+        """Floating-point operations a second that these threads reach right now."""
+        return self._probes[0].capacity()
 
     def measure(self) -> dict[str, Any]:
         """Multiply-add peak in FLOP/s, and read and triad bandwidth in bytes/s near and past the last cache."""

@@ -8,8 +8,7 @@ from itertools import count
 from typing import Any
 
 from moe.measure.machine import VOLATILE
-from moe.measure.plan import Protocol
-from moe.measure.sweep import is_open
+from moe.measure.protocol import Protocol
 from moe.run import Measurement, Run
 
 Place = tuple[Any, ...]  # a machine, the layer with all its tokens, a number of threads, and what was measured of it
@@ -38,7 +37,7 @@ def merge_runs(runs: Sequence[Run]) -> Run:
     for number, ((key, *_), cell) in enumerate(cells.items()):
         named = {"cell": number, "machine": key}
         whole.measurements += [replace(m, details=m.details | named) for m in cell]
-    whole.complete = not any(map(is_open, whole.measurements))
+    whole.complete = not any(m.is_open for m in whole.measurements)
     return whole
 
 

@@ -1,68 +1,15 @@
-"""What a run measures and how: its protocol, and the list of its measurements."""
+"""What a run measures: the list of its measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
 
 from moe.config import MoEConfig
 from moe.implementations import entry_of
 from moe.implementations.registry import BASELINE
 from moe.measure.grid import Cell
-from moe.run import Measurement
+from moe.run import OTHER, Measurement
 from moe.variant import Variant
-
-FEWEST_INPUTS = 2  # an output for one could be right by accident, or be yesterday's
-
-CACHES = ("warm", "cold")
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a run measures; it is part of the run's file.
-
-    A turn times single forwards for turn_s, at least turn_forwards of them, after untimed ones for at least
-    warm_up_s and until they get no faster, at most warm_up_most_s. A round gives every variant one turn, in an order
-    shuffled by `seed`; after one on several threads its worker gets up to rest_most_s to come to rest. Rounds go on
-    in each of `processes` generations of workers until its share of budget_s is spent. With a `target`, generations
-    are short and go on until no interval reaches farther than this share of its value, or the budget is spent. With
-    `cache` "cold", more memory than the last cache holds is written before every forward. A step that takes longer
-    than timeout_s, or a worker that holds more than memory_bytes (None: four fifths of what is free at the start),
-    fails.
-    """
-
-    budget_s: float = 60.0
-    target: float | None = None
-    timeout_s: float = 120.0
-    memory_bytes: int | None = None
-    processes: int = 3
-    turn_s: float = 0.02
-    turn_forwards: int = 3
-    # Forwards right after another process's turn were seen to be slower for some 60 ms (NumPy's by 15 %).
-    warm_up_s: float = 0.1
-    warm_up_most_s: float = 1.0
-    inputs: int = 4
-    # OpenBLAS's threads were seen to spin for 100 ms after a product, PyTorch's for less than 10.
-    rest_most_s: float = 1.0
-    seed: int = 0
-    save_every_s: float = 5.0
-    cache: str = "warm"
-
-    # What a continued run may have otherwise without its samples meaning anything else.
-    MAY_CHANGE: ClassVar = ("budget_s", "target", "timeout_s", "memory_bytes", "processes", "save_every_s")
-
-    def __post_init__(self) -> None:
-        if self.cache not in CACHES:
-            raise ValueError(f"cache must be {' or '.join(CACHES)}, got {self.cache!r}")
-        if self.inputs < FEWEST_INPUTS:
-            raise ValueError(f"inputs must be at least {FEWEST_INPUTS}, got {self.inputs!r}")
-        for name in ("budget_s", "target", "timeout_s", "memory_bytes", "processes", "turn_forwards"):
-            value = getattr(self, name)
-            if value is None and name in ("target", "memory_bytes"):
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise ValueError(f"{name} must be greater than 0, got {value!r}")
 
 
 def plan(
@@ -123,7 +70,7 @@ def _planned(variant: Variant, config: MoEConfig, count: int, threads: Sequence[
     if min(threads) <= most or count > min(threads):
         return None
     measurement = _measurement(variant, config, count)
-    measurement.reason = f"it runs on {most} {'thread' if most == 1 else 'threads'} only"
+    measurement.code, measurement.reason = OTHER, f"it runs on {most} {'thread' if most == 1 else 'threads'} only"
     return measurement
 
 

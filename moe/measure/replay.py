@@ -13,10 +13,10 @@ from tempfile import TemporaryDirectory
 
 from moe.claims import Claims
 from moe.implementations import availability, parse_variant
-from moe.measure.agreement import parity_of, references_of
+from moe.measure.agreement import Referee
 from moe.measure.child import Child, WorkerFailedError
 from moe.measure.machine import describe_machine, describe_versions
-from moe.measure.plan import FEWEST_INPUTS, Protocol
+from moe.measure.protocol import FEWEST_INPUTS, Protocol
 from moe.progress import Progress
 from moe.run import Measurement, Run
 
@@ -66,16 +66,18 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
     available, m.reason = availability(m.variant)
     if not available:
         return
-    what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config), "inputs": settings.inputs}
+    what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config)}
     try:
-        reply = child.ask("prepare", timeout=settings.timeout_s, number=number, **what)
-        if "not_run" in reply:
-            m.reason = reply["not_run"]
-            return
         with TemporaryDirectory() as folder:
-            path = Path(folder) / "outputs.npz"
-            child.ask("outputs", timeout=settings.timeout_s, number=number, count=settings.inputs, path=str(path))
-            parity = parity_of(path, references_of(m.config, settings.inputs))
+            referee, path = Referee(Path(folder), settings.inputs), Path(folder) / "outputs.npz"
+            weights = str(referee.weights_at(m.config))
+            reply = child.ask("prepare", timeout=settings.timeout_s, number=number, weights=weights, **what)
+            if "not_run" in reply:
+                m.reason = reply["not_run"]
+                return
+            checked = {"count": settings.inputs, "path": str(path), "continue_at": settings.inputs}
+            child.ask("outputs", timeout=settings.timeout_s, number=number, **checked)
+            parity = referee.judge_first(m.config, path, [])
         m.parity = parity.to_dict()
         if not parity.passed:
             raise WorkerFailedError(f"disagrees with the reference: {parity.reason}")

@@ -1,4 +1,4 @@
-"""The child process that runs forwards: one implementation on one number of threads.
+"""The child process that runs forwards, on one number of threads.
 
 Started with its thread limits in the environment, before any numeric library is loaded.
 It answers one JSON line on standard output for each JSON line on standard input; what an implementation
@@ -7,27 +7,56 @@ prints goes to standard error.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import resource
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from math import ceil
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
+from time import perf_counter
 from typing import Any, TextIO
 
 SETTLED = 0.97  # forwards that take at least this share of the time of earlier ones get no faster
+READY_BYTES = 2**26  # of inputs that are made before they are timed
+READY_MOST = 20_000  # of them: enough for 20 ms of the shortest forwards
+
+
+class Prepared:
+    """A layer, the weights that it was given, and the inputs that it gets, none of them twice."""
+
+    def __init__(self, layer: Any, weights: Any, inputs: Any, number: int) -> None:
+        self.layer = layer
+        self.weights = weights
+        self.inputs = inputs
+        self.number = number  # of the next input
+        self.to_native_s: list[float] = []
+        self.ready: list[Any] = []
+        self.kept: Any = None
+        self.kept_number = 0
+        self.flush: Any = None
+
+    def next_input(self) -> Any:
+        """The next input in the layer's own form."""
+        x = self.inputs[self.number]
+        self.number += 1
+        started = perf_counter()
+        native = self.layer.to_native(x)
+        self.to_native_s.append(perf_counter() - started)
+        return native
+
+    def forward(self) -> float:
+        """Seconds of a forward that nobody looks at."""
+        return timed(self.layer.forward, self.next_input())
 
 
 class Worker:
-    """State between requests: layers and inputs by the number of their measurement, and the machine's probes."""
+    """State between requests: layers by the number of their measurement, and the machine's probes."""
 
     def __init__(self) -> None:
-        self.prepared: dict[int, tuple[Any, Any]] = {}
-        self.first_outputs: dict[int, Any] = {}  # until they are compared
+        self.prepared: dict[int, Prepared] = {}
         self.machine: Any = None
 
     def load(self, implementation: str, threads: int) -> dict[str, Any]:
@@ -45,105 +74,136 @@ class Worker:
             create(implementation, small.weights, top_k=small.top_k, threads=threads)(small.x)
         return {"load_s": perf_counter() - started}
 
-    def prepare(self, number: int, variant: str, config: dict[str, int], threads: int, inputs: int) -> dict[str, Any]:
-        """Make the layer and its native inputs; time prepare and the first call."""
+    def prepare(
+        self, number: int, variant: str, config: dict[str, int], threads: int, weights: str
+    ) -> dict[str, Any]:
+        """Make the layer from the weights at a path, and time that and the first call, on input 0."""
         from moe.config import MoEConfig
         from moe.implementations import NotAvailableError, create
-        from moe.problem import make_inputs, make_weights
+        from moe.measure.inputs import Inputs
+        from moe.measure.mapped import MappedWeights
 
         size = MoEConfig(**config)
-        weights = make_weights(size)
+        mapped = MappedWeights(Path(weights), size)
         started = perf_counter()
         try:
-            layer = create(variant, weights, top_k=size.top_k, threads=threads)
+            # What a layer keeps of its weights is its own affair, and part of its memory.
+            layer = create(variant, mapped.take(), top_k=size.top_k, threads=threads)
         except NotAvailableError as error:
             return {"not_run": str(error)}
-        prepared = perf_counter()
-        del weights  # what a layer keeps of them is its own affair, and part of its memory
-        native = itertools.cycle([layer.to_native(x) for x in make_inputs(size, inputs)])
-        x = next(native)
-        started_first = perf_counter()
-        self.first_outputs[number] = layer.forward(x)
-        first_call_s = perf_counter() - started_first
-        self.prepared[number] = (layer, native)
+        prepare_s = perf_counter() - started
+        self.prepared[number] = own = Prepared(layer, mapped, Inputs(size), 0)
+        x = own.next_input()
+        started = perf_counter()
+        own.kept = layer.forward(x)
         return {
-            "prepare_s": prepared - started,
-            "first_call_s": first_call_s,
+            "prepare_s": prepare_s,
+            "first_call_s": perf_counter() - started,
             "pools": thread_pools(layer.implementation),
             "library": library_of(layer.implementation),
         }
 
-    def outputs(self, number: int, count: int, path: str) -> dict[str, Any]:
-        """Save the outputs for the first `count` inputs, which the parent compares with the reference.
+    def outputs(self, number: int, count: int, path: str, continue_at: int) -> dict[str, Any]:
+        """Save the outputs for the inputs 0 to `count`, which the parent compares with the reference.
 
         The first is the first call's, and all are computed before it is saved: an output that a later call overwrites
-        is caught.
+        is caught. From here on the inputs are those from `continue_at`.
         """
         import numpy as np
 
-        layer, inputs = self.prepared[number]
-        native = [self.first_outputs.pop(number), *(layer.forward(next(inputs)) for _ in range(count - 1))]
-        np.savez(path, *[np.asarray(layer.to_numpy(y)) for y in native])
+        own = self.prepared[number]
+        native = [own.kept, *(own.layer.forward(own.next_input()) for _ in range(count - 1))]
+        own.kept, own.number = None, continue_at
+        np.savez(path, *[np.asarray(own.layer.to_numpy(y)) for y in native])
         return {}
 
-    def turn(
-        self,
-        number: int,
-        seconds: float,
-        least: int,
-        warm_up: float,
-        warm_up_most: float,
-        cache: str,
-        threads: int,
+    def warm(
+        self, number: int, seconds: float, least: int, warm_up: float, warm_up_most: float, cold_on: int
     ) -> dict[str, Any]:
-        """Time single forwards for at least `seconds` and `least` of them, after untimed ones that settle.
+        """Run untimed forwards until they settle, and make inputs for about `seconds` of timed ones, `least` or more.
 
-        With a cold cache the seconds are those that the whole turn takes, writing over the caches included.
+        With `cold_on` threads, and not 0, caches will be written over before each of them, and that counts.
         """
         from moe.measure.caches import CacheFlush
 
-        flush = CacheFlush(threads) if cache == "cold" else None
-        layer, inputs = self.prepared[number]
-        forward = layer.forward
-        processor_s = process_time()
-        warmed_s = settle(lambda: forward(next(inputs)), warm_up, warm_up_most)
-        samples: list[float] = []
-        total = 0.0
-        while total < seconds or len(samples) < least:
-            x = next(inputs)
-            if flush is not None:
-                total += flush.write()
-            samples.append(timed(forward, x))
-            total += samples[-1]
+        own = self.prepared[number]
+        own.flush = CacheFlush(cold_on) if cold_on else None
+        own.to_native_s = []
+        each_s = own.flush.write() if own.flush else 0.0
+        times = settle(own.forward, warm_up, warm_up_most)
+        each_s += median(times[len(times) // 2 :])
+        first = own.number
+        own.ready = [own.next_input()]
+        fit = READY_BYTES // max(1, own.inputs[first].nbytes)
+        wanted = min(ceil(seconds / max(each_s, 1e-7)), READY_MOST, fit)
+        own.ready += [own.next_input() for _ in range(max(wanted, least) - 1)]
+        own.kept_number = first
         return {
-            "samples": samples,
-            "warm_up_s": warmed_s,
-            "cpu_s": process_time() - processor_s,
-            "peak_rss_bytes": peak_rss_bytes(),
+            "warm_up_s": sum(times),
+            "ready": len(own.ready),
+            "first_input": first,
+            "to_native_s": median(own.to_native_s),
         }
+
+    def timed(self, number: int, keep: int) -> dict[str, Any]:
+        """Time a forward of each input that is ready, and keep the output of one of them."""
+        own = self.prepared[number]
+        forward, flush = own.layer.forward, own.flush
+        samples: list[float] = []
+        flush_s = 0.0
+        for place, x in enumerate(own.ready):
+            if flush is not None:
+                flush_s += flush.write()
+            started = perf_counter()
+            y = forward(x)
+            samples.append(perf_counter() - started)
+            if place == keep:
+                own.kept = y
+            del y  # outside of what is timed
+        own.ready = []
+        return {"samples": samples, "flush_s": flush_s}
+
+    def kept(self, number: int, path: str) -> dict[str, Any]:
+        """Save the output that was kept, after the time that `to_numpy` takes for it."""
+        import numpy as np
+
+        own = self.prepared[number]
+        started = perf_counter()
+        y = own.layer.to_numpy(own.kept)
+        to_numpy_s = perf_counter() - started
+        own.kept = None
+        np.save(path, np.asarray(y), allow_pickle=False)
+        return {"to_numpy_s": to_numpy_s, "peak_rss_bytes": peak_rss_bytes()}
 
     def forwards(self, number: int, count: int) -> dict[str, Any]:
         """Time `count` single forwards of one input, with no warm-up."""
-        layer, inputs = self.prepared[number]
-        x = next(inputs)
-        return {"samples": [timed(layer.forward, x) for _ in range(count)]}
+        own = self.prepared[number]
+        x = own.next_input()
+        return {"samples": [timed(own.layer.forward, x) for _ in range(count)]}
 
     def release(self, number: int) -> dict[str, Any]:
-        """Let go of a layer and its inputs, and begin to watch for the most memory anew."""
-        self.prepared.pop(number, None)
-        self.first_outputs.pop(number, None)
+        """Let go of a layer, say whether its weights are what it was given, and watch for the most memory anew."""
+        own = self.prepared.pop(number, None)
+        changed = own is not None and own.weights.changed
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
-        return {}
+        return {"changed": changed}
 
     def limits(self, threads: int) -> dict[str, Any]:
         """The machine's limits on this worker's threads, now."""
+        found: dict[str, Any] = self._machine(threads).measure()
+        return found
+
+    def capacity(self, threads: int) -> dict[str, Any]:
+        """Floating-point operations a second that as many threads reach right now."""
+        return {"flops_per_s": self._machine(threads).capacity()}
+
+    def _machine(self, threads: int) -> Any:
         from moe.measure.limits import MachineLimits
 
         if self.machine is None:
             self.machine = MachineLimits(threads)
-        found: dict[str, Any] = self.machine.measure()
-        return found
+        return self.machine
 
 
 def timed(forward: Callable[[Any], Any], x: Any) -> float:
@@ -155,23 +215,22 @@ def timed(forward: Callable[[Any], Any], x: Any) -> float:
     return stopped - started
 
 
-def settle(forward: Callable[[], Any], least_s: float, most_s: float) -> float:
-    """Run forwards for `least_s`, and on until the later half are no faster than the earlier; returns the seconds.
+def settle(forward: Callable[[], float], least_s: float, most_s: float) -> list[float]:
+    """Run forwards for `least_s`, and on until the later half are no faster than the earlier; returns their seconds.
 
     Ends after `most_s` in any case; one forward is enough where it takes that long.
     """
     times: list[float] = []
-    begun = now = perf_counter()
+    begun = perf_counter()
     look_at = least_s
     while True:
-        forward()
-        before, now = now, perf_counter()
-        times.append(now - before)
-        if now - begun < look_at:
+        times.append(forward())
+        passed = perf_counter() - begun
+        if passed < look_at:
             continue
         half = len(times) // 2
-        if now - begun >= most_s or not half or median(times[half:]) > SETTLED * median(times[:half]):
-            return now - begun
+        if passed >= most_s or not half or median(times[half:]) > SETTLED * median(times[:half]):
+            return times
         look_at = min(1.5 * look_at, most_s)
 
 
@@ -233,9 +292,12 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         "load": worker.load,
         "prepare": worker.prepare,
         "outputs": worker.outputs,
-        "turn": worker.turn,
+        "warm": worker.warm,
+        "timed": worker.timed,
+        "kept": worker.kept,
         "forwards": worker.forwards,
         "release": worker.release,
+        "capacity": worker.capacity,
     }
     for line in requests:
         request = json.loads(line)

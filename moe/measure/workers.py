@@ -1,23 +1,30 @@
-"""The worker processes of a generation: one for each implementation and number of threads, and a control's own."""
+"""The worker processes of a generation, by what may share one."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from typing import Any
 
+from moe.implementations.registry import REGISTRY
 from moe.measure.child import Child, WorkerFailedError
 from moe.run import Measurement
 
+SHARED = ("numpy", "torch")  # libraries whose forms in this package share a worker
 Key = tuple[str, int, str, bool]
 
 
 class Workers:
-    """Starts a worker when it is first asked, and a fresh one after it died; ends them all at the end."""
+    """Starts a worker when it is first asked, and a fresh one after it died; ends them all at the end.
+
+    The package's own forms of NumPy share a worker, and those of PyTorch another, for each number of threads. What
+    else is measured has one of its own, so that a crash or a trick costs nobody else; so has a control.
+    """
 
     def __init__(self, memory_bytes: float) -> None:
         self._memory_bytes = memory_bytes
         self._children: dict[Key, Child] = {}
         self._done: dict[Key, set[tuple[str | int, ...]]] = {}
+        self._inside: dict[Key, set[str]] = {}
 
     def __enter__(self) -> Workers:
         return self
@@ -36,6 +43,7 @@ class Workers:
     def send(self, m: Measurement, operation: str, **arguments: Any) -> None:
         """Send a worker a request without waiting."""
         self.start(m)
+        self._inside.setdefault(_key(m), set()).add(m.implementation)
         self._children[_key(m)].send(operation, **arguments)
 
     def receive(self, m: Measurement, timeout: float) -> dict[str, Any]:
@@ -46,8 +54,8 @@ class Workers:
         except WorkerFailedError:
             if child.ended:
                 child.kill()
-                del self._children[_key(m)]
-                self._done.pop(_key(m), None)
+                for known in (self._children, self._done, self._inside):
+                    known.pop(_key(m), None)
             raise
 
     def ask(self, m: Measurement, operation: str, *, timeout: float, **arguments: Any) -> dict[str, Any]:
@@ -55,15 +63,31 @@ class Workers:
         self.send(m, operation, **arguments)
         return self.receive(m, timeout)
 
-    def release(self, m: Measurement, number: int, timeout: float) -> None:
-        """Let a measurement's worker forget its layer; one that dies of it is started again when it is needed."""
-        if _key(m) in self._children:
+    def release(self, m: Measurement, number: int, timeout: float) -> bool:
+        """Let a measurement's worker forget its layer; returns whether that has changed its weights.
+
+        A worker that dies of it is started again when it is needed.
+        """
+        if self.has_done(m, "ready", number):
             with suppress(WorkerFailedError):
-                self.ask(m, "release", timeout=timeout, number=number)
+                return bool(self.ask(m, "release", timeout=timeout, number=number)["changed"])
+        return False
 
     def rest(self, m: Measurement, most_s: float) -> None:
         """Wait until a measurement's worker uses no processor time."""
         self._children[_key(m)].rest(most_s)
+
+    def processor_s(self, m: Measurement) -> float:
+        """Processor time that a measurement's worker has used, in seconds."""
+        return self._children[_key(m)].processor_s()
+
+    def others_s(self, m: Measurement) -> dict[Key, float]:
+        """Processor time that each of the other workers has used."""
+        return {key: child.processor_s() for key, child in self._children.items() if key != _key(m)}
+
+    def inside(self, m: Measurement) -> list[str]:
+        """The implementations that a measurement's worker has loaded."""
+        return sorted(self._inside[_key(m)])
 
     def has_done(self, m: Measurement, *step: str | int) -> bool:
         """Whether the worker that is there now has taken a step for a measurement."""
@@ -73,7 +97,12 @@ class Workers:
         """Remember a step for as long as the worker lives."""
         self._done.setdefault(_key(m), set()).add(step)
 
+    def owns(self, m: Measurement, key: Key) -> bool:
+        """Whether a worker is a measurement's."""
+        return key == _key(m)
+
 
 def _key(m: Measurement) -> Key:
+    library = REGISTRY[m.implementation].library if m.implementation in REGISTRY else ""
     # Devices apart: a driver's threads are nobody else's.
-    return m.implementation, m.threads, m.device, m.control
+    return library if library in SHARED else m.implementation, m.threads, m.device, m.control

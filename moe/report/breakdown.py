@@ -11,7 +11,8 @@ from moe import implementations
 from moe.analysis.breakdown import AUTOGRAD, SWITCHES, Breakdown, inside_mojo, to_pytorch, variants_of
 from moe.config import MoEConfig
 from moe.implementations import entry_of, parse_variant
-from moe.measure.plan import FEWEST_INPUTS, Protocol, plan
+from moe.measure.plan import plan
+from moe.measure.protocol import FEWEST_INPUTS, Protocol
 from moe.report.parameters import thread_counts
 from moe.report.source import load_or_measure, run_file
 from moe.run import load_run

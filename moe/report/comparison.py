@@ -7,7 +7,8 @@ from typing import Any
 from moe.analysis import Summary, summarise
 from moe.config import MoEConfig
 from moe.implementations import installed_names, parse_variant
-from moe.measure.plan import Protocol, plan
+from moe.measure.plan import plan
+from moe.measure.protocol import Protocol
 from moe.report import sentences, tables
 from moe.report.index import Findings
 from moe.report.parameters import thread_counts, words

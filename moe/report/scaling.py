@@ -8,7 +8,7 @@ from moe.config import MoEConfig, unknown_name
 from moe.implementations import parse_variant
 from moe.measure import sweep
 from moe.measure.grid import cells_of
-from moe.measure.plan import Protocol
+from moe.measure.protocol import Protocol
 from moe.models import MODELS, held
 from moe.report.parameters import thread_counts, words
 from moe.report.scaling_views import Parts, parts_of

@@ -6,15 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from moe.analysis.scaling import OURS, THEIRS, CellResult, Scaling
-from moe.measure.engine import NOT_REACHED
-from moe.measure.sweep import OVER_BUDGET
 from moe.models import MODELS, title_of
 from moe.report.index import Findings
 from moe.report.origin import machine_text
 from moe.report.sentences import resolution, warnings
 from moe.report.tables import html_table
 from moe.report.text import limit_text, percent, seconds, significant, span, threads_text, times
-from moe.run import Run
+from moe.run import NOT_REACHED, OVER_BUDGET, Run
 
 AXES = {"tokens": "tokens", "d_model": "d_model", "num_experts": "experts"}
 Parts = Mapping[str, Scaling]  # by the machine's name; one machine alone needs none
@@ -132,7 +130,7 @@ def not_measured(scaling: Scaling) -> list[str]:
     labels: dict[tuple[str, str], list[str]] = defaultdict(list)
     late = set()
     for m in scaling.run.measurements:
-        if m.reason == NOT_REACHED or m.reason.startswith(OVER_BUDGET):
+        if m.code in (NOT_REACHED, OVER_BUDGET):
             late.add(m.details["cell"])
         elif m.status != "ok":
             labels[f"{m.config.label} on {threads_text(m.threads)}", m.reason].append(m.label)

@@ -1,0 +1,392 @@
+"""The one loop that measures: workers made ready, rounds of turns, probes between them, and what goes wrong."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from math import inf
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from timeit import repeat
+from typing import Any
+
+from moe.config import MoEConfig
+from moe.implementations import availability
+from moe.implementations.registry import entry_of, load
+from moe.measure.agreement import Kept, Referee, keep
+from moe.measure.capacity import Capacity, mark_disturbed
+from moe.measure.child import Child, WorkerFailedError
+from moe.measure.conditions import Watch
+from moe.measure.honesty import RESTLESS_SHARE, Turn, doubt, impossible
+from moe.measure.inputs import PLACES, Inputs
+from moe.measure.lines import lines_of
+from moe.measure.protocol import Protocol
+from moe.measure.workers import Workers
+from moe.parity import Parity
+from moe.processor import usable_memory
+from moe.progress import Progress
+from moe.run import NOT_REACHED, OTHER, TOO_LONG, Measurement, Run
+from moe.variant import Variant
+
+LOAD_TIMEOUT_S = 360.0  # longer than the Mojo compiler gets, so that it is stopped first and says so
+NOT_REACHED_REASON = "the run ended before its first turn"
+LIMITS_EVERY_S = 5.0  # the clock, and others' use of the memory, change within a run
+LIMITS_SHARE = 0.05  # of the time, at most: past a last cache of hundreds of MiB, reading takes long
+MEMORY_SHARE = 0.8  # of what is free at the start: what a worker may hold unless another limit is given
+WAIT_S = 0.3  # for the machine's capacity before a turn, which is put off after that
+FEWEST_TURNS = 3  # in which a worker that does not come to rest is seen
+
+
+class NotRunError(Exception):
+    """A measurement that can't be made here; the message says why, `code` in one word."""
+
+    def __init__(self, reason: str, code: str = OTHER) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Bench:
+    """One run being measured: the steps that every order of measuring is made of."""
+
+    def __init__(
+        self, run: Run, settings: Protocol, path: Path | None, progress: bool, *, saves_rounds: bool = True
+    ) -> None:
+        self.run = run
+        self.settings = settings
+        self.path = path
+        self.random = random.Random(settings.seed)
+        self.progress = Progress("measuring", settings.budget_s, enabled=progress)
+        self.memory_bytes = settings.memory_bytes or MEMORY_SHARE * usable_memory()
+        self.begun = time.monotonic()
+        self.repeat_until = inf  # disturbed turns are repeated
+        self.turn_most_s = settings.budget_s
+        self.alive: dict[int, Measurement] = {}  # what nothing has gone wrong with, by its number
+        self._elapsed_before_s = run.elapsed_s
+        self._saves_rounds = saves_rounds
+        self._saved_at = 0.0
+        self._probes: dict[int, Child] = {}
+        self._limits_due_at = -inf
+        self._kept: list[Kept] = []
+        self._seen: dict[int, list[Turn]] = defaultdict(list)
+        self._restless = Counter[int]()
+        self._copy_s: dict[MoEConfig, float] = {}
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Probes and a folder while it lasts; whatever happens, what was measured is judged and saved."""
+        self._find_available()
+        self.save(now=True)  # a file that can't be written is found out before anything is measured
+        try:
+            with ExitStack() as stack:
+                self._folder = Path(stack.enter_context(TemporaryDirectory()))
+                self.referee = Referee(self._folder, self.settings.inputs)
+                self._start_probes(stack)
+                yield
+        finally:
+            self.progress.close()
+            mark_disturbed(self.run.measurements)
+            self._find_impossible()
+            self.save(now=True)
+
+    def workers(self) -> Workers:
+        """The workers of a generation, none of them started."""
+        return Workers(self.memory_bytes)
+
+    def make_ready(self, workers: Workers) -> None:
+        """Have every measurement loaded, prepared and checked."""
+        # They load their libraries side by side: nothing is timed yet.
+        loading = [number for number, m in self.alive.items() if workers.start(m)]
+        for number in loading:
+            m = self.alive[number]
+            workers.send(m, "load", implementation=m.implementation, threads=m.threads)
+        for number in loading:
+            self._attempt(number, lambda n, m: self._note_load(workers, m))
+        for number in list(self.alive):
+            self._attempt(number, lambda n, m: self._make_ready(workers, n, m))
+
+    def round(self, workers: Workers, process: int, number: int) -> None:
+        """Give every measurement a turn, in a new order; one that the machine disturbed comes again, later."""
+        queue = deque(self.alive)
+        self.random.shuffle(queue)
+        tries = Counter[int]()
+        while queue:
+            n = queue.popleft()
+            tries[n] += 1
+            again = tries[n] <= self.settings.repeats and time.monotonic() < self.repeat_until
+            if n in self.alive and not self._attempt(n, self._turn_in(workers, process, number, again)) and again:
+                queue.append(n)
+        self._judge_kept()
+        self._find_doubts(workers)
+        self._limits()
+        if self._saves_rounds:
+            self.save()
+
+    def release(self, workers: Workers) -> None:
+        """Have the workers let go of all layers; one that has changed its weights has failed."""
+        for number, m in list(self.alive.items()):
+            if workers.release(m, number, self.settings.timeout_s):
+                self._fail(number, "it changed the weights that it was given")
+
+    def save(self, *, now: bool = False) -> None:
+        """Save the run, if that was some time ago or has to be `now`."""
+        self.run.elapsed_s = self._elapsed_before_s + time.monotonic() - self.begun
+        if self.path is not None and (now or time.monotonic() - self._saved_at > self.settings.save_every_s):
+            self.run.save(self.path, force=True)
+            self._saved_at = time.monotonic()
+
+    def _find_available(self) -> None:
+        lines = {name: _lines(name) for name in {m.implementation for m in self.run.measurements}}
+        for number, m in enumerate(self.run.measurements):
+            if m.status == "failed" or (m.status == "not_run" and not m.is_open):
+                continue  # the plan, or the run that this one continues, has said why
+            available, reason = availability(m.variant)
+            if available:
+                self.alive[number] = m
+                m.details.setdefault("lines", lines[m.implementation])
+            if not m.samples_s:
+                m.status, m.reason = "not_run", reason or NOT_REACHED_REASON
+                m.code = OTHER if reason else NOT_REACHED
+
+    def _start_probes(self, stack: ExitStack) -> None:
+        """Probes of the machine on each number of threads, loaded and asked once."""
+        for threads in self.run.protocol["threads"]:
+            self._probes[threads] = Child(threads)
+            stack.callback(self._probes[threads].kill)
+        self._limits()
+        self._limits_due_at = time.monotonic() + LIMITS_EVERY_S  # what loading took is no measure of the next time
+        self._capacity = Capacity(self._probes)
+
+    def _limits(self) -> None:
+        """Measure what the machine can do, if that was some time ago, or keep why that is not possible."""
+        started = time.monotonic()
+        if started < self._limits_due_at:
+            return
+        for threads, child in list(self._probes.items()):
+            self.progress.note(f"the machine's limits (threads: {threads})")
+            try:
+                self.run.limits.append(child.ask("limits", timeout=LOAD_TIMEOUT_S, threads=threads))
+            except WorkerFailedError as error:
+                self.run.limits.append({"threads": threads, "reason": str(error)})
+                del self._probes[threads]
+            if threads > 1:
+                child.rest(self.settings.rest_most_s)
+        now = time.monotonic()
+        self._limits_due_at = now + max(LIMITS_EVERY_S, (now - started) / LIMITS_SHARE)
+
+    def _attempt(self, number: int, step: Callable[[int, Measurement], bool | None]) -> bool:
+        """Take a step with a measurement; what goes wrong ends it, and what else is measured goes on."""
+        m = self.alive[number]
+        try:
+            return bool(step(number, m))
+        except WorkerFailedError as error:
+            self._fail(number, str(error) or "it gave no reason")
+        except NotRunError as error:
+            m.status, m.reason, m.code = "not_run", str(error) or "it gave no reason", error.code
+            del self.alive[number]
+        return False
+
+    def _fail(self, number: int, reason: str) -> None:
+        m = self.run.measurements[number]
+        m.status, m.reason, m.code = "failed", reason, OTHER
+        self.alive.pop(number, None)
+
+    def _note_load(self, workers: Workers, m: Measurement) -> None:
+        """Take the answer to a worker's request to load a variant."""
+        self.progress.note(f"loading {m.label}")
+        reply = workers.receive(m, LOAD_TIMEOUT_S)
+        # The first generation's: it compiles what the later ones find compiled.
+        m.details.setdefault("load_s", reply["load_s"])
+        workers.note_done(m, "load", m.implementation)
+
+    def _make_ready(self, workers: Workers, number: int, m: Measurement) -> None:
+        """Load, prepare and check a measurement, unless that has been done in the worker that is there now."""
+        if workers.has_done(m, "ready", number):
+            return
+        settings = self.settings
+        if not workers.has_done(m, "load", m.implementation):
+            workers.send(m, "load", implementation=m.implementation, threads=m.threads)
+            self._note_load(workers, m)
+        self.progress.note(f"preparing {m.label} (threads: {m.threads})")
+        what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config)}
+        weights = str(self.referee.weights_at(m.config))
+        reply = workers.ask(m, "prepare", timeout=settings.timeout_s, number=number, weights=weights, **what)
+        if "not_run" in reply:
+            raise NotRunError(reply["not_run"])
+        m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]
+        m.details |= {key: reply[key] for key in ("pools", "library") if reply[key]}
+        require_threads(reply["pools"], m.threads)
+        turn_s = reply["first_call_s"] * (settings.turn_forwards + 1)
+        if turn_s > min(settings.timeout_s, self.turn_most_s):
+            raise NotRunError(f"a turn would take about {turn_s:.3g} s, too long for this run", TOO_LONG)
+        path = self._folder / f"{number}.npz"
+        checked = {"count": settings.inputs, "path": str(path), "continue_at": self.random.randrange(PLACES)}
+        workers.ask(m, "outputs", timeout=settings.timeout_s, number=number, **checked)
+        self._judge_first(m, path)
+        if not m.config.tokens:
+            raise NotRunError("nothing to time: no tokens; it agrees with the reference")
+        self._calls(workers, m)
+        workers.note_done(m, "ready", number)
+
+    def _calls(self, workers: Workers, m: Measurement) -> None:
+        """Measure what calls into a worker's library cost, once for all variants of its implementation."""
+        library = entry_of(Variant(m.implementation)).library
+        known = (o for o in self.run.measurements if (o.implementation, o.threads) == (m.implementation, m.threads))
+        if library and not any("calls" in other.details for other in known):
+            reply = workers.ask(m, "calls", timeout=self.settings.timeout_s, library=library)
+            m.details["calls"] = reply["calls"]
+
+    def _judge_first(self, m: Measurement, path: Path) -> None:
+        """Compare a worker's first outputs with the reference; only agreement on every one is agreement."""
+        worst = self.referee.judge_first(m.config, path, [Parity.from_dict(m.parity)] if m.parity else [])
+        path.unlink()
+        self._note_parity(m, worst)
+        first = self.referee.references(m.config)[0]
+        m.details["bytes_moved"] = first.problem.bytes_moved(first.experts)
+
+    def _note_parity(self, m: Measurement, worst: Parity) -> None:
+        """Keep the worst of every process: a later one's agreement hides nothing."""
+        m.parity = worst.to_dict()
+        if not worst.passed:
+            raise WorkerFailedError(f"disagrees with the reference: {worst.reason}")
+
+    def _turn_in(
+        self, workers: Workers, process: int, round_: int, again: bool
+    ) -> Callable[[int, Measurement], bool]:
+        return lambda number, m: self._turn(workers, number, m, process, round_, again)
+
+    def _turn(self, workers: Workers, number: int, m: Measurement, process: int, round_: int, again: bool) -> bool:
+        """Give a measurement its turn; returns whether the machine left it undisturbed.
+
+        Where its capacity is not there before and the turn may come `again`, it is put off. A fresh worker takes the
+        place of one that another's turn has ended.
+        """
+        self._make_ready(workers, number, m)
+        self.progress.note(f"{m.label} (threads: {m.threads})")
+        threads = m.probed_threads
+        before = self._capacity.wait(threads, WAIT_S if again else 0.0)
+        if again and not self._capacity.enough(threads, before):
+            return False
+        others_s = workers.others_s(m)
+        self._time(workers, number, m)
+        self._note_restless(workers, m, others_s)
+        if m.threads > 1:
+            workers.rest(m, self.settings.rest_most_s)
+        after = self._capacity.now(threads)
+        undisturbed = self._capacity.enough(threads, before, after)
+        self._capacity.note(threads, before, after)
+        m.capacities.append(None if before is None or after is None else [before, after])
+        m.disturbed.append(not undisturbed)
+        m.processes.append(process)
+        m.rounds.append(round_)
+        return undisturbed
+
+    def _time(self, workers: Workers, number: int, m: Measurement) -> None:
+        """Warm up, time forwards within the parent's own clock, and take one of their outputs to be compared."""
+        settings = self.settings
+
+        def ask(operation: str, **arguments: Any) -> dict[str, Any]:
+            return workers.ask(m, operation, timeout=settings.timeout_s, number=number, **arguments)
+
+        watch, worker_s = Watch(), workers.processor_s(m)
+        warm = ask(
+            "warm",
+            seconds=settings.turn_s,
+            least=settings.turn_forwards,
+            warm_up=settings.warm_up_s,
+            warm_up_most=settings.warm_up_most_s,
+            cold_on=m.threads if settings.cache == "cold" else 0,
+        )
+        chosen = self.random.randrange(warm["ready"])
+        started, used = time.monotonic(), workers.processor_s(m)
+        timed = ask("timed", keep=chosen)
+        framed, used = time.monotonic() - started, workers.processor_s(m) - used
+        path = self._folder / f"{number}.npy"
+        kept = ask("kept", path=str(path))
+        elsewhere = watch.stop(workers.processor_s(m) - worker_s)
+        self._kept.append(keep(number, m.config, warm["first_input"] + chosen, path, self.random))
+        samples = timed["samples"]
+        self._seen[number].append(
+            Turn(samples, timed["flush_s"], framed, used, m.threads, warm["to_native_s"], kept["to_numpy_s"],
+                 self._copying_s(m.config))
+        )  # fmt: skip
+        m.status, m.reason, m.code = "ok", "", ""
+        m.samples_s.append(samples)
+        m.warm_up_s += warm["warm_up_s"]
+        m.others_cores.append(elsewhere.others_cores)
+        m.stolen_cores.append(elsewhere.stolen_cores)
+        m.peak_rss_bytes = max(m.peak_rss_bytes or 0, kept["peak_rss_bytes"])
+        m.details["memory_of"] = workers.inside(m)
+
+    def _copying_s(self, config: MoEConfig) -> float:
+        """Seconds that copying an input takes this process."""
+        if config not in self._copy_s:
+            self._copy_s[config] = min(repeat(Inputs(config)[0].copy, number=1, repeat=3))
+        return self._copy_s[config]
+
+    def _note_restless(self, workers: Workers, m: Measurement, before_s: dict[Any, float]) -> None:
+        """Count the workers that used processor time in somebody else's turn."""
+        turn_s = sum(m.samples_s[-1])
+        for key, used in workers.others_s(m).items():
+            if used - before_s.get(key, used) > RESTLESS_SHARE * turn_s + 2e-3:
+                for number, other in self.alive.items():
+                    self._restless[number] += workers.owns(other, key)
+
+    def _judge_kept(self) -> None:
+        """Compare what was kept of this round's timed outputs with the reference."""
+        for number, worst in self.referee.judge_kept(self._kept).items():
+            if number in self.alive:
+                self._attempt(number, self._take_parity(worst))
+        self._kept = []
+
+    def _take_parity(self, found: Parity) -> Callable[[int, Measurement], None]:
+        def take(_: int, m: Measurement) -> None:
+            before = [Parity.from_dict(m.parity)] if m.parity else []
+            self._note_parity(m, max([*before, found], key=lambda v: (not v.passed, v.max_rel_error)))
+
+        return take
+
+    def _find_doubts(self, workers: Workers) -> None:
+        for number in list(self.alive):
+            if self._restless[number] >= FEWEST_TURNS:
+                self._fail(number, "its worker goes on using processor time in others' turns")
+            elif reason := doubt(self._seen[number]):
+                self._fail(number, reason)
+
+    def _find_impossible(self) -> None:
+        for number, m in enumerate(self.run.measurements):
+            if m.status == "ok" and (reason := impossible(self.run, m)):
+                self._fail(number, reason)
+
+
+def _lines(implementation: str) -> dict[str, int]:
+    """Lines of code by language; none where a source can't be read, which is no reason not to measure it."""
+    try:
+        return lines_of(load(implementation))
+    except Exception:
+        return {}
+
+
+def require_threads(pools: Sequence[dict[str, Any]], threads: int) -> None:
+    """Raise WorkerFailedError unless what a worker found inside itself is what it was given.
+
+    No pool may have more threads, and one must have as many: an idle BLAS beside a kernel with threads of its
+    own may have fewer, since it takes no more than there are cores.
+    """
+    for pool in pools:
+        if pool["threads"] > threads:
+            raise WorkerFailedError(f"asked for {threads} threads, but {pool['name']} uses {pool['threads']}")
+    if pools and max(pool["threads"] for pool in pools) < threads:
+        found = ", ".join(f"{pool['name']}: {pool['threads']}" for pool in pools)
+        raise WorkerFailedError(f"asked for {threads} threads, but got fewer ({found})")
+
+
+def cells_in(measurements: Iterable[Measurement]) -> dict[int, list[int]]:
+    """The numbers of each cell's measurements, in the order of the plan."""
+    cells: dict[int, list[int]] = defaultdict(list)
+    for number, m in enumerate(measurements):
+        cells[m.details["cell"]].append(number)
+    return dict(cells)

@@ -1,0 +1,72 @@
+"""What the machine reaches right now on as many threads as a turn has, and whether that is what it should.
+
+A host that puts two virtual cores on one, or somebody else's work, halves what a turn can do; processor time and load
+don't always show it, arithmetic does. The rule looks at probes alone, never at the time of what is measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from math import inf
+
+import numpy as np
+
+from moe.measure.child import Child, WorkerFailedError
+from moe.run import Measurement
+
+LEAST = 0.85  # of the capacity, before and after a turn
+EXPECTED = 90  # percentile of a run's probes: their maximum would be luck
+FIRST = 10  # probes before anything is measured
+TIMEOUT_S = 60.0
+
+
+class Capacity:
+    """Probes on each number of threads; a probe that has died is asked no more, and nothing is disturbed then."""
+
+    def __init__(self, probes: Mapping[int, Child]) -> None:
+        self._probes = probes
+        self._seen: dict[int, list[float]] = defaultdict(list)
+        for threads in probes:
+            for _ in range(FIRST):
+                self.note(threads, self.now(threads))
+
+    def now(self, threads: int) -> float | None:
+        """Floating-point operations a second that a probe reaches now; None where there is none."""
+        if threads not in self._probes:
+            return None
+        try:
+            return float(self._probes[threads].ask("capacity", timeout=TIMEOUT_S, threads=threads)["flops_per_s"])
+        except WorkerFailedError:
+            return None
+
+    def note(self, threads: int, *flops_per_s: float | None) -> None:
+        """Count what was reached before and after a turn among what is expected."""
+        self._seen[threads] += [value for value in flops_per_s if value is not None]
+
+    def enough(self, threads: int, *flops_per_s: float | None) -> bool:
+        """Whether all of these are near what is expected, by what is known so far."""
+        if not self._seen[threads]:
+            return True
+        least = LEAST * float(np.percentile(self._seen[threads], EXPECTED))
+        return all(value is None or value >= least for value in flops_per_s)
+
+    def wait(self, threads: int, most_s: float) -> float | None:
+        """Keep the threads busy until their capacity is there, at most so long; returns the last that was reached."""
+        end = time.monotonic() + most_s
+        while not self.enough(threads, reached := self.now(threads)) and time.monotonic() < end:
+            pass
+        return reached
+
+
+def mark_disturbed(measurements: Sequence[Measurement]) -> None:
+    """Mark the turns of a finished run by all of its probes."""
+    seen: dict[int, list[float]] = defaultdict(list)
+    for m in measurements:
+        seen[m.probed_threads] += [value for pair in m.capacities if pair for value in pair]
+    least = {threads: LEAST * float(np.percentile(values, EXPECTED)) for threads, values in seen.items() if values}
+    for m in measurements:
+        if m.capacities:
+            bound = least.get(m.probed_threads, -inf)
+            m.disturbed = [pair is not None and min(pair) < bound for pair in m.capacities]

@@ -1,0 +1,59 @@
+"""Weights made once and mapped by every worker: what one of them writes there nobody else sees."""
+
+from __future__ import annotations
+
+import mmap
+import weakref
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moe.config import MoEConfig
+from moe.problem import Float32Array, Weights
+
+PAGE = 4096  # each array begins on a page
+
+
+def write_weights(weights: Weights, path: Path) -> None:
+    """Write a problem's weights for `MappedWeights`."""
+    with path.open("wb") as file:
+        for array in (weights.gate, weights.w1, weights.w2):
+            file.write(array.data)
+            file.write(bytes(-array.nbytes % PAGE))
+
+
+class MappedWeights:
+    """The weights of `config` at `path`, on pages that are copied where somebody writes.
+
+    It keeps no reference to them: memory that no layer holds is given back.
+    """
+
+    def __init__(self, path: Path, config: MoEConfig) -> None:
+        self._path = path
+        self._config = config
+        with path.open("rb") as file:
+            pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._pages = weakref.ref(pages)
+        self._unread: list[mmap.mmap] = [pages]
+
+    def take(self) -> Weights:
+        """The weights, once: from then on they belong to whoever holds them."""
+        d, f, experts = self._config.d_model, self._config.d_ff, self._config.num_experts
+        pages = self._unread.pop()
+        found: list[Float32Array] = []
+        place = 0
+        for shape in ((d, experts), (experts, d, f), (experts, f, d)):
+            count = int(np.prod(shape))
+            found.append(np.frombuffer(pages, np.float32, count, place).reshape(shape))
+            place += -(-4 * count // PAGE) * PAGE
+        return Weights(*found)
+
+    @property
+    def changed(self) -> bool:
+        """Whether whoever holds the weights has written to them."""
+        pages = self._pages()
+        if pages is None:
+            return False
+        now: NDArray[np.uint8] = np.frombuffer(pages, np.uint8)
+        return not np.array_equal(now, np.memmap(self._path, np.uint8, "r"))

@@ -1,0 +1,189 @@
+"""The two orders of measuring: generations of workers until the budget is spent, and cell by cell."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from moe.analysis import summarise
+from moe.analysis.limits import limits_of
+from moe.config import FLOAT32_BYTES
+from moe.measure.bench import MEMORY_SHARE, NOT_REACHED_REASON, Bench, cells_in
+from moe.measure.protocol import Protocol
+from moe.measure.workers import Workers
+from moe.processor import usable_memory
+from moe.run import NOT_REACHED, OVER_BUDGET, OVER_MEMORY, Measurement, Run
+
+ROUNDS_OF_A_PROCESS = 10_000  # at most, so that a round's number says which of the run's it is
+STRETCH = 1.5  # times its share of the budget: what a generation may take where turns are repeated
+COPIES = 2.5  # of the weights that a worker holds while it prepares: those mapped, packed ones, a part in between
+FORWARDS = 7  # that a variant needs in each process: the first, another checked, some to warm up, three timed
+WEIGHTS_BYTES_PER_S = 1e9  # about what packing them reaches
+MARGIN = 1.5  # times what is left: a cell that was begun is finished if it nearly fits
+
+
+def until_budget(bench: Bench) -> None:
+    """Generations of workers, each with as many rounds as any other, and as many of them as the budget has room for.
+
+    With a target, generations go on until it is met.
+    """
+    settings = bench.settings
+    end = bench.begun + settings.budget_s
+    latest = bench.begun + STRETCH * settings.budget_s
+    generation = 1 + max((p for m in bench.run.measurements for p in m.processes), default=-1)
+    rounds = _rounds_so_far(bench)
+    left = max(1, settings.processes - generation)
+    while bench.alive:
+        started = time.monotonic()
+        share = (end - started) / max(1, left)
+        bench.repeat_until = started + STRETCH * share
+        rounds = _generation(bench, generation, rounds, share, left)
+        took = time.monotonic() - started
+        generation, left = generation + 1, left - 1
+        if left > 0 and time.monotonic() + took <= latest:
+            continue
+        if settings.target is None or time.monotonic() + took > end or _is_narrow(bench, settings.target):
+            return
+
+
+def _generation(bench: Bench, process: int, rounds: int, share_s: float, left: int) -> int:
+    """Fresh workers and their rounds; how many there are to be is returned, and found out by the first if it is 0."""
+    started = time.monotonic()
+    with bench.workers() as workers:
+        bench.make_ready(workers)
+        ready = time.monotonic()
+        done = 0
+        while bench.alive and (not done or done < rounds):
+            bench.round(workers, process, process * ROUNDS_OF_A_PROCESS + done)
+            done += 1
+            if not rounds:
+                rounds = _affordable(bench, ready - started, time.monotonic() - ready, share_s, left)
+        bench.release(workers)
+    return rounds
+
+
+def _affordable(bench: Bench, ready_s: float, round_s: float, share_s: float, left: int) -> int:
+    """How many rounds each process gets, from how long it takes to start one and to make the first."""
+    settings = bench.settings
+    if settings.target is not None:
+        return min(ROUNDS_OF_A_PROCESS, max(settings.rounds, int(ready_s / round_s)))
+    fitting = int((share_s - ready_s) / round_s)
+    if left * (ready_s + settings.rounds * round_s) <= STRETCH * left * share_s:
+        fitting = max(fitting, settings.rounds)
+    return min(ROUNDS_OF_A_PROCESS, max(1, fitting))
+
+
+def _rounds_so_far(bench: Bench) -> int:
+    """Rounds of each process of the run that this one continues, 0 where there is none."""
+    places = {place for m in bench.run.measurements for place in zip(m.processes, m.rounds, strict=False)}
+    return max(Counter(process for process, _ in places).values(), default=0)
+
+
+def _is_narrow(bench: Bench, target: float) -> bool:
+    rows = summarise(bench.run).measured
+    return all(i.half_width <= target for row in rows for i in (row.latency, row.speedup) if i)
+
+
+def measure_cells(run: Run, settings: Protocol, path: Path | None, progress: bool) -> None:
+    """Measure the open cells of a run on this machine; its file holds whole cells alone."""
+    bench = Bench(run, settings, path, progress, saves_rounds=False)
+    with bench.measuring():
+        _cell_by_cell(bench)
+
+
+def _cell_by_cell(bench: Bench) -> None:
+    """The same workers for all cells, one round in each process: loading PyTorch takes longer than a small cell."""
+    measurements = bench.run.measurements
+    end = bench.begun + bench.settings.budget_s
+    todo = [own for own in cells_in(measurements).values() if any(measurements[n].is_open for n in own)]
+    available = bench.alive
+    try:
+        with ExitStack() as stack:
+            fleet = [stack.enter_context(bench.workers()) for _ in range(bench.settings.processes)]
+            for place, own in enumerate(todo):
+                bench.alive = {n: available[n] for n in own if n in available}
+                left_s = end - time.monotonic()
+                if bench.alive and _take_on(bench, left_s):
+                    _measure_cell(bench, fleet, left_s, left_s / (len(todo) - place))
+                    bench.save(now=True)
+    finally:
+        bench.run.complete = not any(measurements[n].is_open for n in available)
+
+
+def _take_on(bench: Bench, left_s: float) -> bool:
+    """Whether a cell is to be measured; where not, its rows say why."""
+    if reason := _too_much(bench, left_s):
+        for m in bench.alive.values():
+            if m.status != "ok":
+                m.reason, m.code = reason
+        return False
+    bench.turn_most_s = left_s
+    return True
+
+
+def _measure_cell(bench: Bench, fleet: Sequence[Workers], left_s: float, share_s: float) -> None:
+    """A round in each process of the fleet, which lets go of the cell's layers before the next one takes them.
+
+    Half a cell is none: where it would take too long, once the first process has shown it, or is interrupted,
+    nothing of it stays.
+    """
+    started = time.monotonic()
+    cell = dict(bench.alive)
+    bench.repeat_until = started + STRETCH * share_s
+    bench.referee.keep_only([m.config for m in cell.values()])
+    _forget(cell, NOT_REACHED_REASON, NOT_REACHED)  # of a cell that lacks a row, all are measured again
+    finished = False
+    try:
+        for process, workers in enumerate(fleet):
+            bench.make_ready(workers)
+            bench.round(workers, process, process)
+            bench.release(workers)
+            passed = time.monotonic() - started
+            needed_s = passed / (process + 1) * (len(fleet) - process - 1)
+            if needed_s > MARGIN * max(0.0, left_s - passed):
+                left = max(0.0, left_s - passed)
+                reason = f"left out for want of time: about {needed_s:.0f} s more, and {left:.0f} s were left"
+                _forget(bench.alive, reason, OVER_BUDGET)
+                finished = True
+                return
+        finished = True
+    finally:
+        if not finished:
+            _forget(bench.alive, NOT_REACHED_REASON, NOT_REACHED)
+
+
+def _forget(cell: Mapping[int, Measurement], reason: str, code: str) -> None:
+    """Drop what was measured of a cell, as if it had not been begun."""
+    for m in cell.values():
+        m.status, m.reason, m.code, m.parity, m.warm_up_s = "not_run", reason, code, None, 0.0
+        m.processes, m.rounds, m.samples_s, m.capacities, m.disturbed = [], [], [], [], []
+        m.others_cores, m.stolen_cores = [], []
+
+
+def _too_much(bench: Bench, left_s: float) -> tuple[str, str] | None:
+    """Why the cell that is alive can't be measured, by its memory or by about how long it would take."""
+    if left_s <= 0:
+        return NOT_REACHED_REASON, NOT_REACHED
+    alive = bench.alive.values()
+    config = max((m.config for m in alive), key=lambda c: c.tokens)
+    weights = 2 * config.num_experts * config.d_model * config.d_ff * FLOAT32_BYTES
+    inputs = (bench.settings.turn_forwards + 1) * config.d_model + config.top_k * config.d_ff
+    worker = COPIES * weights + config.tokens * inputs * FLOAT32_BYTES
+    free = MEMORY_SHARE * usable_memory()
+    if worker > bench.memory_bytes or worker * len(alive) > free:
+        return (
+            f"left out for want of memory: about {worker / 2**30:.1f} GiB for each of {len(alive)} workers, of "
+            f"{free / 2**30:.1f} GiB that are free and {bench.memory_bytes / 2**30:.1f} GiB that one may hold",
+            OVER_MEMORY,
+        )
+    processes = bench.settings.processes
+    about_s = weights * len(alive) * processes / WEIGHTS_BYTES_PER_S
+    limits = limits_of(bench.run, next(iter(alive)).threads)
+    if limits:
+        about_s += sum(m.config.flops for m in alive) * FORWARDS * processes / limits.flops_per_s
+    if about_s > left_s:
+        return f"left out for want of time: about {about_s:.0f} s, and {left_s:.0f} s were left", OVER_BUDGET
+    return None

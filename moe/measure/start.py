@@ -1,0 +1,44 @@
+"""From a command's arguments to a run that is ready to be measured: a new one, or one that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from moe.measure.machine import VOLATILE, describe_machine, describe_versions
+from moe.measure.protocol import Protocol
+from moe.run import Measurement, Run, RunFileError, load_run
+
+
+def new_run(planned: list[Measurement], settings: Protocol, threads: Sequence[int]) -> Run:
+    """A run of this machine without samples."""
+    for m in planned:
+        m.cache = settings.cache
+    return Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": list(threads)}, planned)
+
+
+def run_to_measure(run: Run, path: Path | None, *, resume: bool, force: bool) -> Run:
+    """A new run, or with `resume` the one at `path`; raises RunFileError where that may not be."""
+    if path is None or force or not path.exists():
+        return run
+    if not resume:
+        raise RunFileError(f"{path} exists: --resume continues it, --force replaces it")
+    return _continued(load_run(path), run, path)
+
+
+def _continued(old: Run, new: Run, path: Path) -> Run:
+    """The old run, to be continued; raises RunFileError unless the new one measures the same in the same way."""
+
+    def conditions(run: Run) -> dict[str, Any]:
+        protocol = {key: value for key, value in run.protocol.items() if key not in Protocol.MAY_CHANGE}
+        machine = {key: value for key, value in run.machine.items() if key not in VOLATILE}
+        measured = [(m.label, m.config, m.threads) for m in run.measurements]
+        return {**protocol, **machine, **run.versions, "measurements": measured}
+
+    before, now = conditions(old), conditions(new)
+    if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
+        raise RunFileError(f"{path} can't be continued, since {', '.join(changed)} changed: --force replaces it")
+    old.protocol = new.protocol
+    return old
