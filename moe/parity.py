@@ -102,10 +102,12 @@ def _contested(ref: Reference) -> NDArray[np.bool_]:
     spread = np.abs(ref.logits.max(axis=1, keepdims=True) - ref.logits)
     margin = ref.logit_error + np.where(ref.logit_error > 0, 2.0**-22 * (1 + spread), 0.0)
     low, high = ref.logits - margin, ref.logits + margin
-    # others_above[t, e]: how many experts can, and how many surely do, exceed expert e
-    can_exceed = (high[:, None, :] >= low[:, :, None]).sum(axis=2) - 1
-    surely_exceed = (low[:, None, :] > high[:, :, None]).sum(axis=2)
-    loose = (margin > 0) & (can_exceed >= k) & (surely_exceed < k)
+    if k == high.shape[1]:
+        return np.zeros(high.shape, dtype=bool)
+    # k others can exceed an expert where the (k + 1)-th highest end reaches its low one: its own is among them.
+    reachable = low <= np.partition(high, -k - 1, axis=1)[:, -k - 1, None]
+    not_exceeded = high >= np.partition(low, -k, axis=1)[:, -k, None]
+    loose = (margin > 0) & reachable & not_exceeded
     return np.asarray(loose & (loose.sum(axis=1, keepdims=True) > 1))
 
 
