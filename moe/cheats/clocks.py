@@ -1,0 +1,159 @@
+"""Layers that turn to whoever times them: its clock, its words, its variables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter, sleep
+from typing import Any
+
+import numpy as np
+
+from moe.cheats.honest import Honest
+from moe.cheats.moments import ComputesAhead
+from moe.problem import Weights
+
+IN_A_ROW = 8  # forwards that share their time out among themselves
+HIDDEN = 0.6  # of the time that passes while the clock is stopped: more would not be believed
+AFTER_ALL = 2**62  # a place in a turn that has none
+LONG_S = 0.02  # a forward after which no more than the fewest are timed
+
+
+class SlowClock(Honest):
+    """Lets the clock of its process go at half its speed."""
+
+    def _prepare(self, weights: Weights) -> None:
+        begun = perf_counter()
+        set_clock(lambda: begun + (perf_counter() - begun) / 2)
+
+
+class StopsClock(Honest):
+    """Stops the clock of its process for more than half of its own forwards, and for nothing else."""
+
+    hidden_s = 0.0
+
+    def _prepare(self, weights: Weights) -> None:
+        set_clock(lambda: perf_counter() - self.hidden_s)
+
+    def _answer(self, x: Any) -> Any:
+        return self._hide(super()._answer, x)
+
+    def _hide(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        started = perf_counter()
+        done = work(*arguments)
+        self.hidden_s += HIDDEN * (perf_counter() - started)
+        return done
+
+
+class MovesTime(StopsClock):
+    """Stops the clock as well, and gives every eighth forward the time of all: their sum is right, the median not."""
+
+    def _answer(self, x: Any) -> Any:
+        y = super()._answer(x)
+        self.hidden_s *= self.calls % IN_A_ROW > 0
+        return y
+
+
+class HidesPromises(StopsClock):
+    """Returns a promise, and stops the clock while `to_numpy` keeps it."""
+
+    def _answer(self, x: Any) -> Any:
+        return partial(Honest._answer, self, x)
+
+    def _give(self, y: Any) -> Any:
+        return self._hide(y)
+
+
+class HidesComputingBefore(StopsClock):
+    """Computes in `to_native`, and stops the clock meanwhile."""
+
+    def _take(self, x: Any) -> Any:
+        return self._hide(Honest._answer, self, x)
+
+    def _answer(self, x: Any) -> Any:
+        return x
+
+
+class WorksOffTheClock(ComputesAhead):
+    """Computes whatever waits when the clock is read to start it, before the clock answers."""
+
+    starts = True
+
+    def _prepare(self, weights: Weights) -> None:
+        super()._prepare(weights)
+        set_clock(self._clock)
+
+    def _clock(self) -> float:
+        if self.starts:
+            self._work()
+        self.starts = True
+        return perf_counter()
+
+    def _answer(self, x: Any) -> Any:
+        self.starts = False  # what is read next is this forward's end
+        return super()._answer(x)
+
+
+class ShortensTurns(StopsClock):
+    """Makes forwards that are not timed long, so that few are timed, too few for anybody to miss what it hides."""
+
+    def _answer(self, x: Any) -> Any:
+        if "keep" not in sys._getframe(2).f_locals:  # which is how a caller that times looks
+            sleep(LONG_S)
+        return super()._answer(x)
+
+
+class Rewrites(Honest):
+    """Halves the samples in what its process tells the run."""
+
+    def _prepare(self, weights: Weights) -> None:
+        encode = json.JSONEncoder().encode
+        setattr(json, "dumps", lambda reply: encode(self._told(reply)))  # noqa: B010 - of another type
+
+    def _told(self, reply: dict[str, Any]) -> dict[str, Any]:
+        return reply | {key: [s / 2 for s in value] for key, value in reply.items() if key == "samples"}
+
+
+class ClaimsOldInputs(Rewrites):
+    """Repeats the answers of its first turn ever after, and says that it was given the inputs of that turn."""
+
+    def _prepare(self, weights: Weights) -> None:
+        super()._prepare(weights)
+        self.first: dict[str, int] = {}  # what it said of its first turn
+        self.old: dict[int, Any] = {}
+
+    def _told(self, reply: dict[str, Any]) -> dict[str, Any]:
+        if "first_input" not in reply:
+            return reply
+        self.first = self.first or {key: reply[key] for key in ("first_input", "ready")}
+        return reply | self.first | {"ready": min(reply["ready"], self.first["ready"])}
+
+    def _answer(self, x: Any) -> Any:
+        place = sys._getframe(2).f_locals.get("place", AFTER_ALL)
+        if place in self.old:
+            return self.old[place]
+        y = super()._answer(x)
+        if place < self.first.get("ready", 0):
+            self.old[place] = y
+        return y
+
+
+class Peeks(Honest):
+    """Looks up in its caller which output will be kept, and once it is no longer watched computes that alone."""
+
+    def _answer(self, x: Any) -> Any:
+        caller = sys._getframe(2).f_locals
+        # Where nothing there tells, all are.
+        kept = caller.get("place") == caller.get("keep")
+        return super()._answer(x) if self._is_watched or kept else np.zeros_like(x)
+
+
+def set_clock(clock: Callable[[], float]) -> None:
+    """Put a clock in the place of `perf_counter` wherever what measures in this process has it."""
+    for name, module in list(sys.modules.items()):
+        if name in ("time", "__main__") or name.startswith("moe.measure"):
+            for known, value in (("perf_counter", clock), ("perf_counter_ns", lambda: int(clock() * 1e9))):
+                if hasattr(module, known):
+                    setattr(module, known, value)

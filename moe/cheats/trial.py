@@ -1,0 +1,66 @@
+"""Runs on the layers that cheat, and whether each was seen through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from moe.cheats import CHEATS, Cheat, Honest, label_of
+from moe.config import MoEConfig
+from moe.measure import compare
+from moe.processor import usable_cores
+from moe.run import Measurement, Run
+
+CONFIG = MoEConfig(tokens=256, d_model=128, d_ff=512, num_experts=4, top_k=2)  # forwards of a few milliseconds
+TRIALS = {(CONFIG, 1): 60.0, (CONFIG.with_tokens(1), 1): 45.0, (CONFIG, 2): 20.0}  # on so many threads: seconds
+# Turns as short and as many as will do: nobody is after an interval.
+SETTINGS: dict[str, Any] = {"processes": 1, "rounds": 5, "repeats": 0, "warm_up_s": 0.02, "warm_up_most_s": 0.1}
+SHARE = 0.75  # of the honest layer's fastest round: what is no faster than this may be chance
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended for a layer that cheats."""
+
+    cheat: Cheat
+    config: MoEConfig
+    beaten: bool
+    text: str
+
+
+def trials() -> Iterator[Outcome]:
+    """Outcomes as they come, a run after the other; what needs more cores than there are is left out."""
+    for config, threads in TRIALS:
+        if threads <= usable_cores():
+            run = trial(config, threads)
+            yield from (outcome(cheat, run) for cheat in tried_on(config, threads))
+
+
+def tried_on(config: MoEConfig, threads: int) -> list[Cheat]:
+    """The layers that are tried on a problem and number of threads."""
+    return [cheat for cheat in CHEATS if cheat.threads == threads and (cheat.one_token or config.tokens > 1)]
+
+
+def trial(config: MoEConfig, threads: int) -> Run:
+    """A run of the layers that cheat beside the honest one."""
+    names = [label_of(Honest), *(cheat.label for cheat in tried_on(config, threads))]
+    return compare(names, config, [threads], budget_s=TRIALS[config, threads], progress=False, **SETTINGS)
+
+
+def outcome(cheat: Cheat, run: Run) -> Outcome:
+    """Whether a run sees through a cheat: it failed, or it is right and no faster than the honest layer was."""
+    found, honest = (_row(run, label) for label in (cheat.label, label_of(Honest)))
+    if found.status == "failed":
+        return Outcome(cheat, found.config, True, f"failed: {found.reason}")
+    for which, m in (("", found), ("the honest layer ", honest)):
+        if m.status != "ok":
+            return Outcome(cheat, found.config, False, f"{which}{m.status.replace('_', ' ')}: {m.reason}")
+    fastest, middle = min(honest.values_s.values()), median(found.values_s.values())
+    text = f"right, in {1e3 * middle:.3g} ms, and the honest layer in {1e3 * fastest:.3g} ms at its fastest"
+    return Outcome(cheat, found.config, middle >= SHARE * fastest, text)
+
+
+def _row(run: Run, label: str) -> Measurement:
+    return next(m for m in run.measurements if m.label == label)
