@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-from importlib.util import find_spec
 
 from moe import mojo_build
 from moe.config import MoEConfig
@@ -42,14 +41,14 @@ def _mojo() -> str:
 
 
 def _cuda() -> str:
-    if find_spec("torch") is None:
-        return "PyTorch is not installed"
-    import torch
+    available, why = availability("torch[device=cuda]")
+    if available:
+        import torch
 
-    if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
-    why = "this PyTorch is a CPU build" if torch.version.cuda is None else "PyTorch finds no CUDA device"
-    return f"not available: {why}; torch[device=cuda] is left out of reports"
+        if torch.cuda.is_available():
+            return str(torch.cuda.get_device_name())
+        why = "PyTorch finds no CUDA device"
+    return f"{why}; torch[device=cuda] is left out of reports"
 
 
 def _try(name: str, problem: Problem) -> str:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import moe
-from moe.implementations import NotAvailableError, availability, names, parse_variant
+from moe.implementations import NotAvailableError, availability, cuda, names, parse_variant
 from moe.problem import make_problem
 
 THIRD_PARTY = '''
@@ -100,6 +104,74 @@ def test_create_says_what_is_wrong(name: str, arguments: dict[str, int], message
     problem = make_problem(moe.MoEConfig(3, 4, 4, 2, 1))
     with pytest.raises(ValueError, match=message):
         moe.create(name, problem.weights, **arguments)
+
+
+def test_availability_gets_the_options_that_it_names(tmp_path: Path) -> None:
+    says = THIRD_PARTY.replace("def available():", 'def available(factor="2"):').replace('True, ""', "False, factor")
+    (tmp_path / "picky.py").write_text(says.replace("self, weights, *", 'self, weights, *, other="1"'))
+    picky = f"{tmp_path / 'picky.py'}:Doubled"
+    assert availability(picky) == (False, "2")
+    assert availability(f"{picky}[factor=3,other=4]") == (False, "3")
+
+
+class Driver:
+    """A library like NVIDIA's."""
+
+    def __init__(self, devices: int, error: int = 0) -> None:
+        self.devices, self.error = devices, error
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802
+        assert flags == 0
+        return self.error
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = self.devices
+        return 0
+
+
+CPU_BUILD = "cuda: Optional[str] = None\nhip: Optional[str] = None\n"
+CUDA_BUILD = "cuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n"
+ROCM_BUILD = "cuda: Optional[str] = None\nhip: Optional[str] = '7.0'\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "driver", "reason"),
+    [
+        (CPU_BUILD, Driver(1), "no CUDA device: this PyTorch is a CPU build"),
+        ("cuda = None\ngit_version = ''\nhip = None\n", Driver(1), "no CUDA device: this PyTorch is a CPU build"),
+        (CUDA_BUILD, Driver(1), ""),
+        (CUDA_BUILD, Driver(0), "no CUDA device: the driver knows none"),
+        (CUDA_BUILD, Driver(0, error=100), "no CUDA device: the driver says error 100"),
+        (CUDA_BUILD, None, "no CUDA device: no driver (libcuda.so.1)"),
+        (ROCM_BUILD, None, ""),  # for PyTorch to say
+        ("", None, ""),
+    ],
+)
+def test_a_missing_cuda_device_is_known_without_pytorch(
+    version: str, driver: Driver | None, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str) -> Driver:
+        if driver is None:
+            raise OSError(f"{name}: cannot open shared object file")
+        return driver
+
+    (tmp_path / "version.py").write_text(version)
+    spec = ModuleSpec("torch", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path)]
+    monkeypatch.setattr(cuda, "find_spec", lambda _: spec)
+    monkeypatch.setattr(cuda.ctypes, "CDLL", load)
+    monkeypatch.setattr(cuda.sys, "platform", "linux")
+    assert availability("torch[device=cuda,transfer=on]") == (not reason, reason)
+    assert availability("torch") == (True, "")
+    assert availability("torch[device=tpu]") == (True, "")  # `create` says that there is no such device
+    monkeypatch.setattr(cuda.sys, "platform", "win32")
+    assert availability("torch[device=cuda]")[0] == ("CPU build" not in reason)  # without a look at a driver
+
+
+def test_whether_there_is_a_cuda_device_is_found_without_importing_pytorch() -> None:
+    code = "import moe, sys; print(moe.implementations.availability('torch[device=cuda]'), 'torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.endswith("False\n")
 
 
 def test_cuda_runs_or_says_why_not() -> None:

@@ -36,7 +36,9 @@ class Implementation(Protocol):
 
     It may also have `to_native(x)`, from a (T, d) float32 NumPy array to what `forward` takes, and
     `to_numpy(y)`, from what `forward` gives to a (T, d) float32 NumPy array. Neither is timed. A static method
-    `sources()` lists Mojo files that are part of it.
+    `sources()` lists Mojo files that are part of it. `available` may name options of the constructor, with defaults,
+    where it depends on them, and gets those of the variant: `available(device="cpu")`. Their values are the
+    constructor's to refuse.
     """
 
     name: str

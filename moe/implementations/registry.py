@@ -140,9 +140,12 @@ def option_names(implementation: type[Any]) -> list[str]:
 
 
 def availability(name: str) -> tuple[bool, str]:
-    """Say whether a variant's implementation can run here; if not, why. What raises can't run, whatever it raises."""
+    """Say whether a variant can run here; if not, why. What raises can't run, whatever it raises."""
     try:
-        available, reason = load(Variant.read(name).name).available()
+        variant = Variant.read(name)
+        ask = load(variant.name).available
+        known = inspect.signature(ask).parameters
+        available, reason = ask(**{key: value for key, value in variant.options.items() if key in known})
     except Exception as error:
         return False, f"{type(error).__name__}: {error}"
     return bool(available), str(reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moe.implementations.contract import SWITCH, check_option
+from moe.implementations.cuda import cuda_available
 from moe.implementations.torch_common import TorchWeights, sorted_by_expert, torch_available
 from moe.problem import Float32Array, Weights
 
@@ -23,9 +24,10 @@ class TorchLayer:
     description = "PyTorch, batched by expert"
 
     @staticmethod
-    def available() -> tuple[bool, str]:
-        """Say whether PyTorch is installed."""
-        return torch_available()
+    def available(device: str = "cpu") -> tuple[bool, str]:
+        """Say whether PyTorch is installed, and for `device=cuda` whether there is a device."""
+        installed, reason = torch_available()
+        return cuda_available() if installed and device == "cuda" else (installed, reason)
 
     def __init__(
         self,
