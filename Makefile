@@ -9,6 +9,8 @@ SHELL := bash
 PROFILE ?= quick
 PARAMS ?=
 SHAPES ?=
+ANYWAY ?=
+AT_ONCE = $(if $(ANYWAY), --anyway)
 
 # An activated conda environment made from environment.yml serves as it is; otherwise there is a .venv.
 ifeq ($(CONDA_DEFAULT_ENV),moe)
@@ -32,7 +34,7 @@ env: $(READY) ## Set up .venv and compile the Mojo kernel
 	@touch $@
 
 report: $(READY) ## Measure and render: PROFILE=smoke|quick|full, PARAMS="tokens=256 top_k=1"
-	$(BIN)/moe report --profile $(PROFILE) $(foreach p,$(PARAMS),-p '$(p)')
+	$(BIN)/moe report$(AT_ONCE) --profile $(PROFILE) $(foreach p,$(PARAMS),-p '$(p)')
 
 sample: report ## A report again, and from it docs/sample and README's picture
 	mkdir -p docs/sample
@@ -49,10 +51,10 @@ lab: $(READY) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 bench: $(READY) ## The kernel beside its goals and PyTorch's forms, 45 minutes: SHAPES="seed medium"
-	$(BIN)/moe goals $(SHAPES)
+	$(BIN)/moe goals$(AT_ONCE) $(SHAPES)
 
 selfcheck: $(READY) ## Do the measurement's own intervals hold, and withstand a busy machine? 15 minutes
-	$(BIN)/moe selfcheck
+	$(BIN)/moe selfcheck$(AT_ONCE)
 
 lint: $(READY) ## Check style, types, notebooks and Mojo's formatting
 	$(BIN)/ruff check .

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from moe import mojo_build
 from moe.config import parse_config
@@ -130,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--share", action="store_true", help="pack the report into one file to send, beside its folder"
     )
+
+    for measuring in (bench, sweep, goals, peers, itself, claims, report):
+        measuring.add_argument("--anyway", action="store_true", help="measure at once, however busy the machine is")
     return parser
 
 
@@ -206,18 +209,11 @@ def _bench(parsed: argparse.Namespace) -> int:
     from moe.report.text import table_lines
 
     _need_file(parsed)
+    chosen, config = parsed.names or names(), parse_config(parsed.config)
+    settings = {**_settings(parsed), "target": parsed.target, "cache": parsed.cache}
+    _look_around(parsed, chosen, settings)
     run = compare(
-        parsed.names or names(),
-        parse_config(parsed.config),
-        parsed.threads,
-        path=parsed.json,
-        resume=parsed.resume,
-        force=parsed.force,
-        budget_s=parsed.budget,
-        target=parsed.target,
-        timeout_s=parsed.timeout,
-        memory_bytes=_memory(parsed),
-        cache=parsed.cache,
+        chosen, config, parsed.threads, path=parsed.json, resume=parsed.resume, force=parsed.force, **settings
     )
     summary = summarise(run)
     print("\n".join([*table_lines(summary), *warnings(summary)]))
@@ -233,17 +229,18 @@ def _sweep(parsed: argparse.Namespace) -> int:
     axes, config = read_axes(parsed.over), parse_config(parsed.config)
     for combination in cells_of(config, axes)[1]:
         print(f"left out: {combination}", file=sys.stderr)
+    chosen, settings = parsed.names or SWEPT, _settings(parsed)
+    if parsed.scheduler is None:
+        _look_around(parsed, chosen, settings)
     run = sweep(
-        parsed.names or SWEPT,
+        chosen,
         axes,
         config,
         path=parsed.json,
         resume=parsed.resume,
         force=parsed.force,
-        budget_s=parsed.budget,
-        timeout_s=parsed.timeout,
-        memory_bytes=_memory(parsed),
         scheduler=parsed.scheduler,
+        **settings,
     )
     print("\n".join(cell_lines(run)))
     return 1 if any(m.status == "failed" for m in run.measurements) else 0
@@ -267,8 +264,22 @@ def _need_file(parsed: argparse.Namespace) -> None:
         raise ValueError("--resume and --force need --json FILE")
 
 
-def _memory(parsed: argparse.Namespace) -> int | None:
-    return None if parsed.memory is None else int(parsed.memory * 2**20)
+def _settings(parsed: argparse.Namespace) -> dict[str, Any]:
+    """The fields of the protocol that both `bench` and `sweep` set."""
+    memory = None if parsed.memory is None else int(parsed.memory * 2**20)
+    return {"budget_s": parsed.budget, "timeout_s": parsed.timeout, "memory_bytes": memory}
+
+
+def _look_around(parsed: argparse.Namespace, chosen: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """Let a busy machine come to rest, once names and settings are known to be right: nobody waits for an error."""
+    from moe.measure.busy import wait_until_quiet
+    from moe.measure.protocol import Protocol
+
+    for name in chosen:
+        parse_variant(name)
+    Protocol(**settings)
+    if not parsed.anyway:
+        wait_until_quiet()
 
 
 def _goals(parsed: argparse.Namespace) -> int:
@@ -280,7 +291,7 @@ def _goals(parsed: argparse.Namespace) -> int:
         render_goals(parsed.folder, parsed.page)
         return 0
     beside = FORMS if parsed.beside is None else parsed.beside.split(",")
-    return measure_goals(parsed.names, parsed.threads, parsed.budget, parsed.folder, beside)
+    return measure_goals(parsed.names, parsed.threads, parsed.budget, parsed.folder, beside, wait=not parsed.anyway)
 
 
 def _peers(parsed: argparse.Namespace) -> int:
@@ -291,14 +302,14 @@ def _peers(parsed: argparse.Namespace) -> int:
             raise ValueError("--page shows all shapes that the folder holds: name none")
         render_peers(parsed.folder, parsed.page)
         return 0
-    return measure_peers(parsed.names, parsed.threads, parsed.budget, parsed.folder)
+    return measure_peers(parsed.names, parsed.threads, parsed.budget, parsed.folder, wait=not parsed.anyway)
 
 
 def _selfcheck(parsed: argparse.Namespace) -> int:
     from moe.selfcheck import selfcheck
 
     holds = True
-    for finding in selfcheck(parsed.runs, parsed.budget):
+    for finding in selfcheck(parsed.runs, parsed.budget, wait=not parsed.anyway):
         holds = holds and finding.holds
         print(f"{'holds' if finding.holds else 'does not hold'}: {finding.text}", flush=True)
     return 0 if holds else 1
@@ -308,7 +319,7 @@ def _claims(parsed: argparse.Namespace) -> int:
     from moe.report.claims_views import verdict_lines, verdicts_json
     from moe.report.pipeline import try_claims
 
-    trial = try_claims(parsed.file, parsed.source, parsed.profile)
+    trial = try_claims(parsed.file, parsed.source, parsed.profile, wait=not parsed.anyway)
     if parsed.json is not None:
         write_atomically(parsed.json, verdicts_json(trial))
     print("\n".join(verdict_lines(trial)))
@@ -323,4 +334,4 @@ def _report(parsed: argparse.Namespace) -> int:
         if parsed.parameters:
             raise ValueError("-p can't be given with --from: a finished run has its parameters")
         return render_again(parsed.source, share=parsed.share)
-    return make_report(parsed.profile, parsed.parameters, share=parsed.share)
+    return make_report(parsed.profile, parsed.parameters, share=parsed.share, wait=not parsed.anyway)

@@ -16,8 +16,9 @@ from moe.analysis.statistics import median_interval
 from moe.analysis.summary import tokens_ratio
 from moe.config import MoEConfig, parse_config, unknown_name
 from moe.measure import compare
+from moe.measure.busy import wait_until_quiet
 from moe.measure.child import Child
-from moe.measure.plan import Protocol
+from moe.measure.protocol import Protocol
 from moe.mojo_build import SOURCE
 from moe.report.marks import write_between
 from moe.report.text import significant, span, threads_text
@@ -98,19 +99,27 @@ def load_goals(names: Sequence[str] = ()) -> list[Goal]:
 
 
 def measure_goals(
-    names: Sequence[str], threads: Sequence[int], budget_s: float, folder: Path, beside: Sequence[str] = FORMS
+    names: Sequence[str],
+    threads: Sequence[int],
+    budget_s: float,
+    folder: Path,
+    beside: Sequence[str] = FORMS,
+    *,
+    wait: bool = False,
 ) -> int:
     """Measure each shape in a run of its own, print and save results; returns the command's exit status.
 
     A missed goal is a result, not a failure. The summary in the folder holds every shape that was measured there.
-    Only some forms `beside` the kernel are added to a shape that was measured before. Raises ValueError for a shape
-    or form that is not there.
+    Only some forms `beside` the kernel are added to a shape that was measured before. With `wait` a busy machine gets
+    some seconds to come to rest first. Raises ValueError for a shape or form that is not there.
     """
     goals = load_goals(names)
     for form in beside:
         if form not in FORMS:
             raise ValueError(unknown_name("form", form, list(FORMS)))
     folder.mkdir(parents=True, exist_ok=True)
+    if wait:
+        wait_until_quiet()
     failed = False
     for goal in goals:
         run = compare(

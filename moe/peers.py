@@ -10,6 +10,7 @@ from moe.analysis import Summary, summarise, tokens_ratio
 from moe.config import MoEConfig, parse_config, unknown_name
 from moe.implementations import names
 from moe.measure import compare
+from moe.measure.busy import wait_until_quiet
 from moe.measure.machine import VOLATILE
 from moe.report.marks import write_between
 from moe.report.text import span, threads_text, times
@@ -29,14 +30,19 @@ MARK = "<!-- peers -->"
 LEFT_OUT = ("python", "torch-naive", "torch-compile")
 
 
-def measure_peers(shapes: Sequence[str], threads: Sequence[int], budget_s: float, folder: Path) -> int:
+def measure_peers(
+    shapes: Sequence[str], threads: Sequence[int], budget_s: float, folder: Path, *, wait: bool = False
+) -> int:
     """Measure each shape in a run of its own, into `folder`; returns the command's exit status.
 
-    Raises ValueError for a shape that is not there.
+    With `wait` a busy machine gets some seconds to come to rest first. Raises ValueError for a shape that is not
+    there.
     """
     for shape in shapes:
         if shape not in SHAPES:
             raise ValueError(unknown_name("shape", shape, list(SHAPES)))
+    if wait:
+        wait_until_quiet()
     failed = False
     for shape in shapes or SHAPES:
         print(f"{shape}: {SHAPES[shape]}", file=sys.stderr, flush=True)

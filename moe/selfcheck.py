@@ -15,6 +15,7 @@ from moe.analysis import Interval, Row, summarise
 from moe.config import PRESETS
 from moe.implementations import availability
 from moe.measure import compare
+from moe.measure.busy import wait_until_quiet
 from moe.processor import usable_cores
 from moe.report.sentences import warnings
 from moe.report.text import significant, times
@@ -35,10 +36,11 @@ class Finding:
     holds: bool
 
 
-def selfcheck(runs: int, budget_s: float) -> Iterator[Finding]:
+def selfcheck(runs: int, budget_s: float, *, wait: bool = False) -> Iterator[Finding]:
     """Findings as they come: `runs` runs of `budget_s` seconds, then three more for the busy machine.
 
-    Raises ValueError for a number that makes no sense.
+    With `wait` a machine that is busy before the first gets some seconds to come to rest. Raises ValueError for a
+    number that makes no sense.
     """
     if runs < 2:
         raise ValueError(f"runs must be at least 2, got {runs}")
@@ -46,6 +48,8 @@ def selfcheck(runs: int, budget_s: float) -> Iterator[Finding]:
         available, reason = availability(name)
         if not available:
             raise ValueError(f"the self-check needs {name}: {reason}")
+    if wait:
+        wait_until_quiet()
     yield from repeats(runs, budget_s)
     yield from busy_half_way(budget_s)
 

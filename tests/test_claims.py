@@ -296,7 +296,8 @@ def test_the_command_writes_what_it_found(smoke: Path, tmp_path: Path, capsys: p
 def test_without_a_folder_the_command_measures(tmp_path: Path, smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def measure(profile: str, parameters: dict[str, dict[str, Any]], command: str) -> Path:
+    def measure(profile: str, parameters: dict[str, dict[str, Any]], command: str, *, wait: bool) -> Path:
+        assert not wait
         asked.append((profile, parameters, command))
         return smoke
 

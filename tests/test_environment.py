@@ -93,3 +93,11 @@ def test_make_uses_an_activated_conda_environment() -> None:
     conda = {"CONDA_DEFAULT_ENV": "moe", "CONDA_PREFIX": "/somewhere/envs/moe"}
     commands = make("--dry-run", "report", "PARAMS=tokens=256 top_k=1", "PROFILE=full", **conda)
     assert commands == "/somewhere/envs/moe/bin/moe report --profile full -p 'tokens=256' -p 'top_k=1'"
+
+
+def test_make_can_measure_on_a_busy_machine() -> None:
+    conda = {"CONDA_DEFAULT_ENV": "moe", "CONDA_PREFIX": "/env"}
+    commands = {"report": "report", "sample": "report", "bench": "goals", "selfcheck": "selfcheck"}
+    for target, command in commands.items():
+        assert f"/env/bin/moe {command} --anyway" in make("--dry-run", target, "ANYWAY=1", **conda)
+        assert "--anyway" not in make("--dry-run", target, **conda)

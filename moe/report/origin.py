@@ -6,27 +6,42 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from moe.measure.busy import Busy
 from moe.run import Run, write_atomically
 
 PARAMETERS = "parameters.json"  # in a report's folder
 DIRTY = "-dirty"
 
 
-def write_parameters(folder: Path, command: str, notebooks: dict[str, dict[str, Any]]) -> None:
-    """Keep what a report was made with."""
-    write_atomically(folder / PARAMETERS, json.dumps({"command": command, "notebooks": notebooks}, indent=2) + "\n")
+def write_parameters(
+    folder: Path, command: str, notebooks: dict[str, dict[str, Any]], busy: Busy | None = None
+) -> None:
+    """Keep what a report was made with, and how `busy` the machine was then: how much, not with what."""
+    content: dict[str, Any] = {"command": command, "notebooks": notebooks}
+    if busy is not None:
+        content["busy"] = {"cores": busy.cores, "waited_s": busy.waited_s}
+    write_atomically(folder / PARAMETERS, json.dumps(content, indent=2) + "\n")
 
 
-def read_parameters(folder: Path) -> tuple[str, dict[str, dict[str, Any]]]:
-    """A report's command, and its parameters by notebook; raises ValueError for a folder that is no report."""
+class Parameters(NamedTuple):
+    """A report's command, its parameters by notebook, and how busy the machine was before (None: nobody looked)."""
+
+    command: str
+    notebooks: dict[str, dict[str, Any]]
+    busy: Busy | None
+
+
+def read_parameters(folder: Path) -> Parameters:
+    """What a report was made with; raises ValueError for a folder that is no report."""
     path = folder / PARAMETERS
     if not path.is_file():
         raise ValueError(f"{folder} is no report: it has no {PARAMETERS}")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return found["command"], found["notebooks"]
+        busy = Busy(**found["busy"]) if "busy" in found else None
+        return Parameters(found["command"], found["notebooks"], busy)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is malformed: {error}") from error
 
@@ -54,13 +69,15 @@ class Foot:
 
 def foot(runs: Sequence[Run], folder: Path) -> Foot:
     """The end of a page over some of a report's runs."""
-    command, _ = read_parameters(folder)
+    command, _, busy = read_parameters(folder)
     seconds = sum(run.elapsed_s for run in runs)
     _, _, commit = str(runs[0].versions["moe"]).partition("+")
     lines = [
         f"Run {folder.name}, measured in {seconds:.0f} s on {machine_text(runs[0])}.",
         f"{versions_text(runs[0])}.",
     ]
+    if busy is not None and not busy.is_quiet:
+        lines.append(f"Others used {busy.cores:.1f} cores when it began, after {busy.waited_s:.0f} s of waiting.")
     if commit.endswith(DIRTY):
         lines.append("The checkout held changes that were not committed.")
     checkout = f"git checkout {commit.removesuffix(DIRTY)} && " if commit else ""

@@ -18,6 +18,7 @@ import nbformat
 from moe.analysis.verdicts import Trial
 from moe.claims import load_claims
 from moe.measure import compare, sweep
+from moe.measure.busy import wait_until_quiet
 from moe.measure.replay import REPLAY_S
 from moe.report import breakdown, breakdown_views, claims, claims_views, comparison, scaling, scaling_views
 from moe.report.index import Findings, Page, figure_path, render_index
@@ -58,14 +59,15 @@ EXPERIMENTS = {
 }
 
 
-def make_report(profile: str, assignments: Sequence[str], *, share: bool = False) -> int:
+def make_report(profile: str, assignments: Sequence[str], *, share: bool = False, wait: bool = False) -> int:
     """Measure and render a report, packed into one file to `share`; returns the exit code.
 
-    Raises ValueError for a wrong profile or parameter.
+    With `wait` a busy machine gets some seconds to come to rest first. Raises ValueError for a wrong profile or
+    parameter.
     """
     parameters = resolve(profile, assignments, list(EXPERIMENTS))
     command = shlex.join(["moe", "report", "--profile", profile, *(part for a in assignments for part in ("-p", a))])
-    folder = measure_report(profile, parameters, command)
+    folder = measure_report(profile, parameters, command, wait=wait)
     code = _render_all(folder, parameters, share)
     if all((folder / f"{name}.html").exists() for name in EXPERIMENTS):
         _point_latest_at(folder)
@@ -73,25 +75,28 @@ def make_report(profile: str, assignments: Sequence[str], *, share: bool = False
     return code
 
 
-def measure_report(profile: str, parameters: dict[str, dict[str, Any]], command: str) -> Path:
+def measure_report(profile: str, parameters: dict[str, dict[str, Any]], command: str, *, wait: bool = False) -> Path:
     """Measure all of a report's runs into a new folder, which it returns.
 
-    Raises ValueError for a wrong parameter, before anything is measured.
+    With `wait` a busy machine gets some seconds to come to rest first. Raises ValueError for a wrong parameter,
+    before anything is measured.
     """
     measurements = {name: EXPERIMENTS[name].arguments(**values) for name, values in parameters.items()}
+    busy = wait_until_quiet() if wait else None
     folder = REPORTS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{profile}"
     folder.mkdir(parents=True)
-    write_parameters(folder, command, parameters)
+    write_parameters(folder, command, parameters, busy)
     for name, arguments in measurements.items():
         _say(f"measuring for {name}, about {arguments.get('budget_s', REPLAY_S):.0f} s")
         EXPERIMENTS[name].measure(**arguments, path=run_file(folder, name))
     return folder
 
 
-def try_claims(file: str, source: Path | None, profile: str) -> Trial:
+def try_claims(file: str, source: Path | None, profile: str, *, wait: bool = False) -> Trial:
     """The claims of a file, held against the runs in `source` or new ones; raises ValueError for another file.
 
-    New runs are of the file's layer and of what it names, and are kept in a report's folder.
+    New runs are of the file's layer and of what it names, and are kept in a report's folder; with `wait` a busy
+    machine gets some seconds to come to rest before them.
     """
     path = claims.claims_file(file)
     on_trial = load_claims(path)
@@ -102,13 +107,12 @@ def try_claims(file: str, source: Path | None, profile: str) -> Trial:
     named = ",".join(claims.implementations_for(on_trial))
     parameters["comparison"] |= {**sizes, "implementations": named, "cuda": False}
     parameters["breakdown"] |= {key: value for key, value in sizes.items() if key != "tokens"}
-    return claims.trial_of(measure_report(profile, parameters, f"moe claims {shlex.quote(file)}"))
+    return claims.trial_of(measure_report(profile, parameters, f"moe claims {shlex.quote(file)}", wait=wait))
 
 
 def render_again(folder: Path, *, share: bool = False) -> int:
     """Render a report's folder without measuring; returns the exit code. Raises ValueError for another folder."""
-    _, parameters = read_parameters(folder)
-    return _render_all(folder.resolve(), parameters, share)
+    return _render_all(folder.resolve(), read_parameters(folder).notebooks, share)
 
 
 def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]], share: bool) -> int:
