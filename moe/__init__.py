@@ -1,6 +1,7 @@
 """One Mixture-of-Experts layer in Python, NumPy, PyTorch and Mojo, measured side by side."""
 
 from moe.analysis import compare_runs
+from moe.analysis.frames import cells, factors, rows
 from moe.config import PRESETS, MoEConfig
 from moe.implementations import create
 from moe.measure import compare, sweep
@@ -13,10 +14,13 @@ __all__ = [
     "Problem",
     "Run",
     "Weights",
+    "cells",
     "compare",
     "compare_runs",
     "create",
+    "factors",
     "load_run",
     "make_problem",
+    "rows",
     "sweep",
 ]

@@ -210,27 +210,10 @@ class Run:
         write_atomically(path, self.to_json())
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a measurement: what it was, how it ended, and the median of its rounds in seconds.
+        """One row a measurement: what it was, how it ended, and what it says; `moe.rows` describes the columns."""
+        from moe.analysis.frames import rows
 
-        Intervals and ratios come from `moe.analysis.summarise`.
-        """
-        import pandas as pd
-
-        return pd.DataFrame(
-            {
-                "label": m.label,
-                "implementation": m.implementation,
-                "threads": m.threads,
-                "device": m.device,
-                "tokens": m.config.tokens,
-                "status": m.status,
-                "reason": m.reason,
-                "rounds": len(m.samples_s),
-                "samples": sum(map(len, m.samples_s)),
-                "median_s": median(m.values_s.values()) if m.samples_s else float("nan"),
-            }
-            for m in self.measurements
-        )
+        return rows(self)
 
 
 def load_run(path: str | Path) -> Run:

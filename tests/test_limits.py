@@ -35,7 +35,7 @@ def test_one_token_is_bound_by_memory_at_the_nearest_probe() -> None:
 def test_a_share_of_the_limit_is_in_the_summary() -> None:
     run = synthetic_run({"numpy": 0.04, "mojo": 0.03})
     assert summarise(run).rows[0].share_of_limit is None
-    for flops in (1e11, 3e11, 2e11):
+    for flops in (2e11, 2e11, 2e11):
         probes = [{"bytes": 2**22, "read_bytes_per_s": 1e11, "triad_bytes_per_s": 1e11}]
         run.limits.append({"threads": 1, "by": "probes in Mojo", "flops_per_s": flops, "bandwidth": probes})
     limits = limits_of(run, 1)
@@ -45,6 +45,28 @@ def test_a_share_of_the_limit_is_in_the_summary() -> None:
     assert share is not None
     assert share.value == pytest.approx(moe.PRESETS["seed"].flops / 2e11 / 0.04)
     assert limits_of(run, 2) is None
+
+
+def test_the_peak_is_what_probes_reach_when_nothing_slows_them() -> None:
+    run = synthetic_run({"numpy": 0.04, "mojo": 0.03}, (1, 2))
+    probes = [{"bytes": 2**22, "read_bytes_per_s": 1e11, "triad_bytes_per_s": 1e11}]
+    run.limits = [
+        {"threads": 1, "by": "p", "flops_per_s": f, "bandwidth": [{**probes[0], "read_bytes_per_s": f}]}
+        for f in (*[2e11] * 2, *[1e11] * 3)
+    ]
+    for m in run.measurements:
+        m.capacities = [[2.1e11 * m.threads] * 2 for _ in m.samples_s]
+    run.measurements[0].capacities[3] = None
+    run.measurements[0].capacities[4] = [9e11, 9e11]
+    limits = limits_of(run, 1)
+    assert limits is not None
+    assert limits.flops_per_s == pytest.approx(2.1e11)
+    assert limits.read_bytes_per_s == {2**22: 1e11}
+    for m in run.measurements:
+        m.capacities = [[1e10, 1e10] for _ in m.samples_s]
+    limits = limits_of(run, 1)
+    assert limits is not None
+    assert limits.flops_per_s == 1e11  # the median of the longer probes
 
 
 def test_probes_measure_something_plausible(mojo: str) -> None:

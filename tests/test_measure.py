@@ -1,4 +1,4 @@
-"""The engine with real worker processes, on a problem small enough to be quick."""
+"""Measuring with real worker processes, on a problem small enough to be quick."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ import pytest
 import moe
 from moe.analysis import summarise
 from moe.implementations import parse_variant
-from moe.measure import caches, conditions, engine, worker
+from moe.measure import bench, caches, conditions, worker
+from moe.measure.bench import NOT_REACHED_REASON, require_threads
 from moe.measure.caches import CacheFlush, last_cache_bytes
 from moe.measure.child import Child, WorkerFailedError
 from moe.measure.conditions import Watch
-from moe.measure.engine import NOT_REACHED, require_threads
-from moe.measure.plan import Protocol, plan
+from moe.measure.mapped import write_weights
+from moe.measure.plan import plan
+from moe.measure.protocol import Protocol
 from moe.measure.worker import Worker, settle
 from moe.measure.workers import Workers
 from moe.report import sentences
@@ -66,10 +68,11 @@ def test_a_run_has_everything(mojo: str, tmp_path: Path) -> None:
         assert m.parity is not None
         assert m.parity["passed"] is True
         assert set(m.processes) == {0}
-        assert len(m.processes) == len(m.samples_s)
+        assert len(m.processes) == len(m.samples_s) == len(m.rounds) == len(m.capacities) == len(m.disturbed)
+        assert all(min(pair) > 0 for pair in m.capacities if pair)
+        assert m.details["memory_of"] == [m.implementation]
         for samples in m.samples_s:
             assert len(samples) >= 3
-            assert sum(samples) >= 0.002
             assert min(samples) > 0
         assert m.prepare_s is not None
         assert m.prepare_s > 0
@@ -125,8 +128,8 @@ def test_a_worker_that_died_is_started_again_for_its_other_variants() -> None:
     well, ill = (only(run, label) for label in variants)
     assert (ill.status, ill.reason) == ("failed", "exited with code 5")
     assert (well.status, well.reason) == ("ok", "")
-    rounds = {label: len(only(run, label).samples_s) for label in (variants[0], f"{variants[0]} (control)")}
-    assert len(ill.samples_s) < min(rounds.values())
+    rounds = {label: len(set(only(run, label).rounds)) for label in (variants[0], f"{variants[0]} (control)")}
+    assert len(set(ill.rounds)) < min(rounds.values())
     assert len(set(rounds.values())) == 1
 
 
@@ -150,6 +153,16 @@ def test_variants_of_an_implementation_share_a_worker_and_a_control_has_its_own(
     ]
 
 
+def test_the_packages_forms_of_pytorch_share_a_worker_and_others_do_not() -> None:
+    own = ("torch", "torch-loop", "torch-grouped")
+    run = measure("numpy", *own, f"{MISBEHAVING}:Prints", f"{MISBEHAVING}:Selective")
+    assert {m.status for m in run.measurements} == {"ok"}
+    for label in own:
+        assert only(run, label).details["memory_of"] == sorted(own)
+    for kind in ("Prints", "Selective"):
+        assert only(run, f"{MISBEHAVING}:{kind}").details["memory_of"] == [f"{MISBEHAVING}:{kind}"]
+
+
 def test_a_target_ends_a_run_before_its_budget() -> None:
     run = measure("numpy", budget_s=300.0, processes=2, target=1000.0)
     assert run.complete
@@ -168,10 +181,12 @@ def test_warm_up_goes_on_until_forwards_get_no_faster(monkeypatch: pytest.Monkey
     monkeypatch.setattr(worker, "perf_counter", lambda: clock[0])
 
     def warm_up(durations: Iterator[float]) -> float:
-        def forward() -> None:
-            clock[0] += next(durations)
+        def forward() -> float:
+            seconds = next(durations)
+            clock[0] += seconds
+            return seconds
 
-        return settle(forward, 1.0, 10.0)
+        return sum(settle(forward, 1.0, 10.0))
 
     assert warm_up(itertools.repeat(0.125)) == 1.0
     assert warm_up(itertools.chain([0.25] * 2, itertools.repeat(0.125))) == 1.5
@@ -183,7 +198,7 @@ def test_warm_up_goes_on_until_forwards_get_no_faster(monkeypatch: pytest.Monkey
 def test_untimed_forwards_are_accounted_for() -> None:
     run = measure("numpy", warm_up_s=0.05)
     m = only(run, "numpy")
-    assert m.warm_up_s >= 0.05 * len(m.samples_s)
+    assert m.warm_up_s > 0
     timed = sum(sum(map(sum, m.samples_s)) + m.warm_up_s for m in run.measurements)
     assert timed < run.elapsed_s
 
@@ -202,15 +217,20 @@ def test_what_others_use_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert watch.stop(3.0) == (pytest.approx(0.4), pytest.approx(0.2))
 
 
-def test_idle_workers_use_no_processor_time(mojo: str) -> None:
+def test_idle_workers_use_no_processor_time(mojo: str, tmp_path: Path) -> None:
     """A pool that goes on spinning after its turn would slow down everybody else's."""
+    write_weights(moe.make_problem(moe.PRESETS["smoke"]).weights, tmp_path / "weights")
+    weights = str(tmp_path / "weights")
     size = asdict(moe.PRESETS["smoke"])
     for name in ("numpy", "torch", mojo):
         child = Child(2)
         try:
-            child.ask("prepare", timeout=60, number=0, variant=name, config=size, threads=2, inputs=2)
-            turn = {"seconds": 0.02, "least": 3, "warm_up": 0.1, "warm_up_most": 0.2, "cache": "warm", "threads": 2}
-            child.ask("turn", timeout=60, number=0, **turn)
+            child.ask(
+                "prepare", timeout=60, number=0, variant=name, config=size, threads=2, weights=weights, inputs=2
+            )
+            child.ask("warm", timeout=60, number=0, secret=1, warm_up=0.1, warm_up_most=0.2, cold_on=0)
+            child.ask("ready", timeout=60, number=0, secret=2, count=3)
+            child.ask("timed", timeout=60, number=0, keep=0)
             child.rest(Protocol.rest_most_s)
             process = psutil.Process(child._process.pid)
             before = sum(process.cpu_times()[:2])
@@ -233,7 +253,7 @@ def test_lines_that_cannot_be_counted_cost_nothing(monkeypatch: pytest.MonkeyPat
     def unreadable(_: type) -> dict[str, int]:
         raise OSError("source code not available")
 
-    monkeypatch.setattr(engine, "lines_of", unreadable)
+    monkeypatch.setattr(bench, "lines_of", unreadable)
     measured = only(measure("numpy"), "numpy")
     assert (measured.status, measured.details["lines"]) == ("ok", {})
 
@@ -255,7 +275,7 @@ def test_what_takes_some_sizes_alone_runs_at_those() -> None:
 
 def test_rounds_are_paired() -> None:
     run = measure("numpy", "python", budget_s=8.0)
-    rounds = {len(m.samples_s) for m in run.measurements}
+    rounds = {len(set(m.rounds)) for m in run.measurements}
     assert len(rounds) == 1
     assert rounds.pop() > 1
 
@@ -367,10 +387,10 @@ def test_an_interrupted_run_is_kept_and_continued(tmp_path: Path) -> None:
     assert process.wait(timeout=20) != 0
     kept = load_run(path)
     assert not kept.complete
-    assert {(m.status, m.reason) for m in kept.measurements} <= {("ok", ""), ("not_run", NOT_REACHED)}
+    assert {(m.status, m.reason) for m in kept.measurements} <= {("ok", ""), ("not_run", NOT_REACHED_REASON)}
     rounds = len(kept.measurements[0].samples_s)
     assert rounds >= 1
-    assert len({len(m.samples_s) for m in kept.measurements}) <= 2
+    assert len({len(set(m.rounds)) for m in kept.measurements}) <= 2
     defaults = {"turn_s": 0.02, "warm_up_s": 0.1}
     continued = measure("numpy", path=path, resume=True, **{**defaults, "processes": 2, "budget_s": 3.0})
     assert continued.complete
@@ -414,7 +434,9 @@ def test_workers_end_with_the_run() -> None:
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
-def test_cold_caches_are_written_over_before_every_timed_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cold_caches_are_written_over_before_every_timed_forward(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     done: list[str] = []
 
     class Recorded(CacheFlush):
@@ -430,12 +452,15 @@ def test_cold_caches_are_written_over_before_every_timed_forward(monkeypatch: py
     monkeypatch.setattr(caches, "cache_sizes", lambda: {"L3": 2**20})
     served = Worker()
     served.load("numpy", 1)
-    served.prepare(0, "numpy", asdict(TINY), 1, 2)
-    layer = served.prepared[0][0]
+    write_weights(moe.make_problem(TINY).weights, tmp_path / "weights")
+    served.prepare(0, "numpy", asdict(TINY), 1, str(tmp_path / "weights"), 2)
+    layer = served.prepared[0].layer
     forward = layer.forward
     layer.forward = lambda x: done.append("forward") or forward(x)
-    samples = served.turn(0, 0.0, 5, 0.0, 0.0, "cold", 2)["samples"]
-    assert done == ["forward", *["write", "forward"] * 5]  # the first warms up
+    served.warm(0, 1, 0.0, 0.0, 2)
+    served.ready(0, 2, 5)
+    samples = served.timed(0, 3)["samples"]
+    assert done == ["forward", "write", *["write", "forward"] * 5]  # the first two are no part of what is timed
     assert len(samples) == 5
 
 

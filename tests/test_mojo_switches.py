@@ -10,11 +10,13 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 
 import moe
 from moe import mojo_build
 from moe.analysis.attribution import Attribution, attribute
+from moe.analysis.pairing import Grid
 from moe.check import check_layer
 from moe.edges import edge_problems
 from moe.mojo_kernel import FORM_SWITCHES, form_number
@@ -136,12 +138,12 @@ def lanes(text: str) -> int:
 def counted(sources: Path) -> Attribution:
     """`simd` and `tile` attributed by multiply-add instructions instead of seconds: no clock is asked."""
     names = ("simd", "tile")
-    seconds = {}
+    seconds = []
     for combination in range(4):
         on = {name: "on" if combination >> i & 1 else "off" for i, name in enumerate(names)}
         text = assembly(form_number(**on, batch="on", pool="on"), sources)
-        seconds[combination] = [1 / lanes(text)] * 6
-    return attribute(names, seconds, [0, 0, 0, 1, 1, 1])
+        seconds.append([1 / lanes(text)] * 6)
+    return attribute(names, Grid(np.array(seconds), [0, 0, 0, 1, 1, 1], [True] * 4))
 
 
 def test_a_switch_without_its_effect_has_no_share(mojo: str, tmp_path: Path) -> None:

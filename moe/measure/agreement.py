@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from moe.config import MoEConfig
 from moe.measure.child import WorkerFailedError
-from moe.measure.inputs import Inputs
+from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.mapped import write_weights
 from moe.parity import Parity, compare_output
 from moe.problem import Float32Array, Problem, Weights, make_weights
@@ -62,7 +62,7 @@ class Referee:
         """The reference's answers for the first inputs, which every worker is asked for before it is timed."""
         if config not in self._references:
             self.weights_at(config)
-            inputs = Inputs(config)
+            inputs = Inputs(config, KNOWN)
             self._references[config] = [
                 reference(Problem(self._weights[_weights_of(config)], inputs[i], config.top_k))
                 for i in range(self._inputs)
@@ -101,9 +101,9 @@ class Referee:
         return found
 
 
-def keep(number: int, config: MoEConfig, input_number: int, path: Path, random: Random) -> Kept:
-    """Some rows of an output that a worker saved at `path`, and of the input that it is for."""
-    x, y = Inputs(config)[input_number], np.load(path, allow_pickle=False)
+def keep(number: int, config: MoEConfig, x: Float32Array, path: Path, random: Random) -> Kept:
+    """Some rows of an output that a worker saved at `path`, and of the input x that it is for."""
+    y = np.load(path, allow_pickle=False)
     flaw = ""
     if y.shape != x.shape or y.dtype != x.dtype:
         flaw = f"an output of a timed forward has shape {y.shape} and is {y.dtype}, expected {x.shape} and float32"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import secrets
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from timeit import repeat
@@ -20,9 +21,9 @@ from moe.implementations.registry import entry_of, load
 from moe.measure.agreement import Kept, Referee, keep
 from moe.measure.capacity import Capacity, mark_disturbed
 from moe.measure.child import Child, WorkerFailedError
-from moe.measure.conditions import Watch
-from moe.measure.honesty import RESTLESS_SHARE, Turn, doubt, impossible
-from moe.measure.inputs import PLACES, Inputs
+from moe.measure.conditions import Elsewhere, Watch
+from moe.measure.honesty import RESTLESS_S, Turn, doubt, impossible
+from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.lines import lines_of
 from moe.measure.protocol import Protocol
 from moe.measure.workers import Workers
@@ -37,6 +38,9 @@ NOT_REACHED_REASON = "the run ended before its first turn"
 LIMITS_EVERY_S = 5.0  # the clock, and others' use of the memory, change within a run
 LIMITS_SHARE = 0.05  # of the time, at most: past a last cache of hundreds of MiB, reading takes long
 MEMORY_SHARE = 0.8  # of what is free at the start: what a worker may hold unless another limit is given
+SECRET_BITS = 63
+READY_BYTES = 2**26  # of inputs that are made before they are timed
+SHORTEST_S = 1e-6  # that a forward is taken to last: 20 ms of them are 20,000
 WAIT_S = 0.3  # for the machine's capacity before a turn, which is put off after that
 FEWEST_TURNS = 3  # in which a worker that does not come to rest is seen
 
@@ -72,8 +76,9 @@ class Bench:
         self._limits_due_at = -inf
         self._kept: list[Kept] = []
         self._seen: dict[int, list[Turn]] = defaultdict(list)
-        self._restless = Counter[int]()
+        self._restless: dict[int, list[bool]] = defaultdict(list)
         self._copy_s: dict[MoEConfig, float] = {}
+        self._workers = self.workers()
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
@@ -88,6 +93,7 @@ class Bench:
                 yield
         finally:
             self.progress.close()
+            self._judge_kept()
             mark_disturbed(self.run.measurements)
             self._find_impossible()
             self.save(now=True)
@@ -98,17 +104,18 @@ class Bench:
 
     def make_ready(self, workers: Workers) -> None:
         """Have every measurement loaded, prepared and checked."""
+        self._workers = workers
         # They load their libraries side by side: nothing is timed yet.
         loading = [number for number, m in self.alive.items() if workers.start(m)]
         for number in loading:
             m = self.alive[number]
             workers.send(m, "load", implementation=m.implementation, threads=m.threads)
         for number in loading:
-            self._attempt(number, lambda n, m: self._note_load(workers, m))
+            self._attempt(number, self._note_load)
         for number in list(self.alive):
-            self._attempt(number, lambda n, m: self._make_ready(workers, n, m))
+            self._attempt(number, self._make_ready)
 
-    def round(self, workers: Workers, process: int, number: int) -> None:
+    def round(self, process: int, number: int) -> None:
         """Give every measurement a turn, in a new order; one that the machine disturbed comes again, later."""
         queue = deque(self.alive)
         self.random.shuffle(queue)
@@ -117,18 +124,18 @@ class Bench:
             n = queue.popleft()
             tries[n] += 1
             again = tries[n] <= self.settings.repeats and time.monotonic() < self.repeat_until
-            if n in self.alive and not self._attempt(n, self._turn_in(workers, process, number, again)) and again:
+            if n in self.alive and not self._attempt(n, self._turn_in(process, number, again)) and again:
                 queue.append(n)
         self._judge_kept()
-        self._find_doubts(workers)
+        self._find_doubts()
         self._limits()
         if self._saves_rounds:
             self.save()
 
-    def release(self, workers: Workers) -> None:
+    def release(self) -> None:
         """Have the workers let go of all layers; one that has changed its weights has failed."""
         for number, m in list(self.alive.items()):
-            if workers.release(m, number, self.settings.timeout_s):
+            if self._workers.release(m, number, self.settings.timeout_s):
                 self._fail(number, "it changed the weights that it was given")
 
     def save(self, *, now: bool = False) -> None:
@@ -193,25 +200,27 @@ class Bench:
         m = self.run.measurements[number]
         m.status, m.reason, m.code = "failed", reason, OTHER
         self.alive.pop(number, None)
+        self._workers.end_unless_needed(m, self.alive.values())
 
-    def _note_load(self, workers: Workers, m: Measurement) -> None:
+    def _note_load(self, _: int, m: Measurement) -> None:
         """Take the answer to a worker's request to load a variant."""
         self.progress.note(f"loading {m.label}")
-        reply = workers.receive(m, LOAD_TIMEOUT_S)
+        reply = self._workers.receive(m, LOAD_TIMEOUT_S)
         # The first generation's: it compiles what the later ones find compiled.
         m.details.setdefault("load_s", reply["load_s"])
-        workers.note_done(m, "load", m.implementation)
+        self._workers.note_done(m, "load", m.implementation)
 
-    def _make_ready(self, workers: Workers, number: int, m: Measurement) -> None:
+    def _make_ready(self, number: int, m: Measurement) -> None:
         """Load, prepare and check a measurement, unless that has been done in the worker that is there now."""
+        workers = self._workers
         if workers.has_done(m, "ready", number):
             return
         settings = self.settings
         if not workers.has_done(m, "load", m.implementation):
             workers.send(m, "load", implementation=m.implementation, threads=m.threads)
-            self._note_load(workers, m)
+            self._note_load(number, m)
         self.progress.note(f"preparing {m.label} (threads: {m.threads})")
-        what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config)}
+        what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config), "inputs": settings.inputs}
         weights = str(self.referee.weights_at(m.config))
         reply = workers.ask(m, "prepare", timeout=settings.timeout_s, number=number, weights=weights, **what)
         if "not_run" in reply:
@@ -223,20 +232,19 @@ class Bench:
         if turn_s > min(settings.timeout_s, self.turn_most_s):
             raise NotRunError(f"a turn would take about {turn_s:.3g} s, too long for this run", TOO_LONG)
         path = self._folder / f"{number}.npz"
-        checked = {"count": settings.inputs, "path": str(path), "continue_at": self.random.randrange(PLACES)}
-        workers.ask(m, "outputs", timeout=settings.timeout_s, number=number, **checked)
+        workers.ask(m, "outputs", timeout=settings.timeout_s, number=number, path=str(path))
         self._judge_first(m, path)
         if not m.config.tokens:
             raise NotRunError("nothing to time: no tokens; it agrees with the reference")
-        self._calls(workers, m)
+        self._calls(m)
         workers.note_done(m, "ready", number)
 
-    def _calls(self, workers: Workers, m: Measurement) -> None:
+    def _calls(self, m: Measurement) -> None:
         """Measure what calls into a worker's library cost, once for all variants of its implementation."""
         library = entry_of(Variant(m.implementation)).library
         known = (o for o in self.run.measurements if (o.implementation, o.threads) == (m.implementation, m.threads))
         if library and not any("calls" in other.details for other in known):
-            reply = workers.ask(m, "calls", timeout=self.settings.timeout_s, library=library)
+            reply = self._workers.ask(m, "calls", timeout=self.settings.timeout_s, library=library)
             m.details["calls"] = reply["calls"]
 
     def _judge_first(self, m: Measurement, path: Path) -> None:
@@ -253,40 +261,49 @@ class Bench:
         if not worst.passed:
             raise WorkerFailedError(f"disagrees with the reference: {worst.reason}")
 
-    def _turn_in(
-        self, workers: Workers, process: int, round_: int, again: bool
-    ) -> Callable[[int, Measurement], bool]:
-        return lambda number, m: self._turn(workers, number, m, process, round_, again)
+    def _turn_in(self, process: int, round_: int, again: bool) -> Callable[[int, Measurement], bool]:
+        return lambda number, m: self._turn(number, m, process, round_, again)
 
-    def _turn(self, workers: Workers, number: int, m: Measurement, process: int, round_: int, again: bool) -> bool:
+    def _turn(self, number: int, m: Measurement, process: int, round_: int, again: bool) -> bool:
         """Give a measurement its turn; returns whether the machine left it undisturbed.
 
         Where its capacity is not there before and the turn may come `again`, it is put off. A fresh worker takes the
         place of one that another's turn has ended.
         """
-        self._make_ready(workers, number, m)
+        self._make_ready(number, m)
+        workers = self._workers
         self.progress.note(f"{m.label} (threads: {m.threads})")
         threads = m.probed_threads
         before = self._capacity.wait(threads, WAIT_S if again else 0.0)
         if again and not self._capacity.enough(threads, before):
             return False
         others_s = workers.others_s(m)
-        self._time(workers, number, m)
-        self._note_restless(workers, m, others_s)
+        turn, elsewhere = self._time(number, m)
+        self._note_restless(m, others_s)
         if m.threads > 1:
             workers.rest(m, self.settings.rest_most_s)
         after = self._capacity.now(threads)
         undisturbed = self._capacity.enough(threads, before, after)
         self._capacity.note(threads, before, after)
-        m.capacities.append(None if before is None or after is None else [before, after])
-        m.disturbed.append(not undisturbed)
+        if undisturbed:
+            self._seen[number].append(turn)
+        m.status, m.reason, m.code = "ok", "", ""
+        # All at once: whatever interrupts a run leaves whole turns.
+        m.samples_s.append(turn.samples)
         m.processes.append(process)
         m.rounds.append(round_)
+        m.capacities.append(None if before is None or after is None else [before, after])
+        m.disturbed.append(not undisturbed)
+        m.others_cores.append(elsewhere.others_cores)
+        m.stolen_cores.append(elsewhere.stolen_cores)
         return undisturbed
 
-    def _time(self, workers: Workers, number: int, m: Measurement) -> None:
-        """Warm up, time forwards within the parent's own clock, and take one of their outputs to be compared."""
-        settings = self.settings
+    def _time(self, number: int, m: Measurement) -> tuple[Turn, Elsewhere]:
+        """Warm up, time forwards within the parent's own clock, and take one of their outputs to be compared.
+
+        Also returns what went to others meanwhile.
+        """
+        settings, workers = self.settings, self._workers
 
         def ask(operation: str, **arguments: Any) -> dict[str, Any]:
             return workers.ask(m, operation, timeout=settings.timeout_s, number=number, **arguments)
@@ -294,46 +311,54 @@ class Bench:
         watch, worker_s = Watch(), workers.processor_s(m)
         warm = ask(
             "warm",
-            seconds=settings.turn_s,
-            least=settings.turn_forwards,
+            secret=secrets.randbits(SECRET_BITS),
             warm_up=settings.warm_up_s,
             warm_up_most=settings.warm_up_most_s,
             cold_on=m.threads if settings.cache == "cold" else 0,
         )
-        chosen = self.random.randrange(warm["ready"])
-        started, used = time.monotonic(), workers.processor_s(m)
+        count, secret = self._forwards(m, warm["each_s"]), secrets.randbits(SECRET_BITS)
+        making = _Clock()
+        ask("ready", secret=secret, count=count)
+        made_s = making.stop()
+        chosen = secrets.randbelow(count)
+        timing, used = _Clock(), workers.processor_s(m)
         timed = ask("timed", keep=chosen)
-        framed, used = time.monotonic() - started, workers.processor_s(m) - used
+        framed, used = timing.stop(), workers.processor_s(m) - used
         path = self._folder / f"{number}.npy"
         kept = ask("kept", path=str(path))
         elsewhere = watch.stop(workers.processor_s(m) - worker_s)
-        self._kept.append(keep(number, m.config, warm["first_input"] + chosen, path, self.random))
-        samples = timed["samples"]
-        self._seen[number].append(
-            Turn(samples, timed["flush_s"], framed, used, m.threads, warm["to_native_s"], kept["to_numpy_s"],
-                 self._copying_s(m.config))
-        )  # fmt: skip
-        m.status, m.reason, m.code = "ok", "", ""
-        m.samples_s.append(samples)
+        making = _Clock()
+        x = Inputs(m.config, secret)[chosen]
+        own_s = making.stop() + count * self._copying_s(m.config)
+        self._kept.append(keep(number, m.config, x, path, self.random))
+        turn = Turn(
+            timed["samples"], timed["flush_s"], framed, used, m.threads, made_s, own_s, self._copying_s(m.config)
+        )
         m.warm_up_s += warm["warm_up_s"]
-        m.others_cores.append(elsewhere.others_cores)
-        m.stolen_cores.append(elsewhere.stolen_cores)
         m.peak_rss_bytes = max(m.peak_rss_bytes or 0, kept["peak_rss_bytes"])
         m.details["memory_of"] = workers.inside(m)
+        return turn, elsewhere
+
+    def _forwards(self, m: Measurement, each_s: float) -> int:
+        """How many forwards a turn times, by about how long one takes."""
+        settings = self.settings
+        fit = READY_BYTES // max(1, 4 * m.config.tokens * m.config.d_model)
+        wanted = min(ceil(settings.turn_s / max(each_s, SHORTEST_S)), fit)
+        return max(wanted, settings.turn_forwards)
 
     def _copying_s(self, config: MoEConfig) -> float:
         """Seconds that copying an input takes this process."""
         if config not in self._copy_s:
-            self._copy_s[config] = min(repeat(Inputs(config)[0].copy, number=1, repeat=3))
+            self._copy_s[config] = min(repeat(Inputs(config, KNOWN)[0].copy, number=1, repeat=3))
         return self._copy_s[config]
 
-    def _note_restless(self, workers: Workers, m: Measurement, before_s: dict[Any, float]) -> None:
+    def _note_restless(self, m: Measurement, before_s: dict[Any, float]) -> None:
         """Count the workers that used processor time in somebody else's turn."""
-        turn_s = sum(m.samples_s[-1])
-        for key, used in workers.others_s(m).items():
-            if used - before_s.get(key, used) > RESTLESS_SHARE * turn_s + 2e-3:
-                for number, other in self.alive.items():
-                    self._restless[number] += workers.owns(other, key)
+        for key, used in self._workers.others_s(m).items():
+            restless = used - before_s.get(key, used) > RESTLESS_S
+            for number, other in self.alive.items():
+                if self._workers.owns(other, key):
+                    self._restless[number].append(restless)
 
     def _judge_kept(self) -> None:
         """Compare what was kept of this round's timed outputs with the reference."""
@@ -349,17 +374,29 @@ class Bench:
 
         return take
 
-    def _find_doubts(self, workers: Workers) -> None:
+    def _find_doubts(self) -> None:
         for number in list(self.alive):
-            if self._restless[number] >= FEWEST_TURNS:
+            seen = self._restless[number]
+            if sum(seen) >= FEWEST_TURNS and 2 * sum(seen) > len(seen):
                 self._fail(number, "its worker goes on using processor time in others' turns")
             elif reason := doubt(self._seen[number]):
                 self._fail(number, reason)
 
     def _find_impossible(self) -> None:
-        for number, m in enumerate(self.run.measurements):
+        for m in self.run.measurements:
             if m.status == "ok" and (reason := impossible(self.run, m)):
-                self._fail(number, reason)
+                m.status, m.reason, m.code = "failed", reason, OTHER
+
+
+class _Clock:
+    """The parent's clock, from now on."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def stop(self) -> float:
+        """Seconds that have passed."""
+        return time.monotonic() - self._started
 
 
 def _lines(implementation: str) -> dict[str, int]:

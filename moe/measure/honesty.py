@@ -1,97 +1,101 @@
 """What a row's times must agree with, whoever gives them: the parent's clock, processor time, and arithmetic.
 
 A layer is somebody else's code in a process of its own, and that process reads the clock. Each rule takes the
-middle of a row's turns, so that a disturbed one costs nothing. docs/method.md lists what they catch and what not.
+middle of a row's undisturbed turns. docs/method.md lists what they catch and what not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
+
+import numpy as np
 
 from moe.analysis.limits import limits_of
-from moe.analysis.statistics import median_interval
 from moe.measure.limits import Probes
 from moe.run import Measurement, Run
 
 FEWEST_TURNS = 3  # for rules that a busy machine could break in one turn
-CLOCK_SHARE, CLOCK_S, CLOCK_EACH_S = 0.1, 0.002, 5e-6  # that may pass outside forwards: of a turn, in all, each
+CLOCK_LEAST_S = 0.01  # what is shorter can't be told from the time that asking takes on a busy machine
+CLOCK_SHARE, CLOCK_S, CLOCK_EACH_S = 0.1, 0.002, 1e-5  # that may pass outside forwards: of a turn, in all, each
+COPIES = 5  # of an input: what converting one, or an output, may take
+UNEVEN = 0.7  # of the mean: where most forwards claim less than that, a few hide their time
 PROCESSOR_SHARE, PROCESSOR_S = 1.1, 0.002
-CONVERSION_S, CONVERSION_SHARE, CONVERSION_COPIES = 1e-3, 0.1, 5
+CONVERSION_S, CONVERSION_SHARE = 1e-3, 0.1  # and of a forward
 RECORD = 1.25  # how much faster than the machine a row may seem before it is impossible
-RESTLESS_SHARE = 0.1  # of a core, in turns of others
+SLOWER = 75  # percentile of a row's rounds: a few honest ones don't make it possible
+RESTLESS_S = 0.01  # of processor time in somebody else's turn
 
 
 @dataclass(frozen=True)
 class Turn:
     """A turn's timed forwards as the parent saw them; all times in seconds."""
 
-    samples: Sequence[float]
+    samples: list[float]
     flush: float  # emptying caches between forwards
     framed: float  # by the parent's clock, from the request to its reply
     processor: float
     threads: int
-    to_native: float
-    to_numpy: float
+    making: float  # inputs and their native form, by the parent's clock
+    own_making: float  # inputs alone, as long as it takes the parent
     copy: float  # of an input
 
 
 def doubt(turns: Sequence[Turn]) -> str:
     """Why a row's times can't be believed, or nothing."""
-    for least, rule in ((1, _processor), (FEWEST_TURNS, _clock), (FEWEST_TURNS, _conversions)):
-        if len(turns) >= least and (reason := rule(turns)):
-            return reason
-    return ""
+    rules = ((1, _processor), (FEWEST_TURNS, _clock), (FEWEST_TURNS, _uneven), (FEWEST_TURNS, _to_native))
+    reasons = (rule(turns) for least, rule in rules if len(turns) >= least)
+    return next(filter(None, reasons), "")
 
 
 def _clock(turns: Sequence[Turn]) -> str:
-    """Forwards are all that a turn's timed part is made of: their times must add up to it."""
+    """Forwards, and converting their outputs, are all that a turn's timed part is made of."""
 
     def missing(turn: Turn) -> float:
-        outside = CLOCK_SHARE * turn.framed + CLOCK_S + CLOCK_EACH_S * len(turn.samples)
+        each = CLOCK_EACH_S + COPIES * turn.copy
+        outside = CLOCK_SHARE * turn.framed + CLOCK_S + each * len(turn.samples)
         return turn.framed - turn.flush - sum(turn.samples) - outside
 
-    if (typical := _typical(turns, missing)) > 0:
-        middle = median(sum(turn.samples) for turn in turns)
-        return (
-            f"its forwards say that they took {1e3 * middle:.3g} ms a turn; by the clock of the process that asked "
-            f"for them {1e3 * typical:.3g} ms more passed than anything explains"
-        )
-    return ""
+    longer = [turn for turn in turns if turn.framed > CLOCK_LEAST_S]
+    if len(longer) < FEWEST_TURNS or (typical := median(map(missing, longer))) <= 0:
+        return ""
+    said = median(sum(turn.samples) for turn in longer)
+    return (
+        f"its forwards are said to take {1e3 * said:.3g} ms a turn, and {1e3 * typical:.3g} ms more passed by the "
+        "clock of the process that asked for them: its clock is wrong, or work is left to to_numpy"
+    )
+
+
+def _uneven(turns: Sequence[Turn]) -> str:
+    """A median says what forwards take only where a few of them don't take the time of all."""
+    typical = median(median(turn.samples) / fmean(turn.samples) for turn in turns)
+    if typical >= UNEVEN:
+        return ""
+    return f"most of its forwards are said to take {100 * typical:.0f} % of what they take on average"
 
 
 def _processor(turns: Sequence[Turn]) -> str:
+    above = median(t.processor - PROCESSOR_SHARE * t.threads * t.framed - PROCESSOR_S for t in turns)
+    if above <= 0:
+        return ""
+    used = median(turn.processor / turn.framed for turn in turns)
+    return f"it used the processor time of {used:.3g} cores where {turns[0].threads} were to be used"
+
+
+def _to_native(turns: Sequence[Turn]) -> str:
+    """Work that belongs to the forward may not be done before it."""
+
+    def each(turn: Turn) -> float:
+        return (turn.making - 2 * turn.own_making - CLOCK_S) / len(turn.samples)
+
     def above(turn: Turn) -> float:
-        return turn.processor - PROCESSOR_SHARE * turn.threads * turn.framed - PROCESSOR_S
+        return each(turn) - max(CONVERSION_S, CONVERSION_SHARE * median(turn.samples), COPIES * turn.copy)
 
-    if _typical(turns, above) > 0:
-        used = median(turn.processor / turn.framed for turn in turns)
-        threads = turns[0].threads
-        return (
-            f"it used the processor time of {used:.3g} cores on {threads} {'thread' if threads == 1 else 'threads'}"
-        )
-    return ""
-
-
-def _conversions(turns: Sequence[Turn]) -> str:
-    """Work that belongs to the forward may not be done before or after it."""
-    for name, seconds in (("to_native", lambda t: t.to_native), ("to_numpy", lambda t: t.to_numpy)):
-
-        def above(turn: Turn, seconds: Callable[[Turn], float] = seconds) -> float:
-            allowed = (CONVERSION_S, CONVERSION_SHARE * median(turn.samples), CONVERSION_COPIES * turn.copy)
-            return seconds(turn) - max(allowed)
-
-        if _typical(turns, above) > 0:
-            took, forward = median(map(seconds, turns)), median(median(turn.samples) for turn in turns)
-            return (
-                f"{name} takes {1e3 * took:.3g} ms beside forwards of {1e3 * forward:.3g} ms: work left out of them"
-            )
-    return ""
-
-
-def _typical(turns: Sequence[Turn], value: Callable[[Turn], float]) -> float:
-    return median(map(value, turns))
+    if median(map(above, turns)) <= 0:
+        return ""
+    took, forward = median(map(each, turns)), median(median(turn.samples) for turn in turns)
+    return f"to_native takes {1e3 * took:.3g} ms, a forward {1e3 * forward:.3g} ms: work is left out of it"
 
 
 def impossible(run: Run, m: Measurement) -> str:
@@ -101,9 +105,7 @@ def impossible(run: Run, m: Measurement) -> str:
         return ""
     alone = limits_of(run, 1)
     peak = max(limits.flops_per_s, m.threads * alone.flops_per_s if alone else 0.0)
-    values = m.values_s
-    interval = median_interval(list(values.values()), [process for process, _ in values])
-    slowest = interval.high if interval.bounded else max(values.values())
+    slowest = float(np.percentile(list(m.values_s.values()), SLOWER))
     least = m.config.flops / peak
     if least <= RECORD * slowest:
         return ""

@@ -15,6 +15,7 @@ from moe.claims import Claims
 from moe.implementations import availability, parse_variant
 from moe.measure.agreement import Referee
 from moe.measure.child import Child, WorkerFailedError
+from moe.measure.inputs import KNOWN
 from moe.measure.machine import describe_machine, describe_versions
 from moe.measure.protocol import FEWEST_INPUTS, Protocol
 from moe.progress import Progress
@@ -71,19 +72,21 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
         with TemporaryDirectory() as folder:
             referee, path = Referee(Path(folder), settings.inputs), Path(folder) / "outputs.npz"
             weights = str(referee.weights_at(m.config))
-            reply = child.ask("prepare", timeout=settings.timeout_s, number=number, weights=weights, **what)
+            what |= {"weights": weights, "inputs": settings.inputs}
+            reply = child.ask("prepare", timeout=settings.timeout_s, number=number, **what)
             if "not_run" in reply:
                 m.reason = reply["not_run"]
                 return
-            checked = {"count": settings.inputs, "path": str(path), "continue_at": settings.inputs}
-            child.ask("outputs", timeout=settings.timeout_s, number=number, **checked)
+            child.ask("outputs", timeout=settings.timeout_s, number=number, path=str(path))
             parity = referee.judge_first(m.config, path, [])
         m.parity = parity.to_dict()
         if not parity.passed:
             raise WorkerFailedError(f"disagrees with the reference: {parity.reason}")
         more = max(0, warm_up - 1 - settings.inputs)  # the first call and the checked outputs were before
         count = more + settings.turn_forwards
-        samples = child.ask("forwards", timeout=settings.timeout_s, number=number, count=count)["samples"]
+        samples = child.ask("forwards", timeout=settings.timeout_s, number=number, secret=KNOWN, count=count)[
+            "samples"
+        ]
     except WorkerFailedError as error:
         m.status, m.reason = "failed", str(error)
         return

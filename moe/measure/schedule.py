@@ -57,11 +57,11 @@ def _generation(bench: Bench, process: int, rounds: int, share_s: float, left: i
         ready = time.monotonic()
         done = 0
         while bench.alive and (not done or done < rounds):
-            bench.round(workers, process, process * ROUNDS_OF_A_PROCESS + done)
+            bench.round(process, process * ROUNDS_OF_A_PROCESS + done)
             done += 1
             if not rounds:
                 rounds = _affordable(bench, ready - started, time.monotonic() - ready, share_s, left)
-        bench.release(workers)
+        bench.release()
     return rounds
 
 
@@ -139,8 +139,8 @@ def _measure_cell(bench: Bench, fleet: Sequence[Workers], left_s: float, share_s
     try:
         for process, workers in enumerate(fleet):
             bench.make_ready(workers)
-            bench.round(workers, process, process)
-            bench.release(workers)
+            bench.round(process, process)
+            bench.release()
             passed = time.monotonic() - started
             needed_s = passed / (process + 1) * (len(fleet) - process - 1)
             if needed_s > MARGIN * max(0.0, left_s - passed):

@@ -11,45 +11,34 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from math import ceil
+from itertools import count, islice
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from time import perf_counter
 from typing import Any, TextIO
 
 SETTLED = 0.97  # forwards that take at least this share of the time of earlier ones get no faster
-READY_BYTES = 2**26  # of inputs that are made before they are timed
-READY_MOST = 20_000  # of them: enough for 20 ms of the shortest forwards
 
 
 class Prepared:
-    """A layer, the weights that it was given, and the inputs that it gets, none of them twice."""
+    """A layer, the weights that it was given, and the inputs that are ready for it in its own form."""
 
-    def __init__(self, layer: Any, weights: Any, inputs: Any, number: int) -> None:
+    def __init__(self, layer: Any, weights: Any, config: Any) -> None:
         self.layer = layer
         self.weights = weights
-        self.inputs = inputs
-        self.number = number  # of the next input
-        self.to_native_s: list[float] = []
+        self.config = config
+        self.flush: Any = None
         self.ready: list[Any] = []
         self.kept: Any = None
-        self.kept_number = 0
-        self.flush: Any = None
 
-    def next_input(self) -> Any:
-        """The next input in the layer's own form."""
-        x = self.inputs[self.number]
-        self.number += 1
-        started = perf_counter()
-        native = self.layer.to_native(x)
-        self.to_native_s.append(perf_counter() - started)
-        return native
+    def inputs(self, secret: int) -> Iterator[Any]:
+        """Inputs in the layer's own form, without end."""
+        from moe.measure.inputs import Inputs
 
-    def forward(self) -> float:
-        """Seconds of a forward that nobody looks at."""
-        return timed(self.layer.forward, self.next_input())
+        own = Inputs(self.config, secret)
+        return (self.layer.to_native(own[number]) for number in count())
 
 
 class Worker:
@@ -75,12 +64,12 @@ class Worker:
         return {"load_s": perf_counter() - started}
 
     def prepare(
-        self, number: int, variant: str, config: dict[str, int], threads: int, weights: str
+        self, number: int, variant: str, config: dict[str, int], threads: int, weights: str, inputs: int
     ) -> dict[str, Any]:
-        """Make the layer from the weights at a path, and time that and the first call, on input 0."""
+        """Make the layer from the weights at a path, and some inputs; time the former and the first call."""
         from moe.config import MoEConfig
         from moe.implementations import NotAvailableError, create
-        from moe.measure.inputs import Inputs
+        from moe.measure.inputs import KNOWN
         from moe.measure.mapped import MappedWeights
 
         size = MoEConfig(**config)
@@ -92,10 +81,10 @@ class Worker:
         except NotAvailableError as error:
             return {"not_run": str(error)}
         prepare_s = perf_counter() - started
-        self.prepared[number] = own = Prepared(layer, mapped, Inputs(size), 0)
-        x = own.next_input()
+        self.prepared[number] = own = Prepared(layer, mapped, size)
+        own.ready = list(islice(own.inputs(KNOWN), inputs))
         started = perf_counter()
-        own.kept = layer.forward(x)
+        own.kept = layer.forward(own.ready[0])
         return {
             "prepare_s": prepare_s,
             "first_call_s": perf_counter() - started,
@@ -103,82 +92,76 @@ class Worker:
             "library": library_of(layer.implementation),
         }
 
-    def outputs(self, number: int, count: int, path: str, continue_at: int) -> dict[str, Any]:
-        """Save the outputs for the inputs 0 to `count`, which the parent compares with the reference.
+    def outputs(self, number: int, path: str) -> dict[str, Any]:
+        """Save the outputs for the inputs that are ready, which the parent compares with the reference.
 
         The first is the first call's, and all are computed before it is saved: an output that a later call overwrites
-        is caught. From here on the inputs are those from `continue_at`.
+        is caught.
         """
         import numpy as np
 
         own = self.prepared[number]
-        native = [own.kept, *(own.layer.forward(own.next_input()) for _ in range(count - 1))]
-        own.kept, own.number = None, continue_at
+        native = [own.kept, *(own.layer.forward(x) for x in own.ready[1:])]
+        own.kept, own.ready = None, []
         np.savez(path, *[np.asarray(own.layer.to_numpy(y)) for y in native])
         return {}
 
-    def warm(
-        self, number: int, seconds: float, least: int, warm_up: float, warm_up_most: float, cold_on: int
-    ) -> dict[str, Any]:
-        """Run untimed forwards until they settle, and make inputs for about `seconds` of timed ones, `least` or more.
+    def warm(self, number: int, secret: int, warm_up: float, warm_up_most: float, cold_on: int) -> dict[str, Any]:
+        """Run untimed forwards until they settle; says how long they took, and how long one is likely to take.
 
-        With `cold_on` threads, and not 0, caches will be written over before each of them, and that counts.
+        With `cold_on` threads, and not 0, caches will be written over before each timed one, and that counts.
         """
         from moe.measure.caches import CacheFlush
 
         own = self.prepared[number]
-        own.flush = CacheFlush(cold_on) if cold_on else None
-        own.to_native_s = []
-        each_s = own.flush.write() if own.flush else 0.0
-        times = settle(own.forward, warm_up, warm_up_most)
-        each_s += median(times[len(times) // 2 :])
-        first = own.number
-        own.ready = [own.next_input()]
-        fit = READY_BYTES // max(1, own.inputs[first].nbytes)
-        wanted = min(ceil(seconds / max(each_s, 1e-7)), READY_MOST, fit)
-        own.ready += [own.next_input() for _ in range(max(wanted, least) - 1)]
-        own.kept_number = first
-        return {
-            "warm_up_s": sum(times),
-            "ready": len(own.ready),
-            "first_input": first,
-            "to_native_s": median(own.to_native_s),
-        }
+        inputs, forward = own.inputs(secret), own.layer.forward
+        times = settle(lambda: timed(forward, next(inputs)), warm_up, warm_up_most)
+        each_s = fmean(times[len(times) // 2 :])
+        if cold_on:
+            own.flush = CacheFlush(cold_on)
+            each_s += own.flush.write()
+        return {"warm_up_s": sum(times), "each_s": each_s}
 
-    def timed(self, number: int, keep: int) -> dict[str, Any]:
-        """Time a forward of each input that is ready, and keep the output of one of them."""
+    def ready(self, number: int, secret: int, count: int) -> dict[str, Any]:
+        """Make as many inputs, in the layer's own form."""
         own = self.prepared[number]
-        forward, flush = own.layer.forward, own.flush
+        own.ready = list(islice(own.inputs(secret), count))
+        return {}
+
+    def timed(self, number: int, keep: int, *, clock: Callable[[], float] = perf_counter) -> dict[str, Any]:
+        """Time a forward of each input that is ready, convert its output off that clock, and keep one of them."""
+        import numpy as np
+
+        own = self.prepared[number]
+        forward, to_numpy, flush = own.layer.forward, own.layer.to_numpy, own.flush
         samples: list[float] = []
         flush_s = 0.0
         for place, x in enumerate(own.ready):
             if flush is not None:
                 flush_s += flush.write()
-            started = perf_counter()
+            started = clock()
             y = forward(x)
-            samples.append(perf_counter() - started)
+            samples.append(clock() - started)
+            converted = np.asarray(to_numpy(y))
             if place == keep:
-                own.kept = y
-            del y  # outside of what is timed
+                own.kept = converted
+            del y, converted
         own.ready = []
         return {"samples": samples, "flush_s": flush_s}
 
     def kept(self, number: int, path: str) -> dict[str, Any]:
-        """Save the output that was kept, after the time that `to_numpy` takes for it."""
+        """Save the output that was kept."""
         import numpy as np
 
         own = self.prepared[number]
-        started = perf_counter()
-        y = own.layer.to_numpy(own.kept)
-        to_numpy_s = perf_counter() - started
+        np.save(path, own.kept, allow_pickle=False)
         own.kept = None
-        np.save(path, np.asarray(y), allow_pickle=False)
-        return {"to_numpy_s": to_numpy_s, "peak_rss_bytes": peak_rss_bytes()}
+        return {"peak_rss_bytes": peak_rss_bytes()}
 
-    def forwards(self, number: int, count: int) -> dict[str, Any]:
+    def forwards(self, number: int, secret: int, count: int) -> dict[str, Any]:
         """Time `count` single forwards of one input, with no warm-up."""
         own = self.prepared[number]
-        x = own.next_input()
+        x = next(own.inputs(secret))
         return {"samples": [timed(own.layer.forward, x) for _ in range(count)]}
 
     def release(self, number: int) -> dict[str, Any]:
@@ -293,6 +276,7 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         "prepare": worker.prepare,
         "outputs": worker.outputs,
         "warm": worker.warm,
+        "ready": worker.ready,
         "timed": worker.timed,
         "kept": worker.kept,
         "forwards": worker.forwards,

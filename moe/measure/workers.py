@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -54,8 +55,7 @@ class Workers:
         except WorkerFailedError:
             if child.ended:
                 child.kill()
-                for known in (self._children, self._done, self._inside):
-                    known.pop(_key(m), None)
+                self._forget(_key(m))
             raise
 
     def ask(self, m: Measurement, operation: str, *, timeout: float, **arguments: Any) -> dict[str, Any]:
@@ -72,6 +72,16 @@ class Workers:
             with suppress(WorkerFailedError):
                 return bool(self.ask(m, "release", timeout=timeout, number=number)["changed"])
         return False
+
+    def end_unless_needed(self, m: Measurement, others: Iterable[Measurement]) -> None:
+        """End the worker of a measurement that has failed, unless one of `others` is in it too."""
+        if _key(m) in self._children and all(_key(other) != _key(m) for other in others):
+            self._children[_key(m)].kill()
+            self._forget(_key(m))
+
+    def _forget(self, key: Key) -> None:
+        for known in (self._children, self._done, self._inside):
+            known.pop(key, None)
 
     def rest(self, m: Measurement, most_s: float) -> None:
         """Wait until a measurement's worker uses no processor time."""

@@ -1,0 +1,151 @@
+"""A run as tidy frames: what pages print, as numbers.
+
+Times are in seconds, rates a second, shares and ratios plain numbers; a number that a run can't give is NaN, and so
+are both ends of an interval that too few rounds bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from math import nan
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from moe.analysis.breakdown import Breakdown, Experiment
+from moe.analysis.scaling import Scaling
+from moe.analysis.statistics import Interval
+from moe.analysis.summary import Row, summarise
+from moe.implementations.registry import BASELINE
+from moe.run import Measurement, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WHOLE = "all"
+
+
+def rows(run: Run, baseline: str = BASELINE) -> pd.DataFrame:
+    """One row a measurement, controls and what was not run among them.
+
+    speedup is in tokens a second over the `baseline`'s on as many threads, a control's over what it measures again;
+    `resolved` says whether it differs from 1; `disturbed` counts turns. `machine` is the key of the machine where
+    runs of several were joined, `cell` the number of a sweep's cell.
+    """
+    import pandas as pd
+
+    return pd.DataFrame([row for key, part in run.by_machine().items() for row in _rows(part, key, baseline)])
+
+
+def factors(run: Run) -> pd.DataFrame:
+    """One row for each factor of a breakdown's experiments, and one for the `all` that they multiply to.
+
+    times is how many times as fast, share its part of the whole's logarithm; least and most are what it gave with any
+    set of the others on. An experiment that lacks a variant has no rows.
+    """
+    import pandas as pd
+
+    found = Breakdown(run)
+    named = {"mojo": found.mojo, "numpy to torch": found.framework}
+    return pd.DataFrame(
+        [row for name, experiment in named.items() for row in _factors(found, name, experiment)],
+        columns=["experiment", "factor", *_ends("times"), *_ends("share"), "resolved", "least", "most"],
+    )
+
+
+def cells(run: Run) -> pd.DataFrame:
+    """The rows of a sweep, with the ratio of Mojo over PyTorch in each cell; `resolved` is that ratio's."""
+    import pandas as pd
+
+    found = []
+    for key, part in run.by_machine().items():
+        sweep = Scaling(part)
+        ratios = {cell.rows[0].measurement.details["cell"]: cell for cell in sweep.cells}
+        for row in _rows(part, key, BASELINE):
+            cell = ratios.get(row["cell"])
+            ratio = _interval("ratio", cell.ratio if cell else None)
+            found.append(row | ratio | {"resolved": cell is not None and cell.resolved})
+    return pd.DataFrame(found)
+
+
+def _rows(run: Run, machine: str, baseline: str) -> Iterator[dict[str, Any]]:
+    compared = iter(summarise(run, baseline).rows)
+    # Controls are no part of what is compared, and get the same numbers as others.
+    alike = summarise(replace(run, measurements=[replace(m, control=False) for m in run.measurements]), baseline)
+    for m, row in zip(run.measurements, alike.rows, strict=True):
+        found = replace(row, resolved=False) if m.control else next(compared)
+        yield _row(m, found) | {"machine": machine}
+
+
+def _row(m: Measurement, row: Row) -> dict[str, Any]:
+    sizes = asdict(m.config)
+    return {
+        "label": m.label,
+        "implementation": m.implementation,
+        "threads": m.threads,
+        "device": m.device,
+        "tokens": sizes.pop("tokens"),
+        "status": m.status,
+        "reason": m.reason,
+        "rounds": len(m.values_s),
+        "samples": sum(map(len, m.samples_s)),
+        "median_s": median(m.values_s.values()) if m.samples_s else nan,
+        **sizes,
+        **_interval("latency_s", row.latency),
+        **_interval("tokens_per_s", row.throughput),
+        **_interval("speedup", row.speedup),
+        "resolved": row.resolved,
+        "flops_per_s": nan if row.flops_per_s is None else row.flops_per_s,
+        **_interval("share_of_limit", row.share_of_limit),
+        "bound": row.bound.by if row.bound else "",
+        "max_rel_error": _error(m),
+        "control": m.control,
+        "cell": m.details.get("cell", -1),
+        "cache": m.cache,
+        "disturbed": sum(m.disturbed),
+    }
+
+
+def _error(m: Measurement) -> float:
+    error = m.parity["max_rel_error"] if m.parity else None
+    return nan if error is None else float(error)
+
+
+def _factors(found: Breakdown, name: str, experiment: Experiment) -> Iterator[dict[str, Any]]:
+    if not found.asked_for(experiment) or found.missing(experiment):
+        return
+    split = found.attribution(experiment)
+    for factor in split.factors:
+        yield {
+            "experiment": name,
+            "factor": factor.name,
+            **_interval("times", factor.times),
+            **_interval("share", factor.share),
+            "resolved": factor.resolved,
+            "least": factor.least,
+            "most": factor.most,
+        }
+    whole = Interval(1.0, 1.0, 1.0) if split.resolved else None
+    yield {
+        "experiment": name,
+        "factor": WHOLE,
+        **_interval("times", split.total),
+        **_interval("share", whole),
+        "resolved": split.resolved,
+        "least": nan,
+        "most": nan,
+    }
+
+
+def _ends(name: str) -> tuple[str, str, str]:
+    return name, f"{name}_low", f"{name}_high"
+
+
+def _interval(name: str, interval: Interval | None) -> dict[str, float]:
+    if interval is None:
+        values = (nan, nan, nan)
+    elif interval.bounded:
+        values = (interval.value, interval.low, interval.high)
+    else:
+        values = (interval.value, nan, nan)
+    return dict(zip(_ends(name), values, strict=True))
