@@ -112,11 +112,6 @@ class Measurement:
         return any(self.disturbed) and self.undisturbed_turns < FEWEST_UNDISTURBED
 
     @property
-    def rounds_s(self) -> list[float]:
-        """The median of each turn's samples, in seconds."""
-        return [median(samples) for samples in self.samples_s]
-
-    @property
     def values_s(self) -> dict[Place, float]:
         """Each round's value in seconds, by its process and number: the median of its turn's samples.
 

@@ -8,7 +8,8 @@ import numpy as np
 
 import moe
 from moe.implementations import parse_variant
-from moe.measure.plan import Protocol, plan
+from moe.measure.plan import plan
+from moe.measure.protocol import Protocol
 from moe.run import Run
 
 MACHINE = {

@@ -7,30 +7,30 @@ from math import log, prod
 import numpy as np
 import pytest
 
-from moe.analysis.attribution import Attribution, attribute, combination_text
+from moe.analysis.attribution import Attribution, attribute, chain, combination_text
+from moe.analysis.pairing import Grid
+from moe.analysis.statistics import holm
 
 PROCESSES, ROUNDS = 6, 8
 OF_PROCESS = [p for p in range(PROCESSES) for _ in range(ROUNDS)]
 NAMES = ("batch", "simd", "tile")
 
 
-def synthetic(
-    times: tuple[float, ...], together: float = 1.0, noise: float = 0.0, seed: int = 1
-) -> dict[int, list[float]]:
+def synthetic(times: tuple[float, ...], together: float = 1.0, noise: float = 0.0, seed: int = 1) -> Grid:
     """Rounds of all combinations: factor i is `times[i]`, the first two together are `together` times as much."""
     random = np.random.default_rng(seed)
     drift = np.cumsum(random.normal(0, 0.1, len(OF_PROCESS)))
-    found = {}
+    found = []
     for combination in range(2 ** len(times)):
         gain = prod(value for i, value in enumerate(times) if combination >> i & 1)
         gain *= together if combination & 3 == 3 else 1.0
         offset = np.repeat(random.normal(0, noise, PROCESSES), ROUNDS)
-        found[combination] = (np.exp(drift + offset + random.normal(0, noise, len(OF_PROCESS))) / gain).tolist()
-    return found
+        found.append(np.exp(drift + offset + random.normal(0, noise, len(OF_PROCESS))) / gain)
+    return Grid(np.array(found), OF_PROCESS, [True] * len(found))
 
 
-def split(seconds: dict[int, list[float]]) -> Attribution:
-    return attribute(NAMES[: len(seconds).bit_length() - 1], seconds, OF_PROCESS)
+def split(measured: Grid) -> Attribution:
+    return attribute(NAMES[: len(measured.seconds).bit_length() - 1], measured)
 
 
 def test_factors_that_do_not_depend_on_each_other_come_back() -> None:
@@ -44,7 +44,7 @@ def test_factors_that_do_not_depend_on_each_other_come_back() -> None:
 
 
 def test_what_two_give_only_together_is_split_between_them_and_named() -> None:
-    found = split(synthetic((2.0, 2.0, 3.0), together=4.0, noise=0.01))
+    found = split(synthetic((2.0, 2.0, 3.0), together=4.0, noise=0.01, seed=2))
     batch, simd, tile = found.factors
     assert batch.times.value == pytest.approx(4, rel=0.03)
     assert simd.times.value == pytest.approx(4, rel=0.03)
@@ -79,6 +79,41 @@ def test_where_nothing_gives_anything_there_are_no_shares() -> None:
     assert [f.share for f in split(synthetic((1.0, 1.0, 1.0))).factors] == [None] * 3
 
 
+def test_a_factor_is_resolved_by_holm_over_factors_and_whole_and_by_its_own_interval() -> None:
+    """In some of these runs one by itself would call the factor that does nothing a difference."""
+    seemed = 0
+    for seed in range(100):
+        found = split(synthetic((1.0, 1.03, 1.5), noise=0.03, seed=seed))
+        ratios = [found.total, *(factor.times for factor in found.factors)]
+        rejected = holm([ratio.p_value for ratio in ratios])
+        resolved = [found.resolved, *(factor.resolved for factor in found.factors)]
+        assert resolved == [r and ratio.excludes(1.0) for r, ratio in zip(rejected, ratios, strict=True)]
+        seemed += found.factors[0].times.excludes(1.0) and not found.factors[0].resolved
+    assert seemed
+
+
+def test_a_round_that_only_some_have_is_no_faster_for_that() -> None:
+    """In a slow round all but the two slowest are missing: beside the others, these are no slower than before."""
+    measured = synthetic((2.0, 8.0, 1.0))
+    measured.seconds[:, 5] *= 3
+    measured.seconds[2:, 5] = np.nan
+    measured.seconds[0, 11] = np.nan
+    found = split(measured)
+    assert found.total.value == pytest.approx(16)
+    assert (found.total.low, found.total.high) == pytest.approx((16, 16))
+
+
+def test_a_chains_links_are_resolved_together() -> None:
+    measured = synthetic((1.5, 1.0), noise=0.01)
+    links = chain(measured)
+    assert [link.resolved for link in links] == [True, True, True]
+    assert [link.so_far_resolved for link in links] == [True, False, True]
+    assert prod(link.times.value for link in links) == pytest.approx(links[-1].so_far.value)
+    measured.sure[2] = False
+    assert [link.times.bounded for link in chain(measured)] == [True, False, False]
+    assert [link.so_far_resolved for link in chain(measured)] == [True, False, True]
+
+
 def test_one_factor_is_the_whole() -> None:
     found = split(synthetic((3.0,)))
     assert found.factors[0].times.value == pytest.approx(3)
@@ -86,10 +121,9 @@ def test_one_factor_is_the_whole() -> None:
 
 
 def test_every_combination_must_be_there() -> None:
-    seconds = synthetic((2.0, 2.0))
-    del seconds[3], seconds[0]
-    with pytest.raises(ValueError, match=r"not measured with: none, batch \+ simd"):
-        attribute(NAMES[:2], seconds, OF_PROCESS)
+    measured = synthetic((2.0, 2.0))
+    with pytest.raises(ValueError, match="3 factors have 8 combinations, not 4"):
+        attribute(NAMES, measured)
 
 
 def test_combinations_as_text() -> None:

@@ -132,13 +132,48 @@ def test_what_failed_after_some_rounds_has_no_results() -> None:
     assert ">simd + tile<" in breakdown_views.steps_table(found, "ladder", steps)
 
 
-def test_without_a_round_in_common_nothing_is_split() -> None:
+def test_without_a_process_in_common_nothing_is_resolved() -> None:
     found = a_run()
     late = found.ladder()[-1].measurement
-    late.processes = [9] * ROUNDS
-    assert "for want of a round that all of its variants had" in breakdown_views.split(found, found.mojo)
-    assert found.ladder() == found.bridge() == []
+    late.processes = [9 + p for p in late.processes]
+    split = found.attribution(found.mojo)
+    assert split.total.value == pytest.approx(1.5 * 6 * 2 * 1.1 * 2**0.9, rel=0.5)
+    assert not split.total.bounded
+    assert not any((split.resolved, *(factor.resolved for factor in split.factors)))
+    assert [step.resolved for step in found.ladder()] == [False, True, True, True, False, True, False]
+    assert "no difference was resolved" in breakdown_views.split(found, found.mojo)
     assert breakdown_views.headline(found)
+
+
+def test_rounds_that_not_all_variants_have_count() -> None:
+    """With 79 variants and a tenth of their turns disturbed hardly any round has all of them."""
+    found = a_run()
+    random = np.random.default_rng(5)
+    for m in found.run.measurements:
+        m.rounds = list(range(ROUNDS))
+        m.disturbed = [bool(out) for out in random.random(ROUNDS) < 0.1]
+        m.samples_s = [[s * (1 + out) for s in turn] for turn, out in zip(m.samples_s, m.disturbed, strict=True)]
+    assert all(any(m.disturbed[r] for m in found.run.measurements) for r in range(ROUNDS))
+    split = found.attribution(found.mojo)
+    factors = {f.name: f.times.value for f in split.factors}
+    expected = {"batch": 1.5, "simd": 6.0, "tile": 2.0, "specialize": 1.0, "pool": 1.1, "threads": 2**0.9}
+    assert factors == pytest.approx(expected, rel=0.02)
+    assert [f.name for f in split.factors if f.resolved] == [name for name in FACTORS if name != "specialize"]
+    assert [step.resolved for step in found.ladder()] == [False, True, True, True, False, True, True]
+    assert all(step.so_far_resolved for step in found.ladder()[1:])
+
+
+def test_a_disturbed_variant_takes_the_intervals_of_what_it_is_in() -> None:
+    found = a_run()
+    found.ladder()[2].measurement.disturbed = [True] * ROUNDS
+    split = found.attribution(found.mojo)
+    assert split.resolved  # by the variants at the ends
+    assert not any(factor.resolved or factor.times.bounded for factor in split.factors)
+    steps = found.ladder()
+    assert [bool(step.times and step.times.bounded) for step in steps] == [False, True, False, False, *[True] * 3]
+    assert steps[2].so_far is not None
+    assert steps[2].so_far.value == pytest.approx(9, rel=0.02)
+    assert not steps[2].so_far_resolved
 
 
 def test_what_was_not_asked_for_is_not_said_to_be_missing() -> None:

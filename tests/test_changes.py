@@ -18,6 +18,14 @@ def test_what_changed_between_two_runs() -> None:
     assert changes[1].speedup.excludes(1.0)
 
 
+def test_a_disturbed_row_has_no_interval_of_its_change() -> None:
+    before, after = synthetic_run(TIMES), synthetic_run(TIMES)
+    after.measurements[1].disturbed = [True] * len(after.measurements[1].samples_s)
+    numpy, mojo = moe.compare_runs(before, after)
+    assert (mojo.before.bounded, mojo.after.bounded, mojo.speedup.bounded) == (True, False, False)
+    assert numpy.speedup.bounded
+
+
 def test_noise_is_no_change() -> None:
     before, after = (synthetic_run(TIMES, noise=0.1, seed=seed) for seed in (1, 2))
     assert not any(change.speedup.excludes(1.0) for change in moe.compare_runs(before, after))

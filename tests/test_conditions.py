@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 
 from moe.analysis import summarise
-from moe.analysis.conditions import Disturbance, by_hypervisor, by_others, by_the_machine
+from moe.analysis.conditions import (
+    Disturbance,
+    Disturbed,
+    by_disturbance,
+    by_hypervisor,
+    by_others,
+    by_the_machine,
+    shared_cores,
+    too_disturbed,
+)
 from moe.measure import machine
 from moe.report import sentences, tables
 
@@ -51,6 +60,29 @@ def test_a_machine_that_is_slower_at_times_is_named() -> None:
     assert len(by_the_machine(run)) == 1
     run.limits += [entry for entry in run.limits if entry.get("flops_per_s") == 2e11]
     assert by_the_machine(run) == []
+
+
+def test_turns_that_the_probes_found_disturbed_are_counted() -> None:
+    run = synthetic_run(TIMES, (1, 2), rounds=10)
+    assert by_disturbance(run) == too_disturbed(run) == []
+    run.measurements[0].disturbed = [False] * 10
+    run.measurements[1].disturbed = [True] * 3 + [False] * 7
+    run.measurements[2].disturbed = [True] * 8 + [False] * 2
+    few, many = ((m.label, m.threads) for m in run.measurements[1:3])
+    assert by_disturbance(run) == [Disturbed(*few, 3, 10), Disturbed(*many, 8, 10)]
+    assert too_disturbed(run) == [Disturbed(*many, 8, 10)]
+
+
+def test_hardware_threads_sold_as_cores_are_found() -> None:
+    run = synthetic_run(TIMES, (1, 2, 4))
+    assert shared_cores(run) == []
+    for m in run.measurements:
+        m.capacities = [[1e11 * min(m.threads, 2)] * 2, None]
+    assert shared_cores(run) == [4]
+    run.limits = [{"threads": 4, "flops_per_s": 2.9e11}, {"threads": 2, "reason": "died"}]
+    assert shared_cores(run) == []
+    run.limits = [{"threads": 1, "flops_per_s": 1.5e11}]
+    assert shared_cores(run) == [2, 4]
 
 
 def test_a_containers_quota_is_named_where_it_holds_threads_back() -> None:

@@ -95,11 +95,37 @@ def test_a_line_that_may_not_rise_is_not_given() -> None:
     assert not fit_line(measured(20e-6, 1e9, noise=0.02)).fits
 
 
-def test_without_a_round_in_common_there_is_no_line() -> None:
+def test_without_a_process_in_common_a_line_has_no_interval() -> None:
     found = with_overheads()
     last = found.run.measurements[-1]
-    last.processes = [9] * len(last.processes)
-    assert found.overheads() == []
+    last.processes = [9 + p for p in last.processes]
+    (line,) = found.overheads()
+    assert line.rate.value == pytest.approx(1e5, rel=0.05)
+    assert not line.fits
+    assert "mojo has too few rounds" in overhead_views.overhead(found)
+
+
+def test_a_line_goes_through_rounds_that_not_all_sizes_have() -> None:
+    """No round has all of them, and every size lacks other ones."""
+    points = measured(20e-6, 1e5)
+    for place, m in enumerate(points):
+        m.rounds = list(range(len(PROCESSES)))
+        m.disturbed = [number % len(points) == place for number in m.rounds]
+        m.samples_s = [[s * (1 + out) for s in turn] for turn, out in zip(m.samples_s, m.disturbed, strict=True)]
+    line = fit_line(points)
+    assert line.fits
+    assert not line.overhead.excludes(20e-6)
+    assert not line.rate.excludes(1e5)
+    assert line.spread.variation < 0.1  # of turns that count
+
+
+def test_a_size_that_was_disturbed_all_along_leaves_no_interval() -> None:
+    points = measured(20e-6, 1e5)
+    points[2].disturbed = [True] * len(PROCESSES)
+    line = fit_line(points)
+    assert line.overhead.value == pytest.approx(20e-6, rel=0.2)
+    assert not line.overhead.bounded
+    assert [latency.bounded for latency in line.latencies] == [True, True, False, True, True]
 
 
 def test_nothing_measured_is_said() -> None:

@@ -19,7 +19,8 @@ def example() -> Run:
     run.measurements = run.measurements[:2]
     measured, missing = run.measurements
     measured.samples_s, measured.processes = [[3e-3, 1e-3, 2e-3], [4e-3]], [0, 1]
-    missing.status, missing.reason, missing.parity, missing.samples_s = "not_run", "no compiler", None, []
+    missing.status, missing.reason, missing.parity = "not_run", "no compiler", None
+    missing.samples_s, missing.processes = [], []
     return run
 
 
@@ -110,7 +111,24 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_rounds_value_is_the_median_of_its_samples() -> None:
-    assert example().measurements[0].rounds_s == [2e-3, 4e-3]
+    assert example().measurements[0].values_s == {(0, 0): 2e-3, (1, 0): 4e-3}
+
+
+def test_a_disturbed_turn_gives_way_to_its_repeat_or_leaves_a_gap() -> None:
+    m = example().measurements[0]
+    m.samples_s = [[float(number)] for number in range(1, 7)]
+    m.processes, m.rounds = [0, 0, 0, 0, 1, 1], [0, 1, 1, 2, 7, 8]
+    m.disturbed = [False, True, False, True, False, False]
+    assert m.values_s == {(0, 0): 1.0, (0, 1): 3.0, (1, 7): 5.0, (1, 8): 6.0}
+    assert (m.undisturbed_turns, m.is_disturbed) == (4, False)
+
+
+def test_where_too_few_turns_were_undisturbed_all_of_them_count() -> None:
+    m = example().measurements[0]
+    m.samples_s, m.processes = [[1.0], [2.0], [3.0], [4.0]], [0, 0, 1, 1]
+    m.disturbed = [True, False, False, True]
+    assert m.is_disturbed
+    assert m.values_s == {(0, 0): 1.0, (0, 1): 2.0, (1, 0): 3.0, (1, 1): 4.0}
 
 
 def test_to_frame() -> None:

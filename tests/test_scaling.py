@@ -75,6 +75,50 @@ def test_the_fastest_is_only_named_where_it_is_told() -> None:
     assert all(cell.resolved for cell in Scaling(a_sweep(noise=0.001)).cells)
 
 
+def test_who_is_fastest_is_resolved_by_holm_over_all_cells() -> None:
+    """What one cell by itself would call a difference, with p = 0.03, is none where all cells have it."""
+    run = a_sweep({"numpy": 1.0, "torch": 1e-3, "mojo": 1e-3}, dict.fromkeys(CALL_S, 1e13), noise=0.0)
+    for m in run.measurements:
+        if m.label == "mojo":
+            gains = np.exp(0.1 + 0.043 * np.arange(-2, 3))
+            m.samples_s = [[s / gain for s in turn] for turn, gain in zip(m.samples_s, gains, strict=True)]
+    alike = Scaling(run)
+    assert all(cell.lead and cell.lead.excludes(1.0) for cell in alike.cells)
+    assert not any(cell.fastest or cell.resolved for cell in alike.cells)
+    run.measurements = [m for m in run.measurements if m.details["cell"] == 0]
+    assert [cell.fastest.label for cell in Scaling(run).cells if cell.fastest and cell.resolved] == ["mojo"]
+    near = Scaling(a_sweep({"numpy": 1.0, "torch": 2e-6, "mojo": 1e-6}, dict.fromkeys(CALL_S, 1e13), noise=0.001))
+    for cell in near.cells:
+        assert cell.leaders == {"mojo", "torch"}
+        assert cell.fastest is None or cell.resolved  # the same two, and the same verdict
+
+
+def test_a_row_alone_is_the_fastest_of_its_cell() -> None:
+    assert all(cell.fastest and not cell.lead for cell in Scaling(a_sweep({"torch": 1e-4})).cells)
+
+
+def test_a_disturbed_row_is_no_fastest_and_bends_no_growth() -> None:
+    run = a_sweep()
+    for m in run.measurements:
+        if m.label == "mojo":
+            m.disturbed = [True] * PROCESSES
+    found = Scaling(run)
+    assert not any(cell.fastest or cell.resolved for cell in found.cells)
+    assert {g.label: g.exponent.bounded for g in found.growth("tokens")} == {
+        "numpy": True,
+        "torch": True,
+        "mojo": False,
+    }
+
+
+def test_growth_pairs_processes_whatever_numbers_their_rounds_have() -> None:
+    run = a_sweep(noise=0.002)
+    plain = Scaling(run).growth("tokens")
+    for number, m in enumerate(run.measurements):
+        m.rounds = [number * 10 + process for process in range(PROCESSES)]
+    assert [g.exponent for g in Scaling(run).growth("tokens")] == [g.exponent for g in plain]
+
+
 def test_a_crossover_lies_where_another_becomes_the_fastest() -> None:
     run = a_sweep({"numpy": 5e-6, "torch": 100e-6, "mojo": 5e-3}, {"numpy": 5e10, "torch": 9e10, "mojo": 2e11})
     found = Scaling(run)

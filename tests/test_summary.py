@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import moe
@@ -34,16 +35,32 @@ def test_flops_and_tokens_a_second() -> None:
     assert row.flops_per_s == pytest.approx(moe.PRESETS["seed"].flops / 0.01)
 
 
-def test_resolution_is_never_less_than_the_widest_interval_shown() -> None:
-    quiet, noisy = (summarise(synthetic_run(TIMES, noise=n)) for n in (0.0, 0.2))
-    assert quiet.resolution == pytest.approx(0)
-    assert noisy.resolution is not None
-    assert noisy.resolution >= max(r.latency.half_width for r in noisy.measured if r.latency)
+def test_resolution_is_the_far_end_of_the_control_on_as_many_threads() -> None:
+    run = synthetic_run(TIMES, (1, 2), noise=0.05)
+    for m in run.measurements:
+        if m.threads == 1:
+            m.samples_s = [[0.01] * 3 for _ in m.samples_s]
+    summary = summarise(run)
+    assert summary.resolution == {1: pytest.approx(0), 2: pytest.approx(0.05, abs=0.04)}
+    (control,) = summary.controls[2]
+    assert summary.resolution[2] == max(control.high, 1 / control.low) - 1
+
+
+def test_without_its_control_a_number_of_threads_has_no_resolution() -> None:
+    run = synthetic_run(TIMES, (1, 2), noise=0.01)
+    control = next(m for m in run.measurements if m.control and m.threads == 2)
+    control.disturbed = [True] * len(control.samples_s)
+    resolution = summarise(run).resolution
+    assert resolution[1] is not None
+    assert resolution[2] is None
+    text = sentences.resolution(summarise(run))
+    assert "on 1 thread" in text
+    assert "2 threads" not in text
 
 
 def test_too_few_rounds_resolve_nothing() -> None:
     summary = summarise(synthetic_run(TIMES, rounds=3))
-    assert summary.resolution is None
+    assert summary.resolution == {1: None}
     assert "too few rounds" in " ".join(sentences.headline(summary))
     assert "[?]" in tables.results(summary)
 
@@ -70,6 +87,74 @@ def test_the_headline_compares_mojo_with_the_fastest_of_the_others() -> None:
     other = summarise(synthetic_run({"numpy": 0.02, "torch": 0.005, "mojo": 0.03}, (1, 2), noise=0.05))
     assert "mojo is 2.00 ×" in " ".join(sentences.headline(one))
     assert "The fastest on 1 thread is torch" in " ".join(sentences.headline(other))
+
+
+def test_mojo_is_held_against_the_fastest_of_the_others_on_as_many_threads() -> None:
+    run = synthetic_run({"python": 40.0, "numpy": 0.02, "torch": 0.005, "mojo": 0.01}, (1, 2), noise=0.01)
+    for m in run.measurements:
+        if m.label == "torch" and m.threads == 2:
+            m.samples_s = [[s * 8 for s in turn] for turn in m.samples_s]
+    ahead = summarise(run).ahead
+    assert {t: (a.mojo.label, a.other.label, a.mojo.threads, a.other.threads) for t, a in ahead.items()} == {
+        1: ("mojo", "torch", 1, 1),
+        2: ("mojo", "numpy", 2, 2),
+    }
+    assert [a.ratio.value for a in ahead.values()] == [pytest.approx(0.5, rel=0.02), pytest.approx(2, rel=0.02)]
+    assert all(a.resolved for a in ahead.values())
+
+
+def test_a_difference_must_survive_the_comparisons_of_the_whole_run() -> None:
+    """One that is a difference where it is alone is none beside others, whose intervals all leave out 1 too."""
+
+    def resolved(*names: str) -> list[bool]:
+        run = synthetic_run(dict.fromkeys(names, 0.02))
+        for m in run.measurements:
+            if m.label.startswith(("mojo", "torch")):  # processes differ a little, as much in all three
+                gains = [np.exp(0.1 + 0.031 * (process - 1)) for process in m.processes]
+                m.samples_s = [[s / gain for s in turn] for turn, gain in zip(m.samples_s, gains, strict=True)]
+        found = summarise(run)
+        assert found.compared == 2 * len(names) - 3 - (len(names) > 3)
+        assert all(row.speedup.excludes(1.0) for row in found.rows if row.speedup)
+        return [row.resolved for row in found.rows if row.speedup]
+
+    assert resolved("numpy", "mojo") == [True]
+    assert resolved("numpy", "torch", "torch-loop", "mojo") == [False] * 3
+
+
+def test_cells_of_a_sweep_are_compared_one_by_one() -> None:
+    run = synthetic_run(TIMES)
+    for m in run.measurements:
+        m.details["cell"] = 0
+    assert summarise(run).ahead == {}
+
+
+def test_a_disturbed_row_has_values_and_no_intervals() -> None:
+    run = synthetic_run(TIMES, noise=0.01)
+    mojo = next(m for m in run.measurements if m.label == "mojo")
+    mojo.disturbed = [True] * 10 + [False] * 2
+    summary = summarise(run)
+    row = summary.row("mojo", 1)
+    assert row is not None
+    assert row.speedup is not None
+    assert row.latency is not None
+    assert row.latency.value == pytest.approx(0.01, rel=0.02)
+    assert (row.latency.bounded, row.speedup.bounded, row.speedup.p_value, row.resolved) == (False, False, 1.0, False)
+    assert not summary.ahead[1].resolved
+    assert row.speedup.value == pytest.approx(2, rel=0.02)
+
+
+def test_disturbed_turns_are_left_out() -> None:
+    run = synthetic_run(TIMES)
+    mojo = next(m for m in run.measurements if m.label == "mojo")
+    mojo.disturbed = [number % 4 == 0 for number in range(len(mojo.samples_s))]
+    for turn, disturbed in zip(mojo.samples_s, mojo.disturbed, strict=True):
+        turn[:] = [s * (3 if disturbed else 1) for s in turn]
+    row = summarise(run).row("mojo", 1)
+    assert row is not None
+    assert row.latency is not None
+    assert row.spread is not None
+    assert (row.latency.value, row.latency.high) == pytest.approx((0.01, 0.01))
+    assert row.spread.variation == pytest.approx(0)
 
 
 def test_where_nothing_was_resolved_the_report_says_so() -> None:
@@ -106,7 +191,7 @@ def test_a_failed_control_is_named() -> None:
     control = run.measurements[-1]
     control.status, control.reason, control.samples_s, control.processes = "failed", "killed by SIGKILL", [], []
     summary = summarise(run)
-    assert summary.resolution is None
+    assert summary.resolution == {1: None}
     assert "numpy (control) on 1 thread: failed, killed by SIGKILL" in sentences.headline(summary)
 
 

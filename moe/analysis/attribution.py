@@ -7,7 +7,7 @@ the factors' Shapley values: what a factor adds, averaged over all orders in whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import factorial
@@ -15,21 +15,26 @@ from math import factorial
 import numpy as np
 from numpy.typing import NDArray
 
-from moe.analysis.statistics import Estimate, Interval, Ratio, holm
+from moe.analysis.pairing import Grid
+from moe.analysis.statistics import Estimate, Interval, Ratio, resolve, row_medians
 
 # A combination of factors is a number whose bit i says whether factor i is on.
 Combination = int
+
+SWEEPS = 3  # of medians over rounds and over measurements, after which they hardly move
 
 
 @dataclass(frozen=True)
 class Factor:
     """What one factor gives: how many times as fast, its share of the whole, and that with each set of others on.
 
-    The share is of the whole's logarithm, and None where the whole is not told from 1.
+    `resolved` by Holm's correction over the factors and the whole. The share is of the whole's logarithm, and None
+    where the whole is not resolved.
     """
 
     name: str
     times: Ratio
+    resolved: bool
     share: Interval | None
     alone: tuple[Ratio, ...]
 
@@ -55,51 +60,73 @@ class Interaction:
 
 @dataclass(frozen=True)
 class Attribution:
-    """A speedup split among factors; the product of their `times` is the total."""
+    """A speedup split among factors; the product of their `times` is the total, which may be `resolved`."""
 
     total: Ratio
+    resolved: bool
     factors: tuple[Factor, ...]
     interactions: tuple[Interaction, ...]
 
 
-def attribute(
-    names: Sequence[str], seconds: Mapping[Combination, Sequence[float]], processes: Sequence[int]
-) -> Attribution:
-    """Split the speedup from no factor to all of them.
+def attribute(names: Sequence[str], measured: Grid) -> Attribution:
+    """Split the speedup from no factor to all of them; raises ValueError where a combination is missing.
 
-    `seconds` holds the rounds of each of the 2ⁿ combinations, paired: round r of all of them ran in processes[r].
-    Raises ValueError where a combination is missing.
+    The grid holds the 2ⁿ combinations in their order.
     """
     count = 2 ** len(names)
-    if missing := sorted(set(range(count)) - set(seconds)):
-        raise ValueError(f"not measured with: {', '.join(combination_text(names, c) for c in missing)}")
-    gains = _gains([seconds[c] for c in range(count)], processes)
+    if len(measured.seconds) != count:
+        raise ValueError(f"{len(names)} factors have {count} combinations, not {len(measured.seconds)}")
+    gains = _gains(measured)
     total = Estimate.weighted_sum(gains, _difference(count, count - 1, 0))
+    given = [Estimate.weighted_sum(gains, _shapley_weights(len(names), i)) for i in range(len(names))]
+    times = [estimate.ratio() for estimate in given]
+    whole, *resolved = resolve([total.ratio(), *times])
     factors = []
     for i, name in enumerate(names):
-        given = Estimate.weighted_sum(gains, _shapley_weights(len(names), i))
         alone = (gains[c].minus(gains[c ^ 1 << i]).ratio() for c in range(count) if c >> i & 1)
-        share = given.over(total).interval() if total.ratio().excludes(1.0) else None
-        factors.append(Factor(name, given.ratio(), share, tuple(alone)))
-    return Attribution(total.ratio(), tuple(factors), _interactions(names, gains))
+        share = given[i].over(total).interval() if whole else None
+        factors.append(Factor(name, times[i], resolved[i], share, tuple(alone)))
+    return Attribution(total.ratio(), whole, tuple(factors), _interactions(names, gains))
 
 
-def chain(seconds: Sequence[Sequence[float]], processes: Sequence[int]) -> tuple[list[Ratio], list[Ratio]]:
-    """How many times as fast each is as the one before, and as the first; the former multiply to the latter."""
-    gains = _gains(seconds, processes)
-    places = range(1, len(gains))
-    return (
-        [Estimate.weighted_sum(gains, _difference(len(gains), i, i - 1)).ratio() for i in places],
-        [Estimate.weighted_sum(gains, _difference(len(gains), i, 0)).ratio() for i in places],
-    )
+@dataclass(frozen=True)
+class Link:
+    """How many times as fast one of a chain is as the one before, and as the first.
+
+    Both are resolved by Holm's correction over all of the chain's.
+    """
+
+    times: Ratio
+    resolved: bool
+    so_far: Ratio
+    so_far_resolved: bool
 
 
-def _gains(seconds: Sequence[Sequence[float]], processes: Sequence[int]) -> list[Estimate]:
+def chain(measured: Grid) -> list[Link]:
+    """A link for each measurement of a grid but the first; those to the one before multiply to that to the first."""
+    gains = _gains(measured)
+    times = [gains[i].minus(gains[i - 1]).ratio() for i in range(1, len(gains))]
+    so_far = [gains[i].minus(gains[0]).ratio() for i in range(1, len(gains))]
+    resolved = resolve([*times, *so_far])
+    return list(map(Link, times, resolved, so_far, resolved[len(times) :]))
+
+
+def _gains(measured: Grid) -> list[Estimate]:
     """How fast each is, as a logarithm, but for what all have in common."""
-    logs = np.log(np.array(seconds, dtype=np.float64))
-    # What a round did to all alike is in no difference between them, and need not be in their medians.
-    logs -= np.median(logs, axis=0)
-    return [Estimate.of_median(-rounds, processes) for rounds in logs]
+    logs = np.log(measured.seconds)
+    return measured.medians(-(logs - _of_rounds(logs)))
+
+
+def _of_rounds(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each round did to all alike: in no difference between them, it need not be in their medians.
+
+    The median over what each measurement's rounds are beside its own median, so that which of them lack a round
+    makes no difference to it.
+    """
+    common = np.zeros(logs.shape[1])
+    for _ in range(SWEEPS):
+        common += row_medians((logs - common - row_medians(logs - common)[:, None]).T)
+    return common
 
 
 def combination_text(names: Sequence[str], combination: Combination) -> str:
@@ -110,10 +137,9 @@ def combination_text(names: Sequence[str], combination: Combination) -> str:
 def _interactions(names: Sequence[str], gains: Sequence[Estimate]) -> tuple[Interaction, ...]:
     pairs = list(combinations(range(len(names)), 2))
     ratios = [Estimate.weighted_sum(gains, _interaction_weights(len(names), i, j)).ratio() for i, j in pairs]
-    resolved = holm([ratio.p_value for ratio in ratios])
     return tuple(
-        Interaction((names[i], names[j]), ratio, differs)
-        for (i, j), ratio, differs in zip(pairs, ratios, resolved, strict=True)
+        Interaction((names[i], names[j]), ratio, resolved)
+        for (i, j), ratio, resolved in zip(pairs, ratios, resolve(ratios), strict=True)
     )
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from moe.analysis.attribution import Attribution, attribute, chain
 from moe.analysis.overhead import Line, fit_lines
-from moe.analysis.pairing import common_rounds
+from moe.analysis.pairing import grid
 from moe.analysis.statistics import Ratio
 from moe.analysis.summary import Summary, summarise, tokens_ratio
 from moe.config import MoEConfig, unknown_name
@@ -87,13 +87,16 @@ def to_pytorch(*, with_threads: bool) -> Experiment:
 class Step:
     """One step of a ladder or bridge: what it turned on, what it leads to, and how many times as fast that is.
 
-    `times` is over the step before and None for the first, `so_far` over the first; they multiply to it.
+    `times` is over the step before, `so_far` over the first; both are None for the first, and the former multiply to
+    the latter. They are resolved by Holm's correction over all of the ladder's or bridge's.
     """
 
     turned_on: str
     measurement: Measurement
-    times: Ratio | None
-    so_far: Ratio | None
+    times: Ratio | None = None
+    resolved: bool = False
+    so_far: Ratio | None = None
+    so_far_resolved: bool = False
 
 
 def variants_of(experiments: Sequence[Experiment]) -> list[str]:
@@ -146,16 +149,13 @@ class Breakdown:
             m = self._find(place)
             if m is None or m.status != "ok":
                 found.append(f"{place.variant}: {m.reason if m else 'not measured'}")
-        if not found and not common_rounds(self._measured(experiment.places()))[1]:
-            found.append("a round that all of its variants had")
         return found
 
     def attribution(self, experiment: Experiment) -> Attribution:
         """An experiment's speedup split among its factors; raises ValueError where a variant is missing."""
         if missing := self.missing(experiment):
             raise ValueError(f"what is missing {experiment.name}: {'; '.join(missing)}")
-        seconds, processes = common_rounds(self._measured(experiment.places()))
-        return attribute(experiment.factors, dict(enumerate(seconds)), processes)
+        return attribute(experiment.factors, grid(self._measured(experiment.places())))
 
     def ladder(self) -> list[Step]:
         """The Mojo factors turned on one after another; empty where an end of it was not measured."""
@@ -167,8 +167,7 @@ class Breakdown:
         return self._steps(["nothing", *self.framework.factors, "Mojo"], places)
 
     def _steps(self, names: Sequence[str], places: Sequence[Place]) -> list[Step]:
-        ends = self._measured([places[0], places[-1]])
-        if len(ends) < 2 or not common_rounds(measured := self._measured(places))[1]:
+        if len(self._measured([places[0], places[-1]])) < 2:
             return []
         turned_on: list[str] = []
         before: list[str] = []  # of steps that were not measured, which the next one takes together with its own
@@ -177,8 +176,13 @@ class Breakdown:
             if self._measured([place]):
                 turned_on.append(" + ".join(before))
                 before = []
-        times, so_far = chain(*common_rounds(measured))
-        return list(map(Step, turned_on, measured, [None, *times], [None, *so_far]))
+        first, *others = self._measured(places)
+        links = chain(grid([first, *others]))
+        steps = [
+            Step(name, m, link.times, link.resolved, link.so_far, link.so_far_resolved)
+            for name, m, link in zip(turned_on[1:], others, links, strict=True)
+        ]
+        return [Step(turned_on[0], first), *steps]
 
     def _measured(self, places: Sequence[Place]) -> list[Measurement]:
         """Of these, what has results."""

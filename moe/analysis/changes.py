@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from moe.analysis.statistics import Interval, median_interval
+from moe.analysis.pairing import latency_of
+from moe.analysis.statistics import Interval
 from moe.run import Measurement, Run
 
 # Machines that agree in these are of one class.
@@ -61,5 +62,5 @@ def _change(before: Measurement, after: Measurement) -> Change:
         ours, theirs = getattr(before, name), getattr(after, name)
         if ours != theirs:
             raise ValueError(f"runs can't be compared: {before.label}'s {name} are {ours} and {theirs}")
-    old, new = (median_interval(m.rounds_s, m.processes) for m in (before, after))
+    old, new = latency_of(before), latency_of(after)
     return Change(before.label, before.threads, before.device, old, new, old.over(new))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from moe.analysis.limits import rates_of
 from moe.run import Measurement, Run
 
 # The system counts time in steps of 10 ms a core, a sixth of the shortest turns'.
@@ -13,6 +14,7 @@ DISTURBED_CORES = 0.25
 DISTURBED_TURNS = 0.2  # of a row's turns; fewer do not move their median
 SLOW = 0.8  # of the most that probes reached
 SLOW_PROBES = 0.1  # of the probes on a number of threads
+SHARED = 0.7  # of as many times what one thread reaches: what two hardware threads of one core stay below
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,44 @@ def by_the_machine(run: Run) -> list[Slowness]:
         if len(slow) > SLOW_PROBES * len(rates):
             found.append(Slowness(threads, len(slow), len(rates), mean(slow), max(rates)))
     return found
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """Turns of a measurement in which the machine fell short of its capacity, by the probes before and after them."""
+
+    label: str
+    threads: int
+    turns: int
+    of_turns: int
+
+
+def by_disturbance(run: Run) -> list[Disturbed]:
+    """Rows some of whose turns were disturbed."""
+    return [_disturbed(m) for m in run.measurements if any(m.disturbed)]
+
+
+def too_disturbed(run: Run) -> list[Disturbed]:
+    """Rows of which too few turns were undisturbed for an interval."""
+    return [_disturbed(m) for m in run.measurements if m.is_disturbed]
+
+
+def _disturbed(m: Measurement) -> Disturbed:
+    return Disturbed(m.label, m.threads, sum(m.disturbed), len(m.samples_s))
+
+
+def shared_cores(run: Run) -> list[int]:
+    """Numbers of threads that the machine seems to run on fewer cores: then nothing looks disturbed.
+
+    On them the best probe reached less than SHARED times as many of what the best one reached on one thread.
+    """
+    best = {threads: max(rates_of(run, threads), default=0.0) for threads in sorted(_thread_counts(run))}
+    one = best.get(1, 0.0)
+    return [threads for threads, most in best.items() if threads > 1 and 0 < most < SHARED * threads * one]
+
+
+def _thread_counts(run: Run) -> set[int]:
+    return {entry["threads"] for entry in run.limits} | {m.probed_threads for m in run.measurements}
 
 
 def _disturbances(run: Run, cores: Callable[[Measurement], Sequence[float]]) -> list[Disturbance]:

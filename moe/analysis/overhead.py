@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moe.analysis.pairing import common_rounds
-from moe.analysis.statistics import Estimate, Interval, Spread, median_interval, spread_of
+from moe.analysis.pairing import forwards_of, grid, latency_of
+from moe.analysis.statistics import Estimate, Interval, Spread, spread_of
 from moe.run import Measurement, Run
 
 FEWEST_SIZES = 3  # two points lie on a line whatever they are
@@ -60,16 +60,15 @@ def fit_lines(run: Run, labels: Sequence[str], threads: int) -> list[Line]:
     found = []
     for label in labels:
         measured = [m for m in run.measurements if m.label == label and m.threads == threads and m.status == "ok"]
-        enough = len({m.config.tokens for m in measured}) >= FEWEST_SIZES
-        if enough and common_rounds(measured)[1]:
+        if len({m.config.tokens for m in measured}) >= FEWEST_SIZES:
             found.append(fit_line(sorted(measured, key=lambda m: m.config.tokens)))
     return found
 
 
 def fit_line(measured: Sequence[Measurement]) -> Line:
     """Weighted least squares, every point's deviation counted as a share of its latency."""
-    seconds, processes = common_rounds(measured)
-    medians = [Estimate.of_median(np.array(rounds), processes) for rounds in seconds]
+    rounds = grid(measured)
+    medians = rounds.medians(rounds.seconds)
     tokens = np.array([m.config.tokens for m in measured], dtype=np.float64)
     values = np.array([median.value for median in medians])
     # The solution is linear in the latencies once the weights are fixed, so resamples follow from theirs.
@@ -83,10 +82,10 @@ def fit_line(measured: Sequence[Measurement]) -> Line:
         measured[0].implementation,
         measured[0].config.label.partition(" ")[2],
         tuple(m.config.tokens for m in measured),
-        tuple(median_interval(m.rounds_s, m.processes) for m in measured),
+        tuple(map(latency_of, measured)),
         overhead.interval(),
         one.over(slope).interval(),
         overhead.over(slope).interval(),
         float(np.max(np.abs(line / values - 1))),
-        spread_of([s for turn in measured[0].samples_s for s in turn]),
+        spread_of([seconds for _, seconds in forwards_of(measured[0])]),
     )

@@ -3,26 +3,66 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from moe.run import Measurement
+import numpy as np
+from numpy.typing import NDArray
+
+from moe.analysis.statistics import Estimate, Interval, median_interval
+from moe.run import Measurement, Place
 
 
-def common_rounds(measured: Sequence[Measurement]) -> tuple[list[list[float]], list[int]]:
-    """Seconds of each measurement in the rounds that all of them had, and the rounds' processes.
+class Grid(NamedTuple):
+    """Measurements side by side in every round that any of them had.
 
-    A run that was cut short has given some variants one round more than others.
+    seconds is (measurements, rounds), NaN where one lacks the round; processes has each round's process; sure says of
+    each measurement whether its turns were undisturbed, without which it has no interval.
     """
-    rounds = [_by_place(m) for m in measured]
-    common = [place for place in rounds[0] if all(place in other for other in rounds)]
-    return [[own[place] for place in common] for own in rounds], [process for process, _ in common]
+
+    seconds: NDArray[np.float64]
+    processes: list[int]
+    sure: list[bool]
+
+    def medians(self, values: NDArray[np.float64]) -> list[Estimate]:
+        """The median of each measurement's `values`, which are made from its seconds."""
+        return [
+            Estimate.of_median(own, self.processes, sure=sure) for own, sure in zip(values, self.sure, strict=True)
+        ]
 
 
-def _by_place(m: Measurement) -> dict[tuple[int, int], float]:
-    """Rounds by their process and by their place among its rounds."""
-    places = Counter[int]()
-    rounds = {}
-    for process, seconds in zip(m.processes, m.rounds_s, strict=True):
-        rounds[process, places[process]] = seconds
-        places[process] += 1
-    return rounds
+def grid(measured: Sequence[Measurement], *, same_rounds: bool = True) -> Grid:
+    """Measurements by process and round; raises ValueError where one has no rounds.
+
+    Of measurements that did not run in the `same_rounds`, as the cells of a sweep, the first rounds in a process
+    stand together, the second ones, and so on.
+    """
+    values = [m.values_s if same_rounds else _counted(m.values_s) for m in measured]
+    if lacking := [m.label for m, own in zip(measured, values, strict=True) if not own]:
+        raise ValueError(f"no rounds of {', '.join(lacking)}")
+    places = sorted({place for own in values for place in own})
+    seconds = np.array([[own.get(place, np.nan) for place in places] for own in values])
+    return Grid(seconds, [process for process, _ in places], [not m.is_disturbed for m in measured])
+
+
+def latency_of(m: Measurement) -> Interval:
+    """Seconds of a forward: the median of its rounds."""
+    values = m.values_s
+    return median_interval(list(values.values()), [process for process, _ in values], sure=not m.is_disturbed)
+
+
+def forwards_of(m: Measurement) -> list[tuple[int, float]]:
+    """The process and seconds of every single forward in the turns that its values are made from."""
+    disturbed = m.disturbed if m.disturbed and not m.is_disturbed else [False] * len(m.samples_s)
+    turns = zip(m.processes, m.samples_s, disturbed, strict=True)
+    return [(process, seconds) for process, turn, out in turns if not out for seconds in turn]
+
+
+def _counted(values: Mapping[Place, float]) -> dict[Place, float]:
+    """Rounds numbered from 0 in each process."""
+    counted = Counter[int]()
+    found = {}
+    for process, number in sorted(values):
+        found[process, counted[process]] = values[process, number]
+        counted[process] += 1
+    return found

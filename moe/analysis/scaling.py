@@ -11,37 +11,57 @@ from typing import Any
 
 import numpy as np
 
-from moe.analysis.statistics import Estimate, Interval, Ratio, holm
+from moe.analysis.pairing import grid
+from moe.analysis.statistics import Estimate, Interval, Ratio, resolve
 from moe.analysis.summary import Row, Summary, summarise, tokens_ratio
 from moe.config import MoEConfig
 from moe.run import Run
 
 OURS, THEIRS = "mojo", "torch"
+OURS_AND_THEIRS = frozenset((OURS, THEIRS))
 FEWEST_POINTS = 3  # of a slope: two lie on a line whatever they are
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """A cell's measured rows, and how many times as fast OURS is as THEIRS in it; resolved by Holm over all cells."""
+    """A cell's measured rows, and how many times as fast OURS is as THEIRS in it.
+
+    Whether that is resolved, and what the fastest leads the next by, Holm's correction over all cells says.
+    """
 
     config: MoEConfig
     threads: int
     rows: tuple[Row, ...]
     ratio: Ratio | None
     resolved: bool
+    lead_resolved: bool
 
     def row(self, label: str) -> Row | None:
         """The row of a variant."""
         return next((row for row in self.rows if row.label == label), None)
 
+    @cached_property
+    def ranked(self) -> list[Row]:
+        """Its rows with a throughput, the highest first."""
+        return sorted((r for r in self.rows if r.throughput), key=lambda r: -r.throughput.value)  # type: ignore[union-attr]
+
+    @property
+    def leaders(self) -> frozenset[str]:
+        """The names of the fastest and the next."""
+        return frozenset(row.label for row in self.ranked[:2])
+
+    @cached_property
+    def lead(self) -> Ratio | None:
+        """How many times as fast the fastest is as the next."""
+        first, second = self.ranked[:2] if len(self.ranked) > 1 else (None, None)
+        return tokens_ratio(first.measurement, second.measurement) if first and second else None
+
     @property
     def fastest(self) -> Row | None:
-        """The row with the most tokens a second, if it is told from the next."""
-        ranked = sorted((r for r in self.rows if r.throughput), key=lambda r: -r.throughput.value)  # type: ignore[union-attr]
-        if len(ranked) < 2:
-            return ranked[0] if ranked else None
-        ahead = tokens_ratio(ranked[0].measurement, ranked[1].measurement)
-        return ranked[0] if ahead is not None and ahead.low > 1 else None
+        """The row with the most tokens a second, if it is alone or resolved from the next."""
+        alone = len(self.ranked) == 1
+        ahead = self.lead is not None and self.lead.value > 1 and self.lead_resolved
+        return self.ranked[0] if alone or ahead else None
 
     def value(self, axis: str) -> int:
         """Its place on an axis: a field of the config, or `threads`."""
@@ -74,9 +94,16 @@ class Scaling:
         for row in self.summary.measured:
             rows[row.measurement.details["cell"]].append(row)
         found = [_cell(own) for own in rows.values()]
-        with_ratio = [cell for cell in found if cell.ratio]
-        resolved = dict(zip(map(id, with_ratio), holm([c.ratio.p_value for c in with_ratio if c.ratio]), strict=True))
-        return [replace(cell, resolved=resolved.get(id(cell), False)) for cell in found]
+        compared = _compared(found)
+        resolved = dict(zip(compared, resolve(list(compared.values())), strict=True))
+        return [
+            replace(
+                cell,
+                resolved=resolved.get((number, OURS_AND_THEIRS), False),
+                lead_resolved=resolved.get((number, cell.leaders), False),
+            )
+            for number, cell in enumerate(found)
+        ]
 
     @property
     def labels(self) -> list[str]:
@@ -123,11 +150,23 @@ class Scaling:
 
 
 def _cell(rows: Sequence[Row]) -> CellResult:
+    """A cell in which nothing is resolved yet."""
     labels = {row.label: row for row in rows}
     whole = max((row.measurement.config for row in rows), key=lambda config: config.tokens)
     ours, theirs = labels.get(OURS), labels.get(THEIRS)
     ratio = tokens_ratio(ours.measurement, theirs.measurement) if ours and theirs else None
-    return CellResult(whole, rows[0].threads, tuple(rows), ratio, resolved=False)
+    return CellResult(whole, rows[0].threads, tuple(rows), ratio, resolved=False, lead_resolved=False)
+
+
+def _compared(cells: Sequence[CellResult]) -> dict[tuple[int, frozenset[str]], Ratio]:
+    """Every cell's comparisons by its number and the two that are compared: the same two once."""
+    found = {}
+    for number, cell in enumerate(cells):
+        if cell.lead is not None:
+            found[number, cell.leaders] = cell.lead
+        if cell.ratio is not None:
+            found[number, OURS_AND_THEIRS] = cell.ratio
+    return found
 
 
 def _without(cell: CellResult, axis: str) -> Any:
@@ -143,9 +182,7 @@ def _growth(label: str, axis: str, cells: Sequence[CellResult]) -> Growth | None
         return None
     x = np.log([cell.value(axis) for cell, _ in rows])
     weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
-    times = [Estimate.of_median(np.log(row.measurement.rounds_s), row.measurement.processes) for _, row in rows]
-    if len({(len(t.resampled), len(t.of_processes)) for t in times}) > 1:
-        return None  # made from other rounds, they can't be computed with
-    slope = Estimate.weighted_sum(times, weights).interval()
+    rounds = grid([row.measurement for _, row in rows], same_rounds=False)
+    slope = Estimate.weighted_sum(rounds.medians(np.log(rounds.seconds)), weights).interval()
     bounds = np.log([row.bound.seconds for _, row in rows if row.bound])
     return Growth(label, axis, slope, float(weights @ bounds), tuple(cell.value(axis) for cell, _ in rows))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from moe.analysis.limits import Bound, bound_of, limits_of
-from moe.analysis.pairing import common_rounds
-from moe.analysis.statistics import Interval, Ratio, Spread, holm, median_interval, ratio_interval, spread_of
+import numpy as np
+
+from moe.analysis.limits import Bound, Limits, bound_of, limits_of
+from moe.analysis.pairing import forwards_of, grid, latency_of
+from moe.analysis.statistics import Interval, Ratio, Spread, ratio_interval, resolve, spread_of
 from moe.implementations.registry import BASELINE
 from moe.run import Measurement, Run
+
+KERNEL = "mojo"  # what is held against the fastest of the others
+
+Pair = tuple[int, int]  # the places of two rows that are compared
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,7 @@ class Row:
 
     latency in seconds a forward, throughput in tokens a second, speedup in tokens a second over the baseline's
     on as many threads of the same device; bound is what the machine itself would take, by its probes. A speedup
-    is `resolved` where it differs from 1 by Holm's correction over all of the run.
+    is `resolved` where it differs from 1 by Holm's correction over all of its summary's comparisons.
     """
 
     measurement: Measurement
@@ -46,8 +53,7 @@ class Row:
     @property
     def spread(self) -> Spread | None:
         """How its single forwards vary."""
-        samples = [s for turn in self.measurement.samples_s for s in turn]
-        return spread_of(samples) if self.latency else None
+        return spread_of([s for _, s in forwards_of(self.measurement)]) if self.latency else None
 
     @property
     def flops_per_s(self) -> float | None:
@@ -56,13 +62,33 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """KERNEL's tokens a second over those of the fastest other row on the CPU, on as many threads.
+
+    It is `resolved` by Holm's correction over all of its summary's comparisons.
+    """
+
+    mojo: Row
+    other: Row
+    ratio: Ratio
+    resolved: bool
+
+
+@dataclass(frozen=True)
 class Summary:
-    """A run's rows, controls apart, in the order in which they were asked for."""
+    """A run's rows, controls apart, in the order in which they were asked for.
+
+    By the number of threads, `controls` are the ratios between two measurements of the same implementation, and
+    `ahead` says how far KERNEL is ahead of the others; a sweep, whose cells are compared one by one, has none.
+    `compared` counts the speedups and these, over all of which Holm's correction is made.
+    """
 
     run: Run
     rows: tuple[Row, ...]
-    controls: tuple[Interval, ...]
-    baseline: str = BASELINE
+    controls: Mapping[int, tuple[Interval, ...]]
+    baseline: str
+    ahead: Mapping[int, Ahead]
+    compared: int
 
     @cached_property
     def measured(self) -> tuple[Row, ...]:
@@ -107,63 +133,100 @@ class Summary:
         return ", ".join(sorted({m.variant for m in self.run.measurements if m.control}))
 
     @cached_property
-    def resolution(self) -> float | None:
-        """The smallest difference that this run can tell from none, as a share; None without a bounded control.
+    def resolution(self) -> Mapping[int, float | None]:
+        """By the number of threads, the smallest difference that the run can tell from none, as a share.
 
-        The far end of the interval of the ratio between two measurements of the same implementation, and never
-        less than the widest half-interval shown.
+        The far end of the interval of its control's ratio; None without a bounded one.
         """
-        control = self.control_difference
-        if control is None:
-            return None
-        shown = (i for r in self.measured for i in (r.latency, r.speedup) if i and i.bounded)
-        return max([control, *(i.half_width for i in shown)])
+        return {threads: _far_end(self.controls.get(threads, ())) for threads in self.thread_counts}
 
-    @cached_property
-    def control_difference(self) -> float | None:
-        """The far end of the interval of the controls' ratios, as a share; None without a bounded control."""
-        if not self.controls or not all(c.bounded for c in self.controls):
-            return None
-        return max(max(c.high, 1 / c.low) - 1 for c in self.controls)
+
+def _far_end(ratios: Sequence[Interval]) -> float | None:
+    if not ratios or not all(ratio.bounded for ratio in ratios):
+        return None
+    return max(max(ratio.high, 1 / ratio.low) - 1 for ratio in ratios)
 
 
 def summarise(run: Run, baseline: str = BASELINE) -> Summary:
     """Compute every row of a run against `baseline`."""
-    rows = _with_resolved([_row(m, run, baseline) for m in run.measurements if not m.control])
-    controls = []
+    limits = {threads: limits_of(run, threads) for threads in {m.threads for m in run.measurements}}
+    rows = [_row(m, limits[m.threads]) for m in run.measurements if not m.control]
+    over_baseline = _pairs_with_baseline(run, rows, baseline)
+    fastest = _kernel_and_fastest(run, rows)
+    pairs = dict.fromkeys([*over_baseline, *fastest])
+    ratios = {(i, j): ratio for i, j in pairs if (ratio := tokens_ratio(rows[i].measurement, rows[j].measurement))}
+    # One family: a table seems to show a difference the more easily the more it compares.
+    resolved = dict(zip(ratios, resolve(list(ratios.values())), strict=True))
+    for i, j in over_baseline:
+        rows[i] = replace(rows[i], speedup=ratios.get((i, j)), resolved=resolved.get((i, j), False))
+    ahead = {
+        rows[i].threads: Ahead(rows[i], rows[j], ratios[i, j], resolved[i, j]) for i, j in fastest if (i, j) in ratios
+    }
+    return Summary(run, tuple(rows), _controls(run), baseline, ahead, len(ratios))
+
+
+def _row(m: Measurement, limits: Limits | None) -> Row:
+    """A measurement's row, compared with nothing yet."""
+    if m.status != "ok" or not m.samples_s:
+        return Row(m)
+    latency = latency_of(m)
+    # A forward of no tokens has a latency and neither a throughput nor a speedup.
+    throughput = latency.inverse(m.config.tokens) if m.config.tokens else None
+    return Row(m, latency, throughput, bound=bound_of(m, limits) if limits and m.device == "cpu" else None)
+
+
+def _pairs_with_baseline(run: Run, rows: Sequence[Row], baseline: str) -> list[Pair]:
+    """Every measured row and the baseline beside it."""
+    places = _places(rows)
+    found = []
+    for i, row in enumerate(rows):
+        base = _find(run, baseline, row.measurement) if row.latency else None
+        if base is not None and base is not row.measurement:
+            found.append((i, places[id(base)]))
+    return found
+
+
+def _kernel_and_fastest(run: Run, rows: Sequence[Row]) -> list[Pair]:
+    """KERNEL's row on each number of threads, and the fastest other one."""
+    places = _places(rows)
+    names = {row.measurement.variant for row in rows} - {KERNEL}
+    found: dict[int, Pair] = {}
+    for i, row in enumerate(rows):
+        kernel = row.measurement
+        if row.label == KERNEL and row.throughput and kernel.device == "cpu" and "cell" not in kernel.details:
+            others = [places[id(m)] for name in names if (m := _find(run, name, kernel))]
+            if others:
+                found.setdefault(row.threads, (i, max(others, key=lambda j: (_rate(rows[j]), -j))))
+    return list(found.values())
+
+
+def _places(rows: Sequence[Row]) -> dict[int, int]:
+    return {id(row.measurement): i for i, row in enumerate(rows)}
+
+
+def _rate(row: Row) -> float:
+    return row.throughput.value if row.throughput else 0.0
+
+
+def _controls(run: Run) -> dict[int, tuple[Interval, ...]]:
+    found: dict[int, tuple[Interval, ...]] = {}
     for m in run.measurements:
         first = _find(run, m.variant, m)
         ratio = tokens_ratio(m, first) if m.control and m.status == "ok" and first is not None else None
         if ratio is not None:
-            controls.append(ratio)
-    return Summary(run, rows, tuple(controls), baseline)
-
-
-def _with_resolved(rows: list[Row]) -> tuple[Row, ...]:
-    """Rows that say whether their speedup is a difference, which the more easily seems so the more rows there are."""
-    p_values = {i: row.speedup.p_value for i, row in enumerate(rows) if row.speedup}
-    resolved = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    return tuple(replace(row, resolved=resolved.get(i, False)) for i, row in enumerate(rows))
-
-
-def _row(m: Measurement, run: Run, baseline: str) -> Row:
-    if m.status != "ok" or not m.samples_s:
-        return Row(m)
-    latency = median_interval(m.rounds_s, m.processes)
-    # A forward of no tokens has a latency and neither a throughput nor a speedup.
-    throughput = latency.inverse(m.config.tokens) if m.config.tokens else None
-    base = _find(run, baseline, m)
-    speedup = tokens_ratio(m, base) if base is not None and base is not m else None
-    limits = limits_of(run, m.threads) if m.device == "cpu" else None
-    return Row(m, latency, throughput, speedup, bound=bound_of(m, limits) if limits else None)
+            found[m.threads] = (*found.get(m.threads, ()), ratio)
+    return found
 
 
 def tokens_ratio(above: Measurement, below: Measurement) -> Ratio | None:
     """Tokens a second of one measurement over another's, from paired rounds; None where there are none."""
-    (ours, theirs), processes = common_rounds([above, below])
-    if not processes or not (above.config.tokens and below.config.tokens):
+    both = grid([above, below])
+    if not (np.isfinite(both.seconds).all(axis=0).any() and above.config.tokens and below.config.tokens):
         return None
-    return ratio_interval(theirs, ours, processes, above.config.tokens / below.config.tokens)
+    ours, theirs = both.seconds
+    return ratio_interval(
+        theirs, ours, both.processes, above.config.tokens / below.config.tokens, sure=all(both.sure)
+    )
 
 
 def _find(run: Run, variant: str, beside: Measurement) -> Measurement | None:
@@ -178,7 +241,7 @@ def _find(run: Run, variant: str, beside: Measurement) -> Measurement | None:
     found = [
         m
         for m in run.measurements
-        if not m.control and m.status == "ok" and m.variant == variant and place(m) == place(beside)
+        if not m.control and m.status == "ok" and m.samples_s and m.variant == variant and place(m) == place(beside)
     ]
     same = next((m for m in found if m.config == beside.config), None)
     return same or max(found, key=lambda m: m.config.tokens, default=None)

@@ -20,6 +20,7 @@ from typing import Any
 from moe.analysis.attribution import Factor
 from moe.analysis.breakdown import Breakdown
 from moe.analysis.limits import Limits, limits_of
+from moe.analysis.pairing import forwards_of
 from moe.analysis.statistics import Interval, ratio_interval, spread_of
 from moe.analysis.summary import Row, Summary, summarise, tokens_ratio
 from moe.claims import Claim, Claims, Product, SourceRow, named_variants
@@ -294,13 +295,14 @@ def _variation_ratio(above: Measurement, below: Measurement) -> Interval | None:
     common = [p for p in ours if p in theirs and ours[p] > 0 and theirs[p] > 0]
     if not common:
         return None
-    return ratio_interval([ours[p] for p in common], [theirs[p] for p in common], common)
+    sure = not (above.is_disturbed or below.is_disturbed)
+    return ratio_interval([ours[p] for p in common], [theirs[p] for p in common], common, sure=sure)
 
 
 def _variations(m: Measurement) -> dict[int, float]:
     samples: dict[int, list[float]] = {}
-    for process, turn in zip(m.processes, m.samples_s, strict=True):
-        samples.setdefault(process, []).extend(turn)
+    for process, seconds in forwards_of(m):
+        samples.setdefault(process, []).append(seconds)
     return {process: spread_of(values).variation for process, values in samples.items()}
 
 

@@ -71,7 +71,7 @@ def split(breakdown: Breakdown, experiment: Experiment) -> str:
         return f"The speedup {experiment.name} can't be split, for want of {missing[0]}."
     found = breakdown.attribution(experiment)
     whole = f"{experiment.name} all of {_all(found)} together give {times(found.total)}"
-    if not found.total.excludes(1.0):
+    if not found.resolved:
         return f"On this machine {whole}: no difference was resolved, and there is nothing to split."
     ordered = sorted(found.factors, key=lambda factor: -factor.times.value)
     parts = "; ".join(_part(factor) for factor in ordered)
@@ -84,7 +84,7 @@ def _all(found: Attribution) -> str:
 
 def _part(factor: Factor) -> str:
     share = f"{_signed(factor.share.value)} % {_percent_ends(factor)}" if factor.share else "–"
-    resolved = "" if factor.times.excludes(1.0) else ", not told from 1"
+    resolved = "" if factor.resolved else ", not told from 1"
     return f"{factor.name} {share} ({times(factor.times)}{resolved})"
 
 

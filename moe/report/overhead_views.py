@@ -23,6 +23,8 @@ def overhead(breakdown: Breakdown) -> str:
 
 
 def _line_text(line: Line) -> str:
+    if not line.rate.bounded:
+        return f"{line.label} has too few rounds"
     if not line.fits:
         return f"{line.label}'s times lie on no line (off by {percent(line.off)})"
     cost = f"{signed_span(line.overhead, 1e6)} µs"

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from moe.analysis import Row, Summary, limits_of, tokens_ratio
 from moe.analysis.conditions import by_hypervisor, by_others, by_the_machine
 from moe.report.origin import machine_text
-from moe.report.text import limit_text, percent, power_of_ten, seconds, significant, threads_text, times
+from moe.report.text import (
+    limit_text,
+    percent,
+    power_of_ten,
+    resolution_text,
+    seconds,
+    significant,
+    threads_text,
+    times,
+)
 
 MOST_NAMED = 6  # rows in one warning
 
@@ -32,23 +41,22 @@ def measured_on(summary: Summary) -> str:
 
 def resolution(summary: Summary) -> str:
     """What difference the run can tell from none."""
-    if summary.resolution is None or summary.control_difference is None:
+    resolved = resolution_text(summary)
+    if not resolved:
         return "This run has too few rounds, or no control, to say what difference it resolves: take nothing from it."
     return (
-        f"This run's resolution is {percent(summary.resolution)}, the larger of its widest interval and of how far "
-        f"{summary.controls_label}, measured twice under two labels, can differ from itself "
-        f"({percent(summary.control_difference)})."
+        f"This run's resolution is {resolved}: how far {summary.controls_label}, measured twice under two labels, "
+        "can differ from itself."
     )
 
 
 def _told_apart(summary: Summary) -> str:
     """When two rows are called different."""
-    compared = sum(row.speedup is not None for row in summary.rows)
-    if not compared:
+    if not summary.compared:
         return ""
     return (
-        f"A speedup over {summary.baseline} is called one only where it differs from 1 after Holm's correction over "
-        f"all {compared} of them; what is compared otherwise, where its own interval leaves out 1."
+        f"Two rows are called different only where Holm's correction over all {summary.compared} comparisons of this "
+        "run and the interval of their ratio say so."
     )
 
 
@@ -108,19 +116,15 @@ def _verdict(row: Row) -> str:
 
 def _compiled_against_best(summary: Summary, threads: int) -> str:
     """Mojo against the fastest of the others, which is the fairer question than Mojo against the baseline."""
-    mojo = summary.row("mojo", threads)
-    others = [r for r in summary.measured if r.threads == threads and r.label != "mojo" and r.throughput]
-    if mojo is None or mojo.throughput is None or not others:
+    ahead = summary.ahead.get(threads)
+    if ahead is None:
         return ""
-    best = max(others, key=lambda r: r.throughput.value if r.throughput else 0.0)
-    ratio = tokens_ratio(mojo.measurement, best.measurement)
-    if ratio is None:
-        return f"mojo and {best.label} on {threads_text(threads)} have no rounds in common to compare."
-    if not ratio.excludes(1.0):
-        return f"Between mojo and {best.label} on {threads_text(threads)} no difference was resolved."
+    best, ratio = ahead.other.label, ahead.ratio
+    if not ahead.resolved:
+        return f"Between mojo and {best} on {threads_text(threads)} no difference was resolved."
     if ratio.value > 1:
-        return f"mojo is {times(ratio)} as fast as the next, {best.label}, on {threads_text(threads)}."
-    return f"The fastest on {threads_text(threads)} is {best.label}; mojo runs at {times(ratio)} its speed."
+        return f"mojo is {times(ratio)} as fast as the next, {best}, on {threads_text(threads)}."
+    return f"The fastest on {threads_text(threads)} is {best}; mojo runs at {times(ratio)} its speed."
 
 
 def _limit(summary: Summary, threads: int) -> str:

@@ -125,10 +125,17 @@ def _row_lines(summary: Summary, *, whole: bool) -> list[str]:
     return lines
 
 
+def resolution_text(summary: Summary) -> str:
+    """The run's resolution on each number of threads that has one: `2.1 % on 1 thread, 3.0 % on 2 threads`."""
+    known = {threads: share for threads, share in summary.resolution.items() if share is not None}
+    return ", ".join(f"{percent(share)} on {threads_text(threads)}" for threads, share in known.items())
+
+
 def _legend(summary: Summary) -> list[str]:
-    if summary.resolution is None:
+    resolved = resolution_text(summary)
+    if not resolved:
         return []
     return [
         f"Medians with 95 % intervals; × is tokens/s over {summary.baseline} on as many threads. "
-        f"The run's resolution is {percent(summary.resolution)}."
+        f"The run's resolution is {resolved}."
     ]
