@@ -12,13 +12,14 @@ from math import log
 from statistics import median
 
 from moe.analysis import Interval, Row, summarise
+from moe.cheats.trial import trials
 from moe.config import PRESETS
 from moe.implementations import availability
 from moe.measure import compare
 from moe.measure.busy import wait_until_quiet
 from moe.processor import usable_cores
 from moe.report.sentences import warnings
-from moe.report.text import significant, times
+from moe.report.text import significant, threads_text, times
 from moe.run import Run
 
 COMPARED = ("numpy", "torch", "mojo")
@@ -37,7 +38,7 @@ class Finding:
 
 
 def selfcheck(runs: int, budget_s: float, *, wait: bool = False) -> Iterator[Finding]:
-    """Findings as they come: `runs` runs of `budget_s` seconds, then three more for the busy machine.
+    """Findings as they come: `runs` runs of `budget_s` seconds, then three for the busy machine and three on cheats.
 
     With `wait` a machine that is busy before the first gets some seconds to come to rest. Raises ValueError for a
     number that makes no sense.
@@ -52,6 +53,7 @@ def selfcheck(runs: int, budget_s: float, *, wait: bool = False) -> Iterator[Fin
         wait_until_quiet()
     yield from repeats(runs, budget_s)
     yield from busy_half_way(budget_s)
+    yield from cheats_are_beaten()
 
 
 def repeats(runs: int, budget_s: float) -> Iterator[Finding]:
@@ -88,6 +90,13 @@ def busy_half_way(budget_s: float) -> Iterator[Finding]:
     yield withstands(quiet, in_rounds, one_by_one)
     said = warnings(summarise(run))
     yield Finding(f"warned: {' '.join(said) or 'no'}", any("Other processes" in line for line in said))
+
+
+def cheats_are_beaten() -> Iterator[Finding]:
+    """For every layer that cheats, whether a run sees through it: two minutes for all."""
+    for found in trials():
+        where = f"tokens={found.config.tokens}, {threads_text(found.cheat.threads)}"
+        yield Finding(f"{found.cheat.layer.__name__} ({where}): {found.text}", found.beaten)
 
 
 def withstands(quiet: float, in_rounds: float, one_by_one: float) -> Finding:

@@ -141,7 +141,7 @@ def test_without_a_process_in_common_nothing_is_resolved() -> None:
     assert not split.total.bounded
     assert not any((split.resolved, *(factor.resolved for factor in split.factors)))
     assert [step.resolved for step in found.ladder()] == [False, True, True, True, False, True, False]
-    assert "no difference was resolved" in breakdown_views.split(found, found.mojo)
+    assert "there is nothing to split" in breakdown_views.split(found, found.mojo)
     assert breakdown_views.headline(found)
 
 
@@ -193,10 +193,10 @@ def test_sentences_follow_the_run() -> None:
     text = breakdown_views.split(found := a_run(), found.mojo)
     parts = text.split("accounts for: ")[1].split("; ")
     assert parts[0].startswith("simd 5")  # log 6 of log 36.9 is half of it
-    assert next(part for part in parts if "specialize" in part).rstrip(".").endswith("not told from 1)")
+    assert next(part for part in parts if "specialize" in part).rstrip(".").endswith("not resolved)")
     assert "No two factors" in breakdown_views.interactions(found, found.mojo)
     flat = a_run(("specialize",), threads=(1,))
-    assert "no difference was resolved" in breakdown_views.split(flat, flat.mojo)
+    assert "there is nothing to split" in breakdown_views.split(flat, flat.mojo)
     assert "framework" in breakdown_views.bridge(found)
 
 

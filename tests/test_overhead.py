@@ -81,7 +81,7 @@ def test_a_line_that_does_not_fit_is_not_given() -> None:
     assert "lie on no line" in overhead_views.overhead(found)
     assert " %)" not in overhead_views.overhead_table(found)
     none = with_overheads(overhead=0.0)
-    assert "not told from nothing" in overhead_views.overhead(none)
+    assert "not resolved" in overhead_views.overhead(none)
 
 
 def test_a_bend_is_no_overhead() -> None:
@@ -160,7 +160,7 @@ def test_what_autograd_adds_is_said() -> None:
         "takes 2.00 × [2.00–2.00] as long."
     )
     same = Breakdown(replace(run, measurements=[*run.measurements, *plain, *measured(20e-6, 1e5, name=AUTOGRAD[1])]))
-    assert "no difference was resolved" in overhead_views.autograd(same)
+    assert "a difference is not resolved" in overhead_views.autograd(same)
 
 
 def test_calls_are_listed_once_from_the_fewest_threads() -> None:

@@ -10,6 +10,8 @@ import pytest
 import moe
 from moe import selfcheck
 from moe.analysis import Interval
+from moe.cheats import CHEATS
+from moe.cheats.trial import CONFIG, Outcome
 from moe.run import Run
 
 from .synthetic import synthetic_run
@@ -65,8 +67,11 @@ def test_everything_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selfcheck, "compare", measured)
     monkeypatch.setattr(selfcheck, "availability", lambda name: (True, ""))
     monkeypatch.setattr(selfcheck, "usable_cores", lambda: 1)
+    seen_through = [Outcome(CHEATS[0], CONFIG, beaten, "failed: it cheats") for beaten in (True, False)]
+    monkeypatch.setattr(selfcheck, "trials", lambda: iter(seen_through))
     findings = list(selfcheck.selfcheck(3, 10.0))
-    assert [finding.holds for finding in findings] == [True] * 4
+    assert [finding.holds for finding in findings] == [True] * 5 + [False]
+    assert findings[4].text == "RemembersAddresses (tokens=256, 1 thread): failed: it cheats"
     assert [run["budget_s"] for run in asked] == [10.0] * 5 + [5.0] * 2
     assert [run["seed"] for run in asked[:3]] == [0, 1, 2]
 

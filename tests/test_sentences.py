@@ -45,7 +45,7 @@ def other() -> Any:
 
 def _with_limits(run: Any, flops_per_s: float) -> Any:
     probes = [{"bytes": 2**22, "read_bytes_per_s": 1e11, "triad_bytes_per_s": 1e11}]
-    run.limits = [{"threads": t, "by": "probes", "flops_per_s": flops_per_s, "bandwidth": probes} for t in (1, 2)]
+    run.limits = [{"threads": t, "by": "probes", "flops_per_s": flops_per_s * t, "bandwidth": probes} for t in (1, 2)]
     return run
 
 

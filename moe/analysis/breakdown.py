@@ -151,6 +151,10 @@ class Breakdown:
                 found.append(f"{place.variant}: {m.reason if m else 'not measured'}")
         return found
 
+    def least_measured(self, experiment: Experiment) -> Measurement:
+        """The variant of an experiment with the fewest rounds to be used."""
+        return min(self._measured(experiment.places()), key=lambda m: (not m.is_disturbed, len(m.values_s)))
+
     def attribution(self, experiment: Experiment) -> Attribution:
         """An experiment's speedup split among its factors; raises ValueError where a variant is missing."""
         if missing := self.missing(experiment):

@@ -11,7 +11,7 @@ from moe.measure.lines import kernel_lines
 from moe.report.index import Findings
 from moe.report.sentences import count_text, measured_on, resolution, warnings
 from moe.report.tables import html_table
-from moe.report.text import seconds, significant, span, threads_text, times
+from moe.report.text import lacking, ratio_text, seconds, share_text, significant, span, threads_text, times
 from moe.run import Run
 
 
@@ -70,9 +70,10 @@ def split(breakdown: Breakdown, experiment: Experiment) -> str:
     if missing := breakdown.missing(experiment):
         return f"The speedup {experiment.name} can't be split, for want of {missing[0]}."
     found = breakdown.attribution(experiment)
-    whole = f"{experiment.name} all of {_all(found)} together give {times(found.total)}"
+    why = lacking(breakdown.least_measured(experiment), breakdown.run)
+    whole = f"{experiment.name} all of {_all(found)} together give {ratio_text(found.total, found.resolved, why=why)}"
     if not found.resolved:
-        return f"On this machine {whole}: no difference was resolved, and there is nothing to split."
+        return f"On this machine {whole}: there is nothing to split."
     ordered = sorted(found.factors, key=lambda factor: -factor.times.value)
     parts = "; ".join(_part(factor) for factor in ordered)
     return f"On this machine, {whole}, of which each accounts for: {parts}."
@@ -84,8 +85,7 @@ def _all(found: Attribution) -> str:
 
 def _part(factor: Factor) -> str:
     share = f"{_signed(factor.share.value)} % {_percent_ends(factor)}" if factor.share else "–"
-    resolved = "" if factor.resolved else ", not told from 1"
-    return f"{factor.name} {share} ({times(factor.times)}{resolved})"
+    return f"{factor.name} {share} ({ratio_text(factor.times, factor.resolved)})"
 
 
 def _percent_ends(factor: Factor) -> str:
@@ -138,8 +138,8 @@ def _chain(steps: list[Step], begin: str) -> str:
     last = steps[-1] if steps else None
     if last is None or last.so_far is None:
         return f"{begin}: its first or its last step was not measured."
-    parts = ", ".join(f"{step.turned_on} {times(step.times)}" for step in steps if step.times)
-    return f"{begin}: {parts}; in all {times(last.so_far)}."
+    parts = ", ".join(f"{step.turned_on} {ratio_text(step.times, step.resolved)}" for step in steps if step.times)
+    return f"{begin}: {parts}; in all {ratio_text(last.so_far, last.so_far_resolved)}."
 
 
 def split_table(breakdown: Breakdown, experiment: Experiment) -> str:
@@ -184,7 +184,7 @@ def steps_table(breakdown: Breakdown, name: str, steps: list[Step]) -> str:
                 "latency": f"{seconds(latency.value)}" if latency else None,
                 "× the step before": span(step.times) if step.times else None,
                 "× the first": span(step.so_far) if step.so_far else None,
-                "% of limit": span(row.share_of_limit, 100) if row and row.share_of_limit else None,
+                "% of limit": share_text(row) if row else None,
             }
         )
         if lines:

@@ -18,7 +18,7 @@ from moe.report import figures, sentences
 from moe.report.parameters import thread_counts
 from moe.report.show import show_figure, show_sentences, show_table
 from moe.report.tables import html_table
-from moe.report.text import significant, span, speedup_text
+from moe.report.text import share_text, significant, span, speedup_text
 from moe.run import Run
 
 SIZES = ("tokens", "d_model", "d_ff", "num_experts", "top_k")
@@ -98,7 +98,7 @@ def history(runs: Sequence[Run], first: int = 1) -> str:
                     "latency, ms": span(row.latency, 1e3) if row.latency else row.measurement.reason,
                     "tokens/s": significant(row.throughput.value) if row.throughput else None,
                     f"× {BASELINE}": speedup_text(row, summary) if row.latency else None,
-                    "% of limit": span(row.share_of_limit, 100) if row.share_of_limit else None,
+                    "% of limit": share_text(row),
                 }
             )
     numbers = ["run", "threads", "latency, ms", "tokens/s", f"× {BASELINE}", "% of limit"]

@@ -29,7 +29,7 @@ def _line_text(line: Line) -> str:
         return f"{line.label}'s times lie on no line (off by {percent(line.off)})"
     cost = f"{signed_span(line.overhead, 1e6)} µs"
     if not line.has_overhead:
-        cost = f"not told from nothing ({cost})"
+        cost = f"not resolved ({cost})"
     return f"{line.label} {cost}, then {significant(line.rate.value)} tokens/s"
 
 
@@ -41,7 +41,7 @@ def autograd(breakdown: Breakdown) -> str:
     config, ratio = found
     what = f"{AUTOGRAD[0]}'s forward at {config.label}"
     if not ratio.excludes(1.0):
-        return f"Between {what} recorded for autograd and under inference_mode no difference was resolved."
+        return f"Between {what} recorded for autograd and under inference_mode a difference is not resolved."
     return f"Recorded for autograd instead of under inference_mode, {what} takes {times(ratio)} as long."
 
 
@@ -55,7 +55,7 @@ def overhead_table(breakdown: Breakdown) -> str:
         f"Time against tokens{layer}, as overhead + tokens / rate, by least squares on relative deviations. n½ is "
         "the number of tokens that take as long as the overhead. In parentheses: how much of the time is overhead. "
         f"The intervals are of noise alone; a line that is off by more than {percent(FITS)} is not given, and an "
-        "overhead no larger than what the line is off at the fewest tokens is not told from nothing. Variation is "
+        "overhead no larger than what the line is off at the fewest tokens is not resolved. Variation is "
         "that of single forwards of the fewest tokens: standard deviation over mean."
     )
     numbers = dict.fromkeys(key for row in rows for key in row if key != "implementation")

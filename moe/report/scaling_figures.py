@@ -90,7 +90,7 @@ def roofline(scaling: Scaling) -> Figure:
 
 
 def regime(scaling: Scaling, other: str) -> Figure:
-    """How many times as fast OURS is as THEIRS over tokens and another field; hatched where not told from 1."""
+    """How many times as fast OURS is as THEIRS over tokens and another field; hatched where that is not resolved."""
     plane = {place: cell for place, cell in scaling.plane("tokens", other).items() if cell.ratio}
     figure, axes = _canvas("tokens", AXES[other])
     if not plane:
@@ -104,7 +104,7 @@ def regime(scaling: Scaling, other: str) -> Figure:
         face = colormaps[MAP_COLOURS](1 - float(shade))
         hatch = None if cell.resolved else "///"
         axes.add_patch(Rectangle(place, 1, 1, facecolor=face, edgecolor="#767676", hatch=hatch, linewidth=0.5))
-        text = significant(cell.ratio.value) + ("" if cell.resolved else "\nnot told")
+        text = significant(cell.ratio.value) + ("" if cell.resolved else "\nnot resolved")
         box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5}
         axes.text(xs.index(x), ys.index(y), text, ha="center", va="center", fontsize=9, bbox=box)
     axes.set_xlim(-0.5, len(xs) - 0.5)

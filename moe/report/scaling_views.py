@@ -80,19 +80,24 @@ def winners(scaling: Scaling) -> str:
     undecided = counts.pop("", 0)
     parts = [f"{label} is the fastest in {count}" for label, count in counts.most_common()]
     if undecided:
-        parts.append(f"in {undecided} the fastest is not told from the next")
+        parts.append(f"in {undecided} the fastest is not resolved from the next")
     return f"Of {len(scaling.cells)} cells measured, {', '.join(parts)}."
 
 
 def extremes(scaling: Scaling) -> str:
-    """The largest and the smallest ratio of OURS over THEIRS, and where."""
-    cells = [(cell.ratio, cell) for cell in scaling.cells if cell.ratio]
-    if not cells:
+    """The largest and the smallest ratio of OURS over THEIRS, and where, of the cells that were not disturbed."""
+    compared = [cell for cell in scaling.cells if cell.ratio]
+    if not compared:
         return f"{OURS} and {THEIRS} were measured together in no cell."
+    cells = [(cell.ratio, cell) for cell in compared if cell.ratio and cell.ratio.bounded]
+    left_out = len(compared) - len(cells)
+    without = f" {left_out} cells without an interval are left out." if left_out else ""
+    if not cells:
+        return f"{OURS} over {THEIRS} has an interval in no cell."
     (most, at_most), (least, at_least) = (f(cells, key=lambda pair: pair[0].value) for f in (max, min))
     return (
         f"{OURS} over {THEIRS} lies between {times(least)} ({_place(at_least)}) and {times(most)} "
-        f"({_place(at_most)})."
+        f"({_place(at_most)}).{without}"
     )
 
 
@@ -163,7 +168,7 @@ def regime(scaling: Scaling, other: str) -> str:
     values = [cell.ratio.value for cell in cells if cell.ratio]
     return (
         f"Over {len(cells)} cells of tokens and {AXES[other]}, {OURS} is faster than {THEIRS} in {ahead}, slower in "
-        f"{behind}, and in {len(cells) - ahead - behind} no difference was resolved; from {significant(min(values))} "
+        f"{behind}, and in {len(cells) - ahead - behind} that is not resolved; from {significant(min(values))} "
         f"to {significant(max(values))} ×."
     )
 
@@ -303,9 +308,9 @@ def _cell_rows(scaling: Scaling) -> Rows:
             own = cell.row(label)
             row[_latency_column(label)] = span(own.latency, 1e3) if own and own.latency else None
         row[f"{OURS} × {THEIRS}"] = (
-            span(cell.ratio) + ("" if cell.resolved else " (no difference resolved)") if cell.ratio else None
+            span(cell.ratio) + ("" if cell.resolved else " (not resolved)") if cell.ratio else None
         )
-        row["fastest"] = cell.fastest.label if cell.fastest else "not told"
+        row["fastest"] = cell.fastest.label if cell.fastest else "not resolved"
         yield row
 
 

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from moe.analysis import Row, Summary, limits_of, tokens_ratio
-from moe.analysis.conditions import by_hypervisor, by_others, by_the_machine
+from moe.analysis.conditions import (
+    by_disturbance,
+    by_hypervisor,
+    by_others,
+    by_the_machine,
+    shared_cores,
+    too_disturbed,
+)
 from moe.report.origin import machine_text
 from moe.report.text import (
+    lacking,
     limit_text,
     percent,
     power_of_ten,
+    ratio_text,
     resolution_text,
     seconds,
     significant,
     threads_text,
     times,
 )
+from moe.run import Run
 
 MOST_NAMED = 6  # rows in one warning
 
@@ -40,30 +50,30 @@ def measured_on(summary: Summary) -> str:
 
 
 def resolution(summary: Summary) -> str:
-    """What difference the run can tell from none."""
-    resolved = resolution_text(summary)
-    if not resolved:
-        return "This run has too few rounds, or no control, to say what difference it resolves: take nothing from it."
-    return (
-        f"This run's resolution is {resolved}: how far {summary.controls_label}, measured twice under two labels, "
-        "can differ from itself."
-    )
+    """What difference the run can't tell from none, or why it can tell none."""
+    if said := resolution_text(summary):
+        return said
+    if not summary.measured:
+        return "Nothing was measured."
+    control = next((m for m in summary.run.measurements if m.control and m.samples_s), None)
+    why = lacking(control, summary.run) if control else "nothing was measured twice"
+    return f"This run can't say which differences are real ({why})."
 
 
 def _told_apart(summary: Summary) -> str:
-    """When two rows are called different."""
+    """When a difference is resolved."""
     if not summary.compared:
         return ""
     return (
-        f"Two rows are called different only where Holm's correction over all {summary.compared} comparisons of this "
-        "run and the interval of their ratio say so."
+        f"A difference is resolved where it survives Holm's correction over all {summary.compared} comparisons of "
+        "this run."
     )
 
 
 def warnings(summary: Summary) -> list[str]:
     """What spoiled the conditions of the run, and which rows it touched."""
     run = summary.run
-    lines = []
+    lines = disturbances(run)
     for who, touched in (
         ("Other processes", by_others(run)),
         ("Other systems on the same hardware", by_hypervisor(run)),
@@ -80,12 +90,13 @@ def warnings(summary: Summary) -> list[str]:
                 f"{who} used {percent(cores)} of a core during some of this run's turns: {rows}. These rows are less "
                 "certain than their intervals say."
             )
-    lines += [
-        f"On {threads_text(s.threads)} {s.probes} of {s.of_probes} probes reached {significant(s.flops_per_s / 1e9)} "
-        f"of the {significant(s.most / 1e9)} GFLOP/s that others reached: the machine itself was slower then, "
-        "through its clock or through what shares its cores, and so were rows on as many threads."
-        for s in by_the_machine(run)
-    ]
+    if not any(m.capacities for m in run.measurements):
+        lines += [
+            f"Warning: in {s.probes} of {s.of_probes} probes on {threads_text(s.threads)} the machine reached "
+            f"{significant(s.flops_per_s / 1e9)} of {significant(s.most / 1e9)} GFLOP/s: rows on as many threads may "
+            "read slow."
+            for s in by_the_machine(run)
+        ]
     quota = run.machine.get("core_quota")
     if quota is not None and quota < max(run.protocol["threads"]):
         lines.append(
@@ -94,12 +105,39 @@ def warnings(summary: Summary) -> list[str]:
     return lines
 
 
+def disturbances(run: Run) -> list[str]:
+    """What the probes before and after turns say of the machine, and of which rows too little is left."""
+    lines = []
+    for threads in sorted({d.threads for d in by_disturbance(run)}):
+        touched = [d for d in by_disturbance(run) if d.threads == threads]
+        whole = sum(len(m.samples_s) for m in run.measurements if m.threads == threads)
+        lines.append(
+            f"On {threads_text(threads)} the machine was slower than it can be before or after "
+            f"{sum(d.turns for d in touched)} of {whole} turns: they are left out, and were repeated where time "
+            "allowed."
+        )
+    for threads in sorted({d.threads for d in too_disturbed(run)}):
+        labels = [d.label for d in too_disturbed(run) if d.threads == threads]
+        more = f" and {len(labels) - MOST_NAMED} more" if len(labels) > MOST_NAMED else ""
+        lines.append(
+            f"The machine gave too few undisturbed turns on {threads_text(threads)}: the medians of "
+            f"{', '.join(labels[:MOST_NAMED])}{more} are of all turns, without intervals."
+        )
+    lines += [
+        f"On {threads_text(threads)} the machine never came near {threads} times what it does on 1 thread: its cores "
+        "may be hardware threads of one core, and a disturbance would not show."
+        for threads in shared_cores(run)
+    ]
+    return lines
+
+
 def _fastest(summary: Summary, threads: int) -> str:
     rows = [row for row in summary.measured if row.threads == threads and row.speedup]
     baseline = summary.row(summary.baseline, threads)
     if baseline is None or not rows:
         return f"On {threads_text(threads)} there is nothing to compare with {summary.baseline}."
-    parts = [f"{row.label} {_verdict(row)}" for row in sorted(rows, key=_speed, reverse=True)]
+    ordered = sorted(rows, key=_speed, reverse=True)
+    parts = [f"{row.label} {_over_baseline(row, summary.run)}" for row in ordered]
     return f"On {threads_text(threads)}, against {summary.baseline}'s tokens a second: {'; '.join(parts)}."
 
 
@@ -107,11 +145,9 @@ def _speed(row: Row) -> float:
     return row.speedup.value if row.speedup else 0.0
 
 
-def _verdict(row: Row) -> str:
+def _over_baseline(row: Row, run: Run) -> str:
     assert row.speedup is not None
-    if not row.resolved:
-        return f"no difference resolved ({times(row.speedup)})"
-    return times(row.speedup)
+    return ratio_text(row.speedup, row.resolved, why=lacking(row.measurement, run))
 
 
 def _compiled_against_best(summary: Summary, threads: int) -> str:
@@ -121,7 +157,8 @@ def _compiled_against_best(summary: Summary, threads: int) -> str:
         return ""
     best, ratio = ahead.other.label, ahead.ratio
     if not ahead.resolved:
-        return f"Between mojo and {best} on {threads_text(threads)} no difference was resolved."
+        said = ratio_text(ratio, False, why=lacking(ahead.mojo.measurement, summary.run))
+        return f"mojo over {best}, the fastest of the others, on {threads_text(threads)}: {said}."
     if ratio.value > 1:
         return f"mojo is {times(ratio)} as fast as the next, {best}, on {threads_text(threads)}."
     return f"The fastest on {threads_text(threads)} is {best}; mojo runs at {times(ratio)} its speed."
@@ -167,8 +204,8 @@ def what_is_measured(summary: Summary) -> list[str]:
         f"{significant(1e3 * protocol['turn_s'])} ms and "
         f"{protocol['turn_forwards']} of them; a round gives every variant one turn in shuffled order. "
         f"Here: {count_text(rounds)} rounds in {len(generations)} "
-        f"{'process' if len(generations) == 1 else 'processes'} a variant, caches {protocol.get('cache', 'warm')}, "
-        f"cycling through {protocol['inputs']} inputs.",
+        f"{'process' if len(generations) == 1 else 'processes'} a variant, caches {protocol.get('cache', 'warm')}"
+        f"{_inputs(summary.run)}.",
         "A row's value is the median of its rounds; brackets hold its 95 % interval, the wider of a bootstrap over "
         "processes and rounds and Student's t over processes, or a question mark where there are too few rounds or "
         "one process; ratios are paired round by round.",
@@ -188,6 +225,13 @@ def what_is_measured(summary: Summary) -> list[str]:
     return lines
 
 
+def _inputs(run: Run) -> str:
+    """What forwards were given: a run that probed its turns gave each an input of its own."""
+    if not any(m.capacities for m in run.measurements):
+        return f", cycling through {run.protocol['inputs']} inputs"
+    return ", every forward on an input of its own, written shortly before"
+
+
 def count_text(counts: list[int]) -> str:
     """Numbers as `6`, or `5 to 6`."""
     least, most = min(counts, default=0), max(counts, default=0)
@@ -201,15 +245,21 @@ def agreement(summary: Summary) -> str:
         return "Nothing could be compared with the reference."
     wrong = [f"{row.label} on {threads_text(row.threads)}" for row, parity in checked if not parity["passed"]]
     inputs = summary.run.protocol["inputs"]
-    how = f"In every process, before its first timed forward, the outputs for all {inputs} inputs were compared with "
+    how = f"In every process, before its first timed forward, the outputs for {inputs} inputs were compared with "
     if wrong:
         return f"{how}the float64 reference. Disagreeing, and not timed from then on: {', '.join(wrong)}."
     worst = max(parity["max_rel_error"] for _, parity in checked)
     allowed = power_of_ten(checked[0][1]["tolerance"])
     return (
         f"{how}the float64 reference: all {len(checked)} measurements agree within {power_of_ten(worst)} of its "
-        f"largest value ({allowed} allowed)."
+        f"largest value ({allowed} allowed).{_of_timed(summary.run)}"
     )
+
+
+def _of_timed(run: Run) -> str:
+    if not any(m.capacities for m in run.measurements):
+        return ""
+    return " So was the output of one timed forward of every turn, chosen at random."
 
 
 def scaling(summary: Summary, label: str = "mojo") -> str:

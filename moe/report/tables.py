@@ -15,6 +15,7 @@ from moe.report.text import (
     percent,
     power_of_ten,
     seconds,
+    share_text,
     significant,
     span,
     speedup_text,
@@ -71,7 +72,7 @@ def _results(name: str, summary: Summary, chosen: Sequence[Row], caption: str) -
             "tokens/s": significant(row.throughput.value) if row.throughput else None,
             "GFLOP/s": significant(row.flops_per_s / 1e9) if row.flops_per_s else None,
             f"× {summary.baseline}": speedup_text(row, summary) if row.latency else None,
-            "% of limit": span(row.share_of_limit, 100) if row.share_of_limit else None,
+            "% of limit": share_text(row),
             "error": _error(row),
         }
         for row in chosen

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 
 from moe.analysis import Interval, Row, Summary, summarise
-from moe.run import Run
+from moe.analysis.statistics import FEWEST_PROCESSES, FEWEST_ROUNDS
+from moe.run import Measurement, Run
 
+TOO_NOISY = 1.0  # what a control may differ from itself, as a share, before it is said in another way
+UNSURE_LIMIT = "limit not measured well"
 SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
@@ -73,15 +76,24 @@ def label_text(row: Row, tokens: int) -> str:
 def limit_text(row: Row) -> str | None:
     """How much of the limit that binds it a row reaches, and which limit that is."""
     share = row.share_of_limit
-    return f"{span(share, 100)} % of {row.bound.by}" if share and row.bound else None
+    if not share or not row.bound:
+        return None
+    return f"{span(share, 100)} % of {row.bound.by}" + (f" ({UNSURE_LIMIT})" if share.value > 1 else "")
+
+
+def share_text(row: Row) -> str | None:
+    """How much of its limit a row reaches, in percent, for a table; a share above 100 is marked."""
+    share = row.share_of_limit
+    if not share:
+        return None
+    return span(share, 100) + (f" ({UNSURE_LIMIT})" if share.value > 1 else "")
 
 
 def speedup_text(row: Row, summary: Summary) -> str:
-    """A row's speedup over the baseline, or why there is none; says where no difference was resolved."""
+    """A row's speedup over the baseline, or why there is none; says where it is not resolved."""
     if row.speedup is None:
         return "baseline" if row.label == summary.baseline else "–"
-    resolved = "" if row.resolved else " (no difference resolved)"
-    return times(row.speedup) + resolved
+    return times(row.speedup) + ("" if row.resolved else " (not resolved)")
 
 
 def cell_lines(run: Run) -> list[str]:
@@ -126,16 +138,45 @@ def _row_lines(summary: Summary, *, whole: bool) -> list[str]:
 
 
 def resolution_text(summary: Summary) -> str:
-    """The run's resolution on each number of threads that has one: `2.1 % on 1 thread, 3.0 % on 2 threads`."""
-    known = {threads: share for threads, share in summary.resolution.items() if share is not None}
-    return ", ".join(f"{percent(share)} on {threads_text(threads)}" for threads, share in known.items())
+    """How far the control can differ from itself on each number of threads, or that it is too far; may be nothing."""
+    parts, noisy = [], []
+    for threads, share in summary.resolution.items():
+        if share is not None and share <= TOO_NOISY:
+            parts.append(f"{percent(share)} on {threads_text(threads)}")
+        elif share is not None:
+            noisy.append(
+                f"Too noisy to compare on {threads_text(threads)}: {summary.controls_label} against itself differed "
+                f"up to {significant(1 + share, 2)} ×."
+            )
+    if parts:
+        twice = f"{summary.controls_label}, measured twice under two labels, differs from itself by up to "
+        noisy.insert(0, f"Resolution: {twice}{' and '.join(parts)}.")
+    return " ".join(noisy)
+
+
+def lacking(m: Measurement, run: Run) -> str:
+    """Why a measurement has no interval, and what would give it one."""
+    if m.is_disturbed:
+        return f"the machine gave too few undisturbed turns on {threads_text(m.probed_threads)}"
+    rounds, processes = len(m.values_s), len(set(m.processes))
+    if rounds and processes >= FEWEST_PROCESSES:
+        budget = 10 * math.ceil(run.protocol["budget_s"] * FEWEST_ROUNDS / rounds / 10)
+        return f"{rounds} rounds, {FEWEST_ROUNDS} needed: --budget {budget}"
+    return f"{processes} {'process' if processes == 1 else 'processes'}, {FEWEST_PROCESSES} needed"
+
+
+def ratio_text(ratio: Interval, resolved: bool, *, why: str = "") -> str:
+    """A ratio in a sentence: `1.31 × [1.27–1.35]`, whether it is resolved, and `why` it has no interval."""
+    if not ratio.bounded:
+        return f"about {significant(ratio.value, 2)} ×{f' ({why})' if why else ', without an interval'}"
+    return times(ratio) + ("" if resolved else ", not resolved")
 
 
 def _legend(summary: Summary) -> list[str]:
-    resolved = resolution_text(summary)
-    if not resolved:
+    if not summary.measured:
         return []
-    return [
-        f"Medians with 95 % intervals; × is tokens/s over {summary.baseline} on as many threads. "
-        f"The run's resolution is {resolved}."
-    ]
+    said = f"Medians with 95 % intervals; × is tokens/s over {summary.baseline} on as many threads."
+    without = [row.measurement for row in summary.measured if row.latency and not row.latency.bounded]
+    if without:
+        said += f" [?]: no interval ({lacking(without[0], summary.run)})."
+    return [said, *filter(None, [resolution_text(summary)])]
