@@ -1,12 +1,17 @@
 """One Mixture-of-Experts layer in Python, NumPy, PyTorch and Mojo, measured side by side."""
 
-from moe.analysis import compare_runs
-from moe.analysis.frames import cells, factors, rows
-from moe.config import PRESETS, MoEConfig
-from moe.implementations import create
-from moe.measure import compare, sweep
-from moe.problem import Problem, Weights, make_problem
-from moe.run import Run, load_run
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moe.analysis.changes import compare_runs
+    from moe.analysis.frames import cells, factors, rows
+    from moe.config import PRESETS, MoEConfig
+    from moe.implementations import create
+    from moe.measure.compare import compare
+    from moe.measure.sweep import sweep
+    from moe.problem import Problem, Weights, make_problem
+    from moe.run import Run, load_run
 
 __all__ = [
     "PRESETS",
@@ -24,3 +29,26 @@ __all__ = [
     "rows",
     "sweep",
 ]
+
+# Imported when they are first used: every worker imports this package, and needs hardly any of them.
+_HOMES = {
+    "moe.analysis.changes": ("compare_runs",),
+    "moe.analysis.frames": ("cells", "factors", "rows"),
+    "moe.config": ("PRESETS", "MoEConfig"),
+    "moe.implementations": ("create",),
+    "moe.measure.compare": ("compare",),
+    "moe.measure.sweep": ("sweep",),
+    "moe.problem": ("Problem", "Weights", "make_problem"),
+    "moe.run": ("Run", "load_run"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = next((module for module, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module 'moe' has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

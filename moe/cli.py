@@ -204,7 +204,7 @@ def _check(parsed: argparse.Namespace) -> int:
 
 def _bench(parsed: argparse.Namespace) -> int:
     from moe.analysis import summarise
-    from moe.measure import compare
+    from moe.measure.compare import compare
     from moe.report.sentences import warnings
     from moe.report.text import table_lines
 
@@ -221,8 +221,8 @@ def _bench(parsed: argparse.Namespace) -> int:
 
 
 def _sweep(parsed: argparse.Namespace) -> int:
-    from moe.measure import sweep
     from moe.measure.grid import cells_of, read_axes
+    from moe.measure.sweep import sweep
     from moe.report.text import cell_lines
 
     _need_file(parsed)

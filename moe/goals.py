@@ -15,9 +15,9 @@ from moe.analysis import Interval, Row, Summary, summarise
 from moe.analysis.statistics import median_interval
 from moe.analysis.summary import tokens_ratio
 from moe.config import MoEConfig, parse_config, unknown_name
-from moe.measure import compare
 from moe.measure.busy import wait_until_quiet
 from moe.measure.child import Child
+from moe.measure.compare import compare
 from moe.measure.protocol import Protocol
 from moe.mojo_build import SOURCE
 from moe.report.marks import write_between

@@ -9,8 +9,8 @@ from pathlib import Path
 from moe.analysis import Summary, summarise, tokens_ratio
 from moe.config import MoEConfig, parse_config, unknown_name
 from moe.implementations import names
-from moe.measure import compare
 from moe.measure.busy import wait_until_quiet
+from moe.measure.compare import compare
 from moe.measure.machine import VOLATILE
 from moe.report.marks import write_between
 from moe.report.text import span, threads_text, times

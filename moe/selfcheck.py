@@ -15,8 +15,8 @@ from moe.analysis import Interval, Row, summarise
 from moe.cheats.trial import trials
 from moe.config import PRESETS
 from moe.implementations import availability
-from moe.measure import compare
 from moe.measure.busy import wait_until_quiet
+from moe.measure.compare import compare
 from moe.processor import usable_cores
 from moe.report.sentences import warnings
 from moe.report.text import significant, threads_text, times

@@ -9,7 +9,7 @@ from typing import Any
 
 from moe.cheats import CHEATS, Cheat, Honest, label_of
 from moe.config import MoEConfig
-from moe.measure import compare
+from moe.measure.compare import compare
 from moe.processor import usable_cores
 from moe.run import Measurement, Run
 

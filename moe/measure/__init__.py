@@ -1,6 +1,4 @@
-"""Measuring: worker processes, rounds in shuffled order, every sample kept."""
+"""Measuring: worker processes, rounds in shuffled order, every sample kept.
 
-from moe.measure.compare import compare
-from moe.measure.sweep import sweep
-
-__all__ = ["compare", "sweep"]
+Nothing is imported here: a worker, which is one of this package's modules, is to load what it runs and no more.
+"""

@@ -69,12 +69,12 @@ class Referee:
             ]
         return self._references[config]
 
-    def judge_first(self, config: MoEConfig, path: Path, before: Sequence[Parity]) -> Parity:
-        """The worst of the outputs that a worker saved at `path`, and of what was found `before`.
+    def judge_first(self, config: MoEConfig, path: Path, inputs: int, before: Sequence[Parity]) -> Parity:
+        """The worst of a worker's outputs for the first inputs, saved at `path`, and of what was found `before`.
 
         Raises WorkerFailedError where their number is wrong.
         """
-        references = self.references(config)
+        references = self.references(config)[:inputs]
         with np.load(path, allow_pickle=False) as saved:
             outputs = [saved[name] for name in saved.files]
         if len(outputs) != len(references):

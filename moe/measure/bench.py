@@ -41,7 +41,7 @@ MEMORY_SHARE = 0.8  # of what is free at the start: what a worker may hold unles
 SECRET_BITS = 63
 READY_BYTES = 2**26  # of inputs that are made before they are timed
 SHORTEST_S = 1e-6  # that a forward is taken to last: 20 ms of them are 20,000
-WAIT_S = 0.3  # for the machine's capacity before a turn, which is put off after that
+WAIT_S = 1.0  # for the machine's capacity before a turn, which is put off after that
 FEWEST_TURNS = 3  # in which a worker that does not come to rest is seen
 
 
@@ -163,6 +163,9 @@ class Bench:
         for threads in self.run.protocol["threads"]:
             self._probes[threads] = Child(threads)
             stack.callback(self._probes[threads].kill)
+            self._probes[threads].send("load_probes", threads=threads)
+        for threads in list(self._probes):
+            self._asked_probe(threads, lambda child: child.receive(LOAD_TIMEOUT_S))
         self._limits()
         self._limits_due_at = time.monotonic() + LIMITS_EVERY_S  # what loading took is no measure of the next time
         self._capacity = Capacity(self._probes)
@@ -174,15 +177,21 @@ class Bench:
             return
         for threads, child in list(self._probes.items()):
             self.progress.note(f"the machine's limits (threads: {threads})")
-            try:
-                self.run.limits.append(child.ask("limits", timeout=LOAD_TIMEOUT_S, threads=threads))
-            except WorkerFailedError as error:
-                self.run.limits.append({"threads": threads, "reason": str(error)})
-                del self._probes[threads]
+            found = self._asked_probe(threads, lambda child: child.ask("limits", timeout=LOAD_TIMEOUT_S))
+            self.run.limits += [found] if found else []
             if threads > 1:
                 child.rest(self.settings.rest_most_s)
         now = time.monotonic()
         self._limits_due_at = now + max(LIMITS_EVERY_S, (now - started) / LIMITS_SHARE)
+
+    def _asked_probe(self, threads: int, ask: Callable[[Child], dict[str, Any]]) -> dict[str, Any] | None:
+        """A probe's answer; one that fails is asked no more, and the run keeps why."""
+        try:
+            return ask(self._probes[threads])
+        except WorkerFailedError as error:
+            self.run.limits.append({"threads": threads, "reason": str(error)})
+            del self._probes[threads]
+        return None
 
     def _attempt(self, number: int, step: Callable[[int, Measurement], bool | None]) -> bool:
         """Take a step with a measurement; what goes wrong ends it, and what else is measured goes on."""
@@ -220,9 +229,13 @@ class Bench:
             workers.send(m, "load", implementation=m.implementation, threads=m.threads)
             self._note_load(number, m)
         self.progress.note(f"preparing {m.label} (threads: {m.threads})")
-        what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config), "inputs": settings.inputs}
+        what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config)}
+        # Later processes show the same with one: every turn's timed output is compared too.
+        inputs = 1 if m.parity else settings.inputs
         weights = str(self.referee.weights_at(m.config))
-        reply = workers.ask(m, "prepare", timeout=settings.timeout_s, number=number, weights=weights, **what)
+        reply = workers.ask(
+            m, "prepare", timeout=settings.timeout_s, number=number, weights=weights, inputs=inputs, **what
+        )
         if "not_run" in reply:
             raise NotRunError(reply["not_run"])
         m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]
@@ -233,7 +246,7 @@ class Bench:
             raise NotRunError(f"a turn would take about {turn_s:.3g} s, too long for this run", TOO_LONG)
         path = self._folder / f"{number}.npz"
         workers.ask(m, "outputs", timeout=settings.timeout_s, number=number, path=str(path))
-        self._judge_first(m, path)
+        self._judge_first(m, path, inputs)
         if not m.config.tokens:
             raise NotRunError("nothing to time: no tokens; it agrees with the reference")
         self._calls(m)
@@ -247,9 +260,9 @@ class Bench:
             reply = self._workers.ask(m, "calls", timeout=self.settings.timeout_s, library=library)
             m.details["calls"] = reply["calls"]
 
-    def _judge_first(self, m: Measurement, path: Path) -> None:
+    def _judge_first(self, m: Measurement, path: Path, inputs: int) -> None:
         """Compare a worker's first outputs with the reference; only agreement on every one is agreement."""
-        worst = self.referee.judge_first(m.config, path, [Parity.from_dict(m.parity)] if m.parity else [])
+        worst = self.referee.judge_first(m.config, path, inputs, [Parity.from_dict(m.parity)] if m.parity else [])
         path.unlink()
         self._note_parity(m, worst)
         first = self.referee.references(m.config)[0]
@@ -278,11 +291,10 @@ class Bench:
         if again and not self._capacity.enough(threads, before):
             return False
         others_s = workers.others_s(m)
-        turn, elsewhere = self._time(number, m)
+        turn, elsewhere, after = self._time(number, m)
         self._note_restless(m, others_s)
         if m.threads > 1:
             workers.rest(m, self.settings.rest_most_s)
-        after = self._capacity.now(threads)
         undisturbed = self._capacity.enough(threads, before, after)
         self._capacity.note(threads, before, after)
         if undisturbed:
@@ -298,10 +310,10 @@ class Bench:
         m.stolen_cores.append(elsewhere.stolen_cores)
         return undisturbed
 
-    def _time(self, number: int, m: Measurement) -> tuple[Turn, Elsewhere]:
+    def _time(self, number: int, m: Measurement) -> tuple[Turn, Elsewhere, float | None]:
         """Warm up, time forwards within the parent's own clock, and take one of their outputs to be compared.
 
-        Also returns what went to others meanwhile.
+        Also returns what went to others meanwhile, and the capacity right after.
         """
         settings, workers = self.settings, self._workers
 
@@ -324,9 +336,11 @@ class Bench:
         timing, used = _Clock(), workers.processor_s(m)
         timed = ask("timed", keep=chosen)
         framed, used = timing.stop(), workers.processor_s(m) - used
+        elsewhere = watch.stop(workers.processor_s(m) - worker_s)
+        with workers.stopped(m):
+            after = self._capacity.after(m.probed_threads)
         path = self._folder / f"{number}.npy"
         kept = ask("kept", path=str(path))
-        elsewhere = watch.stop(workers.processor_s(m) - worker_s)
         making = _Clock()
         x = Inputs(m.config, secret)[chosen]
         own_s = making.stop() + count * self._copying_s(m.config)
@@ -337,7 +351,7 @@ class Bench:
         m.warm_up_s += warm["warm_up_s"]
         m.peak_rss_bytes = max(m.peak_rss_bytes or 0, kept["peak_rss_bytes"])
         m.details["memory_of"] = workers.inside(m)
-        return turn, elsewhere
+        return turn, elsewhere, after
 
     def _forwards(self, m: Measurement, each_s: float) -> int:
         """How many forwards a turn times, by about how long one takes."""

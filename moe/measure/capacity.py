@@ -19,6 +19,7 @@ from moe.run import Measurement
 LEAST = 0.85  # of the capacity, before and after a turn
 EXPECTED = 90  # percentile of a run's probes: their maximum would be luck
 FIRST = 10  # probes before anything is measured
+AWAKE = 3  # probes after a turn, of which the best counts: the first wakes cores that the turn left idle
 TIMEOUT_S = 60.0
 
 
@@ -37,7 +38,7 @@ class Capacity:
         if threads not in self._probes:
             return None
         try:
-            return float(self._probes[threads].ask("capacity", timeout=TIMEOUT_S, threads=threads)["flops_per_s"])
+            return float(self._probes[threads].ask("capacity", timeout=TIMEOUT_S)["flops_per_s"])
         except WorkerFailedError:
             return None
 
@@ -51,6 +52,15 @@ class Capacity:
             return True
         least = LEAST * float(np.percentile(self._seen[threads], EXPECTED))
         return all(value is None or value >= least for value in flops_per_s)
+
+    def after(self, threads: int) -> float | None:
+        """What is reached right after a turn: as `now`, but for the time that cores take to wake up."""
+        best = self.now(threads)
+        for _ in range(AWAKE - 1):
+            if best is None or self.enough(threads, best):
+                break
+            best = max(best, self.now(threads) or 0.0)
+        return best
 
     def wait(self, threads: int, most_s: float) -> float | None:
         """Keep the threads busy until their capacity is there, at most so long; returns the last that was reached."""

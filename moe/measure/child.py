@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from math import inf
 from typing import Any
 
@@ -122,6 +123,19 @@ class Child:
             if used - before < IDLE * REST_S:
                 return
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Hold the worker, with all of its threads: those that wait for work by spinning don't spin."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
     def processor_s(self) -> float:
         """Processor time that the worker has used; 0 once it is gone."""
         try:
@@ -150,8 +164,7 @@ class Child:
 
     def kill(self) -> None:
         """End the worker and whatever it started in its process group."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
             assert pipe is not None

@@ -22,9 +22,10 @@ class Protocol:
     and as many as budget_s has room for; what disturbances take may exceed it by half. With a `target`, generations
     are short and go on until no interval reaches farther than this share of its value, or the budget is spent.
 
-    Before anything is timed the outputs for `inputs` inputs are compared with the reference. With `cache` "cold",
-    more memory than the last cache holds is written before every forward. A step that takes longer than timeout_s, or
-    a worker that holds more than memory_bytes (None: four fifths of what is free at the start), fails.
+    Before anything is timed the outputs for `inputs` inputs are compared with the reference, in later processes for
+    one. With `cache` "cold", more memory than the last cache holds is written before every forward. A step that takes
+    longer than timeout_s, or a worker that holds more than memory_bytes (None: four fifths of what is free at the
+    start), fails.
     """
 
     budget_s: float = 60.0

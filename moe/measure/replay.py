@@ -78,7 +78,7 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
                 m.reason = reply["not_run"]
                 return
             child.ask("outputs", timeout=settings.timeout_s, number=number, path=str(path))
-            parity = referee.judge_first(m.config, path, [])
+            parity = referee.judge_first(m.config, path, settings.inputs, [])
         m.parity = parity.to_dict()
         if not parity.passed:
             raise WorkerFailedError(f"disagrees with the reference: {parity.reason}")

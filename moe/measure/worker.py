@@ -172,21 +172,21 @@ class Worker:
             Path("/proc/self/clear_refs").write_text("5")
         return {"changed": changed}
 
-    def limits(self, threads: int) -> dict[str, Any]:
-        """The machine's limits on this worker's threads, now."""
-        found: dict[str, Any] = self._machine(threads).measure()
-        return found
-
-    def capacity(self, threads: int) -> dict[str, Any]:
-        """Floating-point operations a second that as many threads reach right now."""
-        return {"flops_per_s": self._machine(threads).capacity()}
-
-    def _machine(self, threads: int) -> Any:
+    def load_probes(self, threads: int) -> dict[str, Any]:
+        """Make the probes of the machine ready on as many threads."""
         from moe.measure.limits import MachineLimits
 
-        if self.machine is None:
-            self.machine = MachineLimits(threads)
-        return self.machine
+        self.machine = MachineLimits(threads)
+        return {}
+
+    def limits(self) -> dict[str, Any]:
+        """The machine's limits on the probes' threads, now."""
+        found: dict[str, Any] = self.machine.measure()
+        return found
+
+    def capacity(self) -> dict[str, Any]:
+        """Floating-point operations a second that the probes' threads reach right now."""
+        return {"flops_per_s": self.machine.capacity()}
 
 
 def timed(forward: Callable[[Any], Any], x: Any) -> float:
@@ -270,6 +270,7 @@ def serve(requests: TextIO, replies: TextIO) -> None:
     """Answer requests until there are no more; an error is an answer too."""
     worker = Worker()
     operations: dict[str, Callable[..., dict[str, Any]]] = {
+        "load_probes": worker.load_probes,
         "limits": worker.limits,
         "calls": calls,
         "load": worker.load,

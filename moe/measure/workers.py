@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from moe.implementations.registry import REGISTRY
@@ -86,6 +86,10 @@ class Workers:
     def rest(self, m: Measurement, most_s: float) -> None:
         """Wait until a measurement's worker uses no processor time."""
         self._children[_key(m)].rest(most_s)
+
+    def stopped(self, m: Measurement) -> AbstractContextManager[None]:
+        """Hold a measurement's worker for as long as that lasts."""
+        return self._children[_key(m)].stopped()
 
     def processor_s(self, m: Measurement) -> float:
         """Processor time that a measurement's worker has used, in seconds."""

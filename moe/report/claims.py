@@ -9,7 +9,7 @@ from typing import Any
 from moe.analysis.verdicts import Trial
 from moe.claims import CLAIMS, Claims, load_claims
 from moe.implementations import installed_names
-from moe.measure import compare
+from moe.measure.compare import compare
 from moe.measure.replay import replay
 from moe.report.parameters import thread_counts
 from moe.report.source import checked_python, run_file

@@ -13,7 +13,7 @@ from moe.analysis import summarise
 from moe.config import PRESETS, MoEConfig
 from moe.implementations import names
 from moe.implementations.registry import BASELINE, load
-from moe.measure import compare
+from moe.measure.compare import compare
 from moe.report import figures, sentences
 from moe.report.parameters import thread_counts
 from moe.report.show import show_figure, show_sentences, show_table

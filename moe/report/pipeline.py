@@ -17,9 +17,10 @@ import nbformat
 
 from moe.analysis.verdicts import Trial
 from moe.claims import load_claims
-from moe.measure import compare, sweep
 from moe.measure.busy import wait_until_quiet
+from moe.measure.compare import compare
 from moe.measure.replay import REPLAY_S
+from moe.measure.sweep import sweep
 from moe.report import breakdown, breakdown_views, claims, claims_views, comparison, scaling, scaling_views
 from moe.report.index import Findings, Page, figure_path, render_index
 from moe.report.origin import foot, read_parameters, write_parameters

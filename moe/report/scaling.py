@@ -6,9 +6,9 @@ from typing import Any
 
 from moe.config import MoEConfig, unknown_name
 from moe.implementations import parse_variant
-from moe.measure import sweep
 from moe.measure.grid import cells_of
 from moe.measure.protocol import Protocol
+from moe.measure.sweep import sweep
 from moe.models import MODELS, held
 from moe.report.parameters import thread_counts, words
 from moe.report.scaling_views import Parts, parts_of

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from moe.measure import compare
+from moe.measure.compare import compare
 from moe.run import Run, load_run
 
 RUNNER = "MOE_REPORT_PYTHON"
