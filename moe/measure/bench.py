@@ -41,6 +41,7 @@ MEMORY_SHARE = 0.8  # of what is free at the start: what a worker may hold unles
 SECRET_BITS = 63
 READY_BYTES = 2**26  # of inputs that are made before they are timed
 SHORTEST_S = 1e-6  # that a forward is taken to last: 20 ms of them are 20,000
+WAKING_S = 0.02  # that probes before a turn may take without anything being wrong
 WAIT_S = 1.0  # for the machine's capacity before a turn, which is put off after that
 FEWEST_TURNS = 3  # in which a worker that does not come to rest is seen
 
@@ -66,7 +67,8 @@ class Bench:
         self.progress = Progress("measuring", settings.budget_s, enabled=progress)
         self.memory_bytes = settings.memory_bytes or MEMORY_SHARE * usable_memory()
         self.begun = time.monotonic()
-        self.repeat_until = inf  # disturbed turns are repeated
+        self.lost_s = 0.0  # to disturbances: waiting for the machine, and turns that it disturbed
+        self.lose_most_s = inf  # before disturbed turns are no longer repeated
         self.turn_most_s = settings.budget_s
         self.alive: dict[int, Measurement] = {}  # what nothing has gone wrong with, by its number
         self._elapsed_before_s = run.elapsed_s
@@ -98,20 +100,28 @@ class Bench:
             self._find_impossible()
             self.save(now=True)
 
+    @property
+    def end(self) -> float:
+        """When the budget is spent, by the monotonic clock; what disturbances took is no part of it."""
+        return self.begun + self.settings.budget_s + self.lost_s
+
     def workers(self) -> Workers:
         """The workers of a generation, none of them started."""
         return Workers(self.memory_bytes)
 
+    def load(self, fleet: Sequence[Workers]) -> None:
+        """Start the workers that measurements need, and have them import what they run, all side by side."""
+        loading = [(workers, number, m) for workers in fleet for number, m in self.alive.items() if workers.start(m)]
+        for workers, _, m in loading:
+            workers.send(m, "load", implementation=m.implementation, threads=m.threads)
+        for self._workers, number, _ in loading:
+            if number in self.alive:
+                self._attempt(number, self._note_load)
+
     def make_ready(self, workers: Workers) -> None:
         """Have every measurement loaded, prepared and checked."""
+        self.load([workers])
         self._workers = workers
-        # They load their libraries side by side: nothing is timed yet.
-        loading = [number for number, m in self.alive.items() if workers.start(m)]
-        for number in loading:
-            m = self.alive[number]
-            workers.send(m, "load", implementation=m.implementation, threads=m.threads)
-        for number in loading:
-            self._attempt(number, self._note_load)
         for number in list(self.alive):
             self._attempt(number, self._make_ready)
 
@@ -123,9 +133,11 @@ class Bench:
         while queue:
             n = queue.popleft()
             tries[n] += 1
-            again = tries[n] <= self.settings.repeats and time.monotonic() < self.repeat_until
+            again = tries[n] <= self.settings.repeats and self.lost_s < self.lose_most_s
+            started = time.monotonic()
             if n in self.alive and not self._attempt(n, self._turn_in(process, number, again)) and again:
                 queue.append(n)
+                self.lost_s += time.monotonic() - started
         self._judge_kept()
         self._find_doubts()
         self._limits()
@@ -287,9 +299,11 @@ class Bench:
         workers = self._workers
         self.progress.note(f"{m.label} (threads: {m.threads})")
         threads = m.probed_threads
+        waiting = _Clock()
         before = self._capacity.wait(threads, WAIT_S if again else 0.0)
         if again and not self._capacity.enough(threads, before):
             return False
+        self.lost_s += max(0.0, waiting.stop() - WAKING_S)
         others_s = workers.others_s(m)
         turn, elsewhere, after = self._time(number, m)
         self._note_restless(m, others_s)

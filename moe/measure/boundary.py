@@ -16,7 +16,7 @@ from moe.implementations import create
 from moe.mojo_kernel import FORM_SWITCHES, form_number, load_kernel
 from moe.problem import make_problem
 
-CALLS = 3_000
+CALLS = 1_000
 ROUNDS = 15
 
 Calls = dict[str, Callable[[], Any]]

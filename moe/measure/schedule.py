@@ -18,7 +18,8 @@ from moe.processor import usable_memory
 from moe.run import NOT_REACHED, OVER_BUDGET, OVER_MEMORY, Measurement, Run
 
 ROUNDS_OF_A_PROCESS = 10_000  # at most, so that a round's number says which of the run's it is
-STRETCH = 1.5  # times its share of the budget: what a generation may take where turns are repeated
+LOST = 0.5  # of the budget, on top of it: what disturbances may take before turns are no longer repeated
+OVER = 0.2  # of the budget: what planned rounds may take more than was foreseen
 COPIES = 2.5  # of the weights that a worker holds while it prepares: those mapped, packed ones, a part in between
 FORWARDS = 7  # that a variant needs in each process: the first, another checked, some to warm up, three timed
 WEIGHTS_BYTES_PER_S = 1e9  # about what packing them reaches
@@ -31,48 +32,47 @@ def until_budget(bench: Bench) -> None:
     With a target, generations go on until it is met.
     """
     settings = bench.settings
-    end = bench.begun + settings.budget_s
-    latest = bench.begun + STRETCH * settings.budget_s
     generation = 1 + max((p for m in bench.run.measurements for p in m.processes), default=-1)
     rounds = _rounds_so_far(bench)
-    left = max(1, settings.processes - generation)
+    left = planned = max(1, settings.processes - generation)
     while bench.alive:
-        started = time.monotonic()
-        share = (end - started) / max(1, left)
-        bench.repeat_until = started + STRETCH * share
-        rounds = _generation(bench, generation, rounds, share, left)
-        took = time.monotonic() - started
+        started, lost_s = time.monotonic(), bench.lost_s
+        bench.lose_most_s = LOST * settings.budget_s * (1 - (left - 1) / planned)
+        rounds = _generation(bench, generation, rounds, max(1, left))
+        took_s = time.monotonic() - started - (bench.lost_s - lost_s)
         generation, left = generation + 1, left - 1
-        if left > 0 and time.monotonic() + took <= latest:
+        if left > 0 and time.monotonic() + took_s <= bench.end + OVER * settings.budget_s:
             continue
-        if settings.target is None or time.monotonic() + took > end or _is_narrow(bench, settings.target):
+        if settings.target is None or time.monotonic() + took_s > bench.end or _is_narrow(bench, settings.target):
             return
 
 
-def _generation(bench: Bench, process: int, rounds: int, share_s: float, left: int) -> int:
+def _generation(bench: Bench, process: int, rounds: int, left: int) -> int:
     """Fresh workers and their rounds; how many there are to be is returned, and found out by the first if it is 0."""
     started = time.monotonic()
+    share_s = (bench.end - started) / left
     with bench.workers() as workers:
         bench.make_ready(workers)
-        ready = time.monotonic()
+        ready, lost_s = time.monotonic(), bench.lost_s
         done = 0
         while bench.alive and (not done or done < rounds):
             bench.round(process, process * ROUNDS_OF_A_PROCESS + done)
             done += 1
             if not rounds:
-                rounds = _affordable(bench, ready - started, time.monotonic() - ready, share_s, left)
+                round_s = time.monotonic() - ready - (bench.lost_s - lost_s)
+                rounds = _affordable(bench.settings, ready - started, round_s, share_s)
         bench.release()
     return rounds
 
 
-def _affordable(bench: Bench, ready_s: float, round_s: float, share_s: float, left: int) -> int:
+def _affordable(settings: Protocol, ready_s: float, round_s: float, share_s: float) -> int:
     """How many rounds each process gets, from how long it takes to start one and to make the first."""
-    settings = bench.settings
     if settings.target is not None:
-        return min(ROUNDS_OF_A_PROCESS, max(settings.rounds, int(ready_s / round_s)))
-    fitting = int((share_s - ready_s) / round_s)
-    if left * (ready_s + settings.rounds * round_s) <= STRETCH * left * share_s:
-        fitting = max(fitting, settings.rounds)
+        fitting = max(settings.rounds, int(ready_s / round_s))
+    else:
+        fitting = int((share_s - ready_s) / round_s)
+        if ready_s + settings.rounds * round_s <= (1 + OVER) * share_s:
+            fitting = max(fitting, settings.rounds)
     return min(ROUNDS_OF_A_PROCESS, max(1, fitting))
 
 
@@ -97,24 +97,25 @@ def measure_cells(run: Run, settings: Protocol, path: Path | None, progress: boo
 def _cell_by_cell(bench: Bench) -> None:
     """The same workers for all cells, one round in each process: loading PyTorch takes longer than a small cell."""
     measurements = bench.run.measurements
-    end = bench.begun + bench.settings.budget_s
     todo = [own for own in cells_in(measurements).values() if any(measurements[n].is_open for n in own)]
     available = bench.alive
     try:
         with ExitStack() as stack:
             fleet = [stack.enter_context(bench.workers()) for _ in range(bench.settings.processes)]
+            bench.load(fleet)
             for place, own in enumerate(todo):
                 bench.alive = {n: available[n] for n in own if n in available}
-                left_s = end - time.monotonic()
-                if bench.alive and _take_on(bench, left_s):
-                    _measure_cell(bench, fleet, left_s, left_s / (len(todo) - place))
+                bench.lose_most_s = LOST * bench.settings.budget_s * (place + 1) / len(todo)
+                if bench.alive and _take_on(bench):
+                    _measure_cell(bench, fleet)
                     bench.save(now=True)
     finally:
         bench.run.complete = not any(measurements[n].is_open for n in available)
 
 
-def _take_on(bench: Bench, left_s: float) -> bool:
+def _take_on(bench: Bench) -> bool:
     """Whether a cell is to be measured; where not, its rows say why."""
+    left_s = bench.end - time.monotonic()
     if reason := _too_much(bench, left_s):
         for m in bench.alive.values():
             if m.status != "ok":
@@ -124,15 +125,14 @@ def _take_on(bench: Bench, left_s: float) -> bool:
     return True
 
 
-def _measure_cell(bench: Bench, fleet: Sequence[Workers], left_s: float, share_s: float) -> None:
+def _measure_cell(bench: Bench, fleet: Sequence[Workers]) -> None:
     """A round in each process of the fleet, which lets go of the cell's layers before the next one takes them.
 
     Half a cell is none: where it would take too long, once the first process has shown it, or is interrupted,
     nothing of it stays.
     """
-    started = time.monotonic()
+    started, lost_s = time.monotonic(), bench.lost_s
     cell = dict(bench.alive)
-    bench.repeat_until = started + STRETCH * share_s
     bench.referee.keep_only([m.config for m in cell.values()])
     _forget(cell, NOT_REACHED_REASON, NOT_REACHED)  # of a cell that lacks a row, all are measured again
     finished = False
@@ -141,10 +141,10 @@ def _measure_cell(bench: Bench, fleet: Sequence[Workers], left_s: float, share_s
             bench.make_ready(workers)
             bench.round(process, process)
             bench.release()
-            passed = time.monotonic() - started
-            needed_s = passed / (process + 1) * (len(fleet) - process - 1)
-            if needed_s > MARGIN * max(0.0, left_s - passed):
-                left = max(0.0, left_s - passed)
+            passed_s = time.monotonic() - started - (bench.lost_s - lost_s)
+            needed_s = passed_s / (process + 1) * (len(fleet) - process - 1)
+            left = max(0.0, bench.end - time.monotonic())
+            if needed_s > MARGIN * left:
                 reason = f"left out for want of time: about {needed_s:.0f} s more, and {left:.0f} s were left"
                 _forget(bench.alive, reason, OVER_BUDGET)
                 finished = True

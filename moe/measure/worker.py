@@ -165,12 +165,9 @@ class Worker:
         return {"samples": [timed(own.layer.forward, x) for _ in range(count)]}
 
     def release(self, number: int) -> dict[str, Any]:
-        """Let go of a layer, say whether its weights are what it was given, and watch for the most memory anew."""
+        """Let go of a layer, and say whether its weights are still what it was given."""
         own = self.prepared.pop(number, None)
-        changed = own is not None and own.weights.changed
-        with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
-        return {"changed": changed}
+        return {"changed": own is not None and own.weights.changed}
 
     def load_probes(self, threads: int) -> dict[str, Any]:
         """Make the probes of the machine ready on as many threads."""
