@@ -61,7 +61,7 @@ def test_without_its_control_a_number_of_threads_has_no_resolution() -> None:
 def test_too_few_rounds_resolve_nothing() -> None:
     summary = summarise(synthetic_run(TIMES, rounds=3))
     assert summary.resolution == {1: None}
-    assert "mojo about 2.0 × (3 rounds, 5 needed: --budget 100)" in " ".join(sentences.headline(summary))
+    assert "mojo about 2.0 × (3 rounds, 4 needed: --budget 80)" in " ".join(sentences.headline(summary))
     assert "[?]" in tables.results(summary)
 
 

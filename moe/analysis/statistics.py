@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 2000
-FEWEST_ROUNDS = 5  # with fewer, resampling says next to nothing
+FEWEST_ROUNDS = 4  # with fewer, neither resampling nor Student's t says anything of use
 FEWEST_PROCESSES = 2
 CONFIDENCE = 0.95
 TAIL = (1 - CONFIDENCE) / 2

@@ -1,0 +1,88 @@
+"""Probes before and after turns: what is disturbed, what is waited for, and what is repeated."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+
+from moe.measure.capacity import AWAKE, Capacity, mark_disturbed
+from moe.measure.child import WorkerFailedError
+
+from .synthetic import synthetic_run
+
+
+class Probe:
+    """A probe that gives what it is told to, and 100 when it is told no more."""
+
+    def __init__(self, *rates: float) -> None:
+        self.rates = deque(rates)
+        self.asked = 0
+
+    def ask(self, operation: str, **_: Any) -> dict[str, float]:
+        assert operation == "capacity"
+        self.asked += 1
+        return {"flops_per_s": self.rates.popleft() if self.rates else 100.0}
+
+
+class Dead:
+    def ask(self, operation: str, **_: Any) -> dict[str, float]:
+        raise WorkerFailedError("gone")
+
+
+def capacity(probe: Any) -> Capacity:
+    return Capacity({2: probe})
+
+
+def test_enough_is_near_what_the_run_s_probes_reach() -> None:
+    seen = capacity(Probe())
+    assert seen.enough(2, 86.0, 100.0)
+    assert not seen.enough(2, 84.0, 100.0)
+    assert not seen.enough(2, 100.0, 84.0)
+    assert seen.enough(2, None)
+
+
+def test_a_machine_that_is_slow_most_of_the_time_is_known_by_its_best() -> None:
+    seen = capacity(Probe())
+    seen.note(2, *[50.0] * 40)
+    assert not seen.enough(2, 50.0)
+
+
+def test_a_turn_waits_for_the_capacity_and_no_longer() -> None:
+    probe = Probe(*[100.0] * 10, 50.0, 50.0, 95.0)
+    seen = capacity(probe)
+    assert seen.wait(2, 60.0) == 95.0
+    probe.rates.extend([50.0, 95.0])
+    assert seen.wait(2, 0.0) == 50.0
+
+
+def test_after_a_turn_cores_get_time_to_wake_up() -> None:
+    probe = Probe(*[100.0] * 10, 50.0, 96.0)
+    seen = capacity(probe)
+    assert seen.after(2) == 96.0
+    probe.rates.extend([50.0] * 10)
+    asked = probe.asked
+    assert seen.after(2) == 50.0
+    assert probe.asked == asked + AWAKE
+
+
+@pytest.mark.parametrize("probes", [{}, {2: Dead()}])
+def test_without_a_probe_nothing_is_disturbed(probes: dict[int, Any]) -> None:
+    seen = Capacity(probes)
+    assert seen.now(2) is None
+    assert seen.after(2) is None
+    assert seen.wait(2, 60.0) is None
+    assert seen.enough(2, None, None)
+
+
+def test_turns_are_marked_anew_by_all_of_a_run_s_probes() -> None:
+    run = synthetic_run({"numpy": 1.0, "mojo": 1.0}, (1, 2))
+    for m in run.measurements:
+        m.capacities = [[100.0 * m.threads] * 2 for _ in m.samples_s]
+        m.disturbed = [True] * len(m.samples_s)
+    one = next(m for m in run.measurements if (m.label, m.threads) == ("mojo", 2))
+    one.capacities[:3] = [[200.0, 160.0], [160.0, 200.0], None]
+    mark_disturbed(run.measurements)
+    assert one.disturbed == [True, True] + [False] * (len(one.samples_s) - 2)
+    assert not any(any(m.disturbed) for m in run.measurements if m is not one)

@@ -1,0 +1,86 @@
+"""What a row's times must agree with, on turns that are made up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import moe
+from moe.analysis import limits_of
+from moe.measure.honesty import Turn, doubt, impossible
+
+from .synthetic import synthetic_run
+
+# Ten forwards of 2 ms, with what honest ones take beside them.
+HONEST = Turn(
+    [2e-3] * 10, flush=0.0, framed=0.0213, processor=0.0212, threads=1, making=4e-3, own_making=2e-3, copy=1e-4
+)
+
+
+def test_an_honest_layer_raises_no_doubt() -> None:
+    assert doubt([HONEST] * 5) == ""
+    # Threads that spin for the next piece of work use all that they were given, and no more.
+    assert doubt([replace(HONEST, threads=2, processor=0.0426)] * 5) == ""
+    # Emptied caches are no part of forwards; an array library's own form is a copy or two.
+    assert doubt([replace(HONEST, flush=0.5, framed=0.5213)] * 5) == ""
+    assert doubt([replace(HONEST, making=4e-3 + 10 * 5e-4)] * 5) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"framed": 0.2}, "more passed by the clock of the process that asked"),
+        ({"samples": [1e-6] * 10}, "more passed by the clock"),
+        ({"samples": [1e-4] * 9 + [0.0191]}, "of what they take on average"),
+        ({"processor": 0.04}, "the processor time of 1.88 cores where 1 were to be used"),
+        ({"making": 0.05}, "to_native takes"),
+    ],
+)
+def test_what_can_not_be_believed_is_named(change: dict[str, object], reason: str) -> None:
+    assert reason in doubt([replace(HONEST, **change)] * 3)  # type: ignore[arg-type]
+
+
+def test_one_odd_turn_of_several_is_no_doubt() -> None:
+    odd = replace(HONEST, framed=0.2, processor=0.1, making=0.5)
+    assert doubt([HONEST, odd, HONEST]) == ""
+    assert doubt([odd, HONEST, odd]) != ""
+
+
+def test_turns_that_are_too_short_for_another_clock_say_nothing_of_it() -> None:
+    assert doubt([replace(HONEST, samples=[1e-5], framed=9e-3, processor=1e-3)] * 5) == ""
+
+
+def run_at(seconds: float) -> moe.Run:
+    """A run of mojo at so many seconds a forward, with 100 GFLOP/s on one thread."""
+    run = synthetic_run({"numpy": 1.0, "mojo": seconds}, (1, 2))
+    for threads, rate in ((1, 1e11), (2, 1.5e11)):
+        probes = [{"bytes": 2**22, "read_bytes_per_s": 1e11, "triad_bytes_per_s": 1e11}]
+        run.limits.append({"threads": threads, "by": "probes in Mojo", "flops_per_s": rate, "bandwidth": probes})
+    return run
+
+
+def test_what_arithmetic_can_not_do_is_no_record() -> None:
+    least = moe.PRESETS["seed"].flops / 1e11
+    possible, impossible_ = run_at(least / 1.2), run_at(least / 1.3)
+    assert [impossible(possible, m) for m in possible.measurements] == [""] * 6
+    reasons = {(m.label, m.threads): impossible(impossible_, m) for m in impossible_.measurements}
+    # Two threads could reach twice what one does, whatever their own probes say.
+    assert "not possible" in reasons["mojo", 1]
+    assert "not possible" in reasons["mojo", 2]
+    assert reasons["numpy", 1] == ""
+
+
+def test_a_few_honest_rounds_do_not_make_a_record_possible() -> None:
+    run = run_at(1e-6)
+    mojo = next(m for m in run.measurements if m.label == "mojo")
+    mojo.samples_s[0] = mojo.samples_s[1] = [0.1]
+    assert "not possible" in impossible(run, mojo)
+
+
+def test_without_the_probe_there_is_no_verdict() -> None:
+    run = run_at(1e-6)
+    for entry in run.limits:
+        entry["by"] = "the best of several matrix products in NumPy"
+    assert limits_of(run, 1) is not None
+    assert {impossible(run, m) for m in run.measurements} == {""}

@@ -1,0 +1,62 @@
+"""Inputs of their own for every forward, and weights that everybody maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import moe
+from moe.measure.inputs import KNOWN, Inputs
+from moe.measure.mapped import MappedWeights, write_weights
+from moe.problem import make_weights
+from moe.reference import reference
+
+CONFIG = moe.MoEConfig(tokens=16, d_model=64, d_ff=32, num_experts=4, top_k=2)
+
+
+def test_no_input_comes_twice() -> None:
+    inputs = Inputs(CONFIG.with_tokens(1), 7)
+    assert len({inputs[number].tobytes() for number in range(20_000)}) == 20_000
+
+
+def test_no_row_comes_twice_soon() -> None:
+    inputs = Inputs(CONFIG, 7)
+    rows = [row.tobytes() for number in range(CONFIG.d_model) for row in inputs[number]]
+    assert len(set(rows)) == len(rows)
+
+
+def test_a_secret_and_a_number_give_the_same_input_everywhere_and_another_secret_another() -> None:
+    assert np.array_equal(Inputs(CONFIG, 7)[3], Inputs(CONFIG, 7)[3])
+    assert not np.array_equal(Inputs(CONFIG, 7)[3], Inputs(CONFIG, 8)[3])
+    x = Inputs(CONFIG, 7)[0]
+    x[:] = 0  # a copy: nobody's next input
+    assert Inputs(CONFIG, 7)[0].any()
+
+
+def test_inputs_are_as_skewed_as_the_problem() -> None:
+    skewed = moe.MoEConfig(tokens=2000, d_model=8, d_ff=8, num_experts=4, top_k=1, skew=75)
+    problem = moe.Problem(make_weights(skewed), Inputs(skewed, KNOWN)[5], 1)
+    hot = float(np.mean(reference(problem).experts == 0))
+    assert abs(hot - 0.75) < 0.05
+
+
+def test_mapped_weights_are_the_weights_and_who_writes_is_found_out(tmp_path: Path) -> None:
+    weights = make_weights(CONFIG)
+    write_weights(weights, tmp_path / "w")
+    one, other = (MappedWeights(tmp_path / "w", CONFIG) for _ in range(2))
+    mine, theirs = one.take(), other.take()
+    for name in ("gate", "w1", "w2"):
+        assert np.array_equal(getattr(mine, name), getattr(weights, name))
+    assert not one.changed
+    mine.w2[0, 0, 0] += 1
+    assert one.changed
+    assert not other.changed
+    assert np.array_equal(theirs.w2, weights.w2)
+
+
+def test_weights_that_nobody_holds_can_not_have_changed(tmp_path: Path) -> None:
+    write_weights(make_weights(CONFIG), tmp_path / "w")
+    mapped = MappedWeights(tmp_path / "w", CONFIG)
+    mapped.take().w2[:] = 0
+    assert not mapped.changed

@@ -1,0 +1,27 @@
+"""How many rounds each process gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from moe.measure.protocol import Protocol
+from moe.measure.schedule import ROUNDS_OF_A_PROCESS, _affordable
+
+
+@pytest.mark.parametrize(
+    ("ready_s", "round_s", "share_s", "rounds"),
+    [
+        (4, 2, 16, 6),  # as many as fit
+        (4, 6.5, 16, 2),  # two at least, where that takes hardly more
+        (4, 10, 16, 1),
+        (4, 100, 16, 1),  # one in any case
+        (0, 1e-9, 16, ROUNDS_OF_A_PROCESS),
+    ],
+)
+def test_a_process_makes_as_many_rounds_as_fit(ready_s: float, round_s: float, share_s: float, rounds: int) -> None:
+    assert _affordable(Protocol(), ready_s, round_s, share_s) == rounds
+
+
+def test_with_a_target_rounds_last_as_long_as_starting() -> None:
+    assert _affordable(Protocol(target=0.01), 4, 1, 100) == 4
+    assert _affordable(Protocol(target=0.01), 4, 8, 100) == 2
