@@ -1,6 +1,7 @@
 """One Mixture-of-Experts layer in Python, NumPy, PyTorch and Mojo, measured side by side."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    home = next((module for module, names in _HOMES.items() if name in names), None)
-    if home is None:
-        raise AttributeError(f"module 'moe' has no attribute {name!r}")
-    return getattr(import_module(home), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    if not name.startswith("_") and find_spec(f"moe.{name}"):
+        return import_module(f"moe.{name}")
+    raise AttributeError(f"module 'moe' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

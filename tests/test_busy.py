@@ -169,7 +169,13 @@ def test_every_command_that_measures_looks_first_unless_it_is_told_not_to(
     looked: list[bool] = []
     for module in ("measure.busy", "goals", "peers", "selfcheck", "report.pipeline"):
         monkeypatch.setattr(f"moe.{module}.wait_until_quiet", lambda: looked.append(True))
-    for place in ("measure.compare", "measure.sweep", "goals.compare", "peers.compare", "selfcheck.compare"):
+    for place in (
+        "measure.compare.compare",
+        "measure.sweep.sweep",
+        "goals.compare",
+        "peers.compare",
+        "selfcheck.compare",
+    ):
         monkeypatch.setattr(f"moe.{place}", begin)
     monkeypatch.setattr("moe.selfcheck.availability", lambda _: (True, ""))
     monkeypatch.setattr(pipeline, "write_parameters", begin)
@@ -189,7 +195,7 @@ def test_nobody_waits_for_an_error_or_a_cluster(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("moe.measure.busy.wait_until_quiet", look)
     for wrong in (["bench", "nunpy"], ["bench", "--cache", "cool"], ["sweep", "numpy", "--budget", "-1"]):
         assert main(wrong) == 2
-    monkeypatch.setattr("moe.measure.sweep", begin)
+    monkeypatch.setattr("moe.measure.sweep.sweep", begin)
     with pytest.raises(BegunError):
         main(["sweep", "numpy", "--scheduler", "tcp://127.0.0.1:9"])
 

@@ -14,7 +14,10 @@ from moe.implementations.mojo_layer import MojoLayer
 
 LANGUAGES = {".py": "Python", ".mojo": "Mojo"}
 # What every implementation stands on.
-SHARED = {"moe", "moe.config", "moe.implementations", "moe.implementations.contract", "moe.problem"}
+SHARED = {
+    *("moe", "moe.config", "moe.implementations", "moe.implementations.contract", "moe.implementations.cuda"),
+    "moe.problem",
+}
 NOT_CODE = {
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
     *(tokenize.ENCODING, tokenize.ENDMARKER),
