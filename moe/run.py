@@ -123,6 +123,13 @@ class Measurement:
                 values[place] = median(samples)
         return values
 
+    def number_turns(self) -> None:
+        """Give the turns of a run that did not number its rounds what later turns have, so that it can go on."""
+        if not self.rounds:
+            self.rounds = [number for _, number in self._places()]
+            self.capacities = [None] * len(self.samples_s)
+            self.disturbed = [False] * len(self.samples_s)
+
     def _disturbed(self) -> list[bool]:
         return self.disturbed or [False] * len(self.samples_s)
 

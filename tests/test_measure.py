@@ -20,7 +20,7 @@ import moe
 from moe.analysis import summarise
 from moe.implementations import parse_variant
 from moe.measure import bench, caches, conditions, worker
-from moe.measure.bench import NOT_REACHED_REASON, require_threads
+from moe.measure.bench import NOT_REACHED_REASON
 from moe.measure.caches import CacheFlush, last_cache_bytes
 from moe.measure.child import Child, WorkerFailedError
 from moe.measure.conditions import Watch
@@ -28,7 +28,7 @@ from moe.measure.mapped import write_weights
 from moe.measure.plan import plan
 from moe.measure.protocol import Protocol
 from moe.measure.worker import Worker, settle
-from moe.measure.workers import Workers
+from moe.measure.workers import Workers, require_threads
 from moe.report import sentences
 from moe.run import Measurement, Run, RunFileError, load_run
 

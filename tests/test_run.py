@@ -137,3 +137,18 @@ def test_to_frame() -> None:
     assert frame["median_s"].tolist()[0] == pytest.approx(3e-3)
     assert frame["samples"].tolist() == [4, 0]
     assert frame["median_s"].isna().tolist() == [False, True]
+
+
+def test_a_run_without_numbers_of_rounds_can_go_on() -> None:
+    m = example().measurements[0]
+    m.samples_s, m.processes = [[1.0], [2.0], [3.0]], [0, 0, 1]
+    before = m.values_s
+    m.number_turns()
+    assert (m.rounds, m.capacities, m.disturbed) == ([0, 1, 0], [None] * 3, [False] * 3)
+    assert m.values_s == before
+    m.samples_s.append([4.0])
+    m.processes.append(1)
+    m.rounds.append(10_000)
+    m.capacities.append([1.0, 1.0])
+    m.disturbed.append(False)
+    assert len(m.values_s) == 4

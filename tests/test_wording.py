@@ -99,3 +99,22 @@ def test_a_share_above_the_limit_is_marked() -> None:
     assert "110 [110–110] (limit not measured well)" in tables.results(summarise(run))
     assert "110 [110–110] % of arithmetic (limit not measured well)" in " ".join(sentences.headline(summarise(run)))
     assert "73.3 [73.3–73.3]</td>" in tables.results(summarise(run))
+
+
+def test_a_disturbed_row_says_so_beside_its_name() -> None:
+    run = synthetic_run(TIMES)
+    mojo = only(run, "mojo")
+    mojo.disturbed = [True] * len(mojo.samples_s)
+    assert "mojo (disturbed)" in tables.results(summarise(run))
+    assert "torch (disturbed)" not in tables.results(summarise(run))
+
+
+def test_memory_says_whom_it_covers() -> None:
+    run = synthetic_run(TIMES)
+    for m in run.measurements:
+        m.peak_rss_bytes = 300 * 2**20
+    only(run, "torch").details["memory_of"] = ["torch", "torch-naive"]
+    only(run, "mojo").details["memory_of"] = ["mojo"]
+    html = tables.beside_the_time(summarise(run))
+    assert html.count("300 (with torch-naive)") == 1
+    assert html.count(">300<") == 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from math import ceil, inf
@@ -19,31 +19,28 @@ from moe.config import MoEConfig
 from moe.implementations import availability
 from moe.implementations.registry import entry_of, load
 from moe.measure.agreement import Kept, Referee, keep
-from moe.measure.capacity import Capacity, mark_disturbed
-from moe.measure.child import Child, WorkerFailedError
+from moe.measure.capacity import mark_disturbed
+from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
 from moe.measure.conditions import Elsewhere, Watch
-from moe.measure.honesty import RESTLESS_S, Turn, doubt, impossible
+from moe.measure.honesty import Doubts, Turn, impossible
 from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.lines import lines_of
 from moe.measure.protocol import Protocol
-from moe.measure.workers import Workers
+from moe.measure.workers import Workers, require_threads
+from moe.measure.yardsticks import Yardsticks
 from moe.parity import Parity
 from moe.processor import usable_memory
 from moe.progress import Progress
 from moe.run import NOT_REACHED, OTHER, TOO_LONG, Measurement, Run
 from moe.variant import Variant
 
-LOAD_TIMEOUT_S = 360.0  # longer than the Mojo compiler gets, so that it is stopped first and says so
 NOT_REACHED_REASON = "the run ended before its first turn"
-LIMITS_EVERY_S = 5.0  # the clock, and others' use of the memory, change within a run
-LIMITS_SHARE = 0.05  # of the time, at most: past a last cache of hundreds of MiB, reading takes long
 MEMORY_SHARE = 0.8  # of what is free at the start: what a worker may hold unless another limit is given
 SECRET_BITS = 63
 READY_BYTES = 2**26  # of inputs that are made before they are timed
 SHORTEST_S = 1e-6  # that a forward is taken to last: 20 ms of them are 20,000
 WAKING_S = 0.02  # that probes before a turn may take without anything being wrong
 WAIT_S = 1.0  # for the machine's capacity before a turn, which is put off after that
-FEWEST_TURNS = 3  # in which a worker that does not come to rest is seen
 
 
 class NotRunError(Exception):
@@ -74,11 +71,8 @@ class Bench:
         self._elapsed_before_s = run.elapsed_s
         self._saves_rounds = saves_rounds
         self._saved_at = 0.0
-        self._probes: dict[int, Child] = {}
-        self._limits_due_at = -inf
         self._kept: list[Kept] = []
-        self._seen: dict[int, list[Turn]] = defaultdict(list)
-        self._restless: dict[int, list[bool]] = defaultdict(list)
+        self._doubts = Doubts()
         self._copy_s: dict[MoEConfig, float] = {}
         self._workers = self.workers()
 
@@ -91,7 +85,9 @@ class Bench:
             with ExitStack() as stack:
                 self._folder = Path(stack.enter_context(TemporaryDirectory()))
                 self.referee = Referee(self._folder, self.settings.inputs)
-                self._start_probes(stack)
+                self.progress.note("the machine's limits")
+                self._machine = Yardsticks(stack, self.run.protocol["threads"], self.settings.rest_most_s)
+                self._take_limits()
                 yield
         finally:
             self.progress.close()
@@ -140,7 +136,8 @@ class Bench:
                 self.lost_s += time.monotonic() - started
         self._judge_kept()
         self._find_doubts()
-        self._limits()
+        self._machine.measure_limits()
+        self._take_limits()
         if self._saves_rounds:
             self.save()
 
@@ -170,40 +167,9 @@ class Bench:
                 m.status, m.reason = "not_run", reason or NOT_REACHED_REASON
                 m.code = OTHER if reason else NOT_REACHED
 
-    def _start_probes(self, stack: ExitStack) -> None:
-        """Probes of the machine on each number of threads, loaded and asked once."""
-        for threads in self.run.protocol["threads"]:
-            self._probes[threads] = Child(threads)
-            stack.callback(self._probes[threads].kill)
-            self._probes[threads].send("load_probes", threads=threads)
-        for threads in list(self._probes):
-            self._asked_probe(threads, lambda child: child.receive(LOAD_TIMEOUT_S))
-        self._limits()
-        self._limits_due_at = time.monotonic() + LIMITS_EVERY_S  # what loading took is no measure of the next time
-        self._capacity = Capacity(self._probes)
-
-    def _limits(self) -> None:
-        """Measure what the machine can do, if that was some time ago, or keep why that is not possible."""
-        started = time.monotonic()
-        if started < self._limits_due_at:
-            return
-        for threads, child in list(self._probes.items()):
-            self.progress.note(f"the machine's limits (threads: {threads})")
-            found = self._asked_probe(threads, lambda child: child.ask("limits", timeout=LOAD_TIMEOUT_S))
-            self.run.limits += [found] if found else []
-            if threads > 1:
-                child.rest(self.settings.rest_most_s)
-        now = time.monotonic()
-        self._limits_due_at = now + max(LIMITS_EVERY_S, (now - started) / LIMITS_SHARE)
-
-    def _asked_probe(self, threads: int, ask: Callable[[Child], dict[str, Any]]) -> dict[str, Any] | None:
-        """A probe's answer; one that fails is asked no more, and the run keeps why."""
-        try:
-            return ask(self._probes[threads])
-        except WorkerFailedError as error:
-            self.run.limits.append({"threads": threads, "reason": str(error)})
-            del self._probes[threads]
-        return None
+    def _take_limits(self) -> None:
+        self.run.limits += self._machine.found
+        self._machine.found = []
 
     def _attempt(self, number: int, step: Callable[[int, Measurement], bool | None]) -> bool:
         """Take a step with a measurement; what goes wrong ends it, and what else is measured goes on."""
@@ -300,19 +266,19 @@ class Bench:
         self.progress.note(f"{m.label} (threads: {m.threads})")
         threads = m.probed_threads
         waiting = _Clock()
-        before = self._capacity.wait(threads, WAIT_S if again else 0.0)
-        if again and not self._capacity.enough(threads, before):
+        before = self._machine.capacity.wait(threads, WAIT_S if again else 0.0)
+        if again and not self._machine.capacity.enough(threads, before):
             return False
         self.lost_s += max(0.0, waiting.stop() - WAKING_S)
         others_s = workers.others_s(m)
         turn, elsewhere, after = self._time(number, m)
-        self._note_restless(m, others_s)
+        self._note_others(m, others_s)
         if m.threads > 1:
             workers.rest(m, self.settings.rest_most_s)
-        undisturbed = self._capacity.enough(threads, before, after)
-        self._capacity.note(threads, before, after)
+        undisturbed = self._machine.capacity.enough(threads, before, after)
+        self._machine.capacity.note(threads, before, after)
         if undisturbed:
-            self._seen[number].append(turn)
+            self._doubts.note(number, turn)
         m.status, m.reason, m.code = "ok", "", ""
         # All at once: whatever interrupts a run leaves whole turns.
         m.samples_s.append(turn.samples)
@@ -352,7 +318,7 @@ class Bench:
         framed, used = timing.stop(), workers.processor_s(m) - used
         elsewhere = watch.stop(workers.processor_s(m) - worker_s)
         with workers.stopped(m):
-            after = self._capacity.after(m.probed_threads)
+            after = self._machine.capacity.after(m.probed_threads)
         path = self._folder / f"{number}.npy"
         kept = ask("kept", path=str(path))
         making = _Clock()
@@ -380,13 +346,11 @@ class Bench:
             self._copy_s[config] = min(repeat(Inputs(config, KNOWN)[0].copy, number=1, repeat=3))
         return self._copy_s[config]
 
-    def _note_restless(self, m: Measurement, before_s: dict[Any, float]) -> None:
-        """Count the workers that used processor time in somebody else's turn."""
+    def _note_others(self, m: Measurement, before_s: dict[Any, float]) -> None:
+        """Note which other workers used processor time in this turn."""
         for key, used in self._workers.others_s(m).items():
-            restless = used - before_s.get(key, used) > RESTLESS_S
-            for number, other in self.alive.items():
-                if self._workers.owns(other, key):
-                    self._restless[number].append(restless)
+            own = [number for number, other in self.alive.items() if self._workers.owns(other, key)]
+            self._doubts.note_beside(own, used - before_s.get(key, used))
 
     def _judge_kept(self) -> None:
         """Compare what was kept of this round's timed outputs with the reference."""
@@ -404,10 +368,7 @@ class Bench:
 
     def _find_doubts(self) -> None:
         for number in list(self.alive):
-            seen = self._restless[number]
-            if sum(seen) >= FEWEST_TURNS and 2 * sum(seen) > len(seen):
-                self._fail(number, "its worker goes on using processor time in others' turns")
-            elif reason := doubt(self._seen[number]):
+            if reason := self._doubts.of(number):
                 self._fail(number, reason)
 
     def _find_impossible(self) -> None:
@@ -433,25 +394,3 @@ def _lines(implementation: str) -> dict[str, int]:
         return lines_of(load(implementation))
     except Exception:
         return {}
-
-
-def require_threads(pools: Sequence[dict[str, Any]], threads: int) -> None:
-    """Raise WorkerFailedError unless what a worker found inside itself is what it was given.
-
-    No pool may have more threads, and one must have as many: an idle BLAS beside a kernel with threads of its
-    own may have fewer, since it takes no more than there are cores.
-    """
-    for pool in pools:
-        if pool["threads"] > threads:
-            raise WorkerFailedError(f"asked for {threads} threads, but {pool['name']} uses {pool['threads']}")
-    if pools and max(pool["threads"] for pool in pools) < threads:
-        found = ", ".join(f"{pool['name']}: {pool['threads']}" for pool in pools)
-        raise WorkerFailedError(f"asked for {threads} threads, but got fewer ({found})")
-
-
-def cells_in(measurements: Iterable[Measurement]) -> dict[int, list[int]]:
-    """The numbers of each cell's measurements, in the order of the plan."""
-    cells: dict[int, list[int]] = defaultdict(list)
-    for number, m in enumerate(measurements):
-        cells[m.details["cell"]].append(number)
-    return dict(cells)

@@ -29,6 +29,7 @@ THREAD_LIMITS = (
     "NUMBA_NUM_THREADS",
 )
 LAST_LINES = 5
+LOAD_TIMEOUT_S = 360.0  # longer than the Mojo compiler gets, so that it is stopped first and says so
 # Long enough to see processor time pass: Linux counts a process's to the nanosecond, others in steps of 10 ms.
 LINUX = platform.system() == "Linux"
 REST_S = 0.005 if LINUX else 0.03

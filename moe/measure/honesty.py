@@ -6,6 +6,7 @@ middle of a row's undisturbed turns. docs/method.md lists what they catch and wh
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
@@ -40,6 +41,30 @@ class Turn:
     making: float  # inputs and their native form, by the parent's clock
     own_making: float  # inputs alone, as long as it takes the parent
     copy: float  # of an input
+
+
+class Doubts:
+    """What has been seen of each row, by its number: its undisturbed turns, and its worker in turns of others."""
+
+    def __init__(self) -> None:
+        self._turns: dict[int, list[Turn]] = defaultdict(list)
+        self._restless: dict[int, list[bool]] = defaultdict(list)
+
+    def note(self, number: int, turn: Turn) -> None:
+        """Count an undisturbed turn."""
+        self._turns[number].append(turn)
+
+    def note_beside(self, numbers: Sequence[int], processor_s: float) -> None:
+        """Count how much processor time the worker of some rows used in somebody else's turn."""
+        for number in numbers:
+            self._restless[number].append(processor_s > RESTLESS_S)
+
+    def of(self, number: int) -> str:
+        """Why a row can't be believed, or nothing."""
+        seen = self._restless[number]
+        if sum(seen) >= FEWEST_TURNS and 2 * sum(seen) > len(seen):
+            return "its worker goes on using processor time in others' turns"
+        return doubt(self._turns[number])
 
 
 def doubt(turns: Sequence[Turn]) -> str:

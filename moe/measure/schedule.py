@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from moe.analysis import summarise
 from moe.analysis.limits import limits_of
 from moe.config import FLOAT32_BYTES
-from moe.measure.bench import MEMORY_SHARE, NOT_REACHED_REASON, Bench, cells_in
+from moe.measure.bench import MEMORY_SHARE, NOT_REACHED_REASON, Bench
 from moe.measure.protocol import Protocol
 from moe.measure.workers import Workers
 from moe.processor import usable_memory
@@ -97,7 +97,7 @@ def measure_cells(run: Run, settings: Protocol, path: Path | None, progress: boo
 def _cell_by_cell(bench: Bench) -> None:
     """The same workers for all cells, one round in each process: loading PyTorch takes longer than a small cell."""
     measurements = bench.run.measurements
-    todo = [own for own in cells_in(measurements).values() if any(measurements[n].is_open for n in own)]
+    todo = [own for own in _cells_of(measurements).values() if any(measurements[n].is_open for n in own)]
     available = bench.alive
     try:
         with ExitStack() as stack:
@@ -111,6 +111,14 @@ def _cell_by_cell(bench: Bench) -> None:
                     bench.save(now=True)
     finally:
         bench.run.complete = not any(measurements[n].is_open for n in available)
+
+
+def _cells_of(measurements: Sequence[Measurement]) -> dict[int, list[int]]:
+    """The numbers of each cell's measurements, in the order of the plan."""
+    cells: dict[int, list[int]] = defaultdict(list)
+    for number, m in enumerate(measurements):
+        cells[m.details["cell"]].append(number)
+    return dict(cells)
 
 
 def _take_on(bench: Bench) -> bool:

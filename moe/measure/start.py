@@ -41,4 +41,6 @@ def _continued(old: Run, new: Run, path: Path) -> Run:
     if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
         raise RunFileError(f"{path} can't be continued, since {', '.join(changed)} changed: --force replaces it")
     old.protocol = new.protocol
+    for m in old.measurements:
+        m.number_turns()
     return old

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
@@ -120,3 +120,17 @@ def _key(m: Measurement) -> Key:
     library = REGISTRY[m.implementation].library if m.implementation in REGISTRY else ""
     # Devices apart: a driver's threads are nobody else's.
     return library if library in SHARED else m.implementation, m.threads, m.device, m.control
+
+
+def require_threads(pools: Sequence[dict[str, Any]], threads: int) -> None:
+    """Raise WorkerFailedError unless what a worker found inside itself is what it was given.
+
+    No pool may have more threads, and one must have as many: an idle BLAS beside a kernel with threads of its
+    own may have fewer, since it takes no more than there are cores.
+    """
+    for pool in pools:
+        if pool["threads"] > threads:
+            raise WorkerFailedError(f"asked for {threads} threads, but {pool['name']} uses {pool['threads']}")
+    if pools and max(pool["threads"] for pool in pools) < threads:
+        found = ", ".join(f"{pool['name']}: {pool['threads']}" for pool in pools)
+        raise WorkerFailedError(f"asked for {threads} threads, but got fewer ({found})")

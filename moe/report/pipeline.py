@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from moe.report.source import run_file
 from moe.run import Run, RunFileError, load_run, write_atomically
 
 REPORTS = NOTEBOOKS.parent / "reports"
+AT_ONCE = 2  # notebooks: nothing is timed any more
 
 
 @dataclass(frozen=True)
@@ -118,16 +120,10 @@ def render_again(folder: Path, *, share: bool = False) -> int:
 
 def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]], share: bool) -> int:
     """Every notebook's page that can be made, and the index over them."""
-    runs: list[Run] = []
-    pages = []
-    for name, values in parameters.items():
-        try:
-            run = load_run(run_file(folder, name))
-            runs.append(run)
-            pages.append(_page(folder, name, values, run))
-        except (NotebookFailedError, RunFileError) as error:
-            print(f"moe: {error}", file=sys.stderr)
-            pages.append(Page(name, _title(name), _figure(folder, name), failed=str(error)))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        made = list(pool.map(lambda item: _made(folder, *item), parameters.items()))
+    pages = [page for page, _ in made]
+    runs = [run for _, run in made if run is not None]
     if not runs:
         raise ValueError(f"{folder} has no run that can be read")
     write_atomically(folder / "index.html", render_index(pages, foot(runs, folder)))
@@ -136,6 +132,17 @@ def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]], share
         print(shutil.make_archive(str(folder), "zip", folder.parent, folder.name))
     failed = any(m.status == "failed" for run in runs for m in run.measurements)
     return 1 if failed or any(page.failed for page in pages) else 0
+
+
+def _made(folder: Path, name: str, parameters: Mapping[str, Any]) -> tuple[Page, Run | None]:
+    """A notebook's page, or why there is none, and the run that it shows, if that can be read."""
+    run = None
+    try:
+        run = load_run(run_file(folder, name))
+        return _page(folder, name, parameters, run), run
+    except (NotebookFailedError, RunFileError) as error:
+        print(f"moe: {error}", file=sys.stderr)
+        return Page(name, _title(name), _figure(folder, name), failed=str(error)), run
 
 
 def _page(folder: Path, name: str, parameters: Mapping[str, Any], run: Run) -> Page:

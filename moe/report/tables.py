@@ -21,6 +21,7 @@ from moe.report.text import (
     speedup_text,
     threads_text,
 )
+from moe.run import Measurement
 
 
 def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbers: Sequence[str] = ()) -> str:
@@ -107,7 +108,7 @@ def beside_the_time(summary: Summary) -> str:
                 "import or compile": seconds(m.details["load_s"]) if "load_s" in m.details else None,
                 "prepare": seconds(m.prepare_s) if m.prepare_s is not None else None,
                 "first call": seconds(m.first_call_s) if m.first_call_s is not None else None,
-                "peak memory, MiB": significant(m.peak_rss_bytes / 2**20) if m.peak_rss_bytes else None,
+                "peak memory, MiB": _memory(m),
                 "an empty call": _empty_call(m.details.get("calls")),
                 "lines of code": ", ".join(f"{n:,} {language}" for language, n in m.details.get("lines", {}).items()),
                 "thread pools found": "; ".join(f"{p['name']}: {p['threads']}" for p in m.details.get("pools", [])),
@@ -118,11 +119,20 @@ def beside_the_time(summary: Summary) -> str:
         "What happens before the timed forwards, and the libraries that each worker found inside itself. Workers "
         "load side by side: the first column says what waiting is like, not who is faster. NumPy is loaded before. "
         "Variants of an implementation share a worker on as many threads, and with it import, peak memory and empty "
-        "call. An empty call is what it costs to get from Python into the library behind an implementation. Lines of "
+        "call; so do this package's forms of PyTorch, and of NumPy: peak memory names who else was in the worker. An "
+        "empty call is what it costs to get from Python into the library behind an implementation. Lines of "
         "code are those of its module and of what that imports from this package, without comments and docstrings."
     )
     numbers = ["threads", "import or compile", "prepare", "first call", "peak memory, MiB", "lines of code"]
     return html_table("beside", rows, caption, numbers)
+
+
+def _memory(m: Measurement) -> str | None:
+    """The most memory that a measurement's worker held, and who else was in it."""
+    if not m.peak_rss_bytes:
+        return None
+    others = [name for name in m.details.get("memory_of", []) if name != m.implementation]
+    return significant(m.peak_rss_bytes / 2**20) + (f" (with {', '.join(others)})" if others else "")
 
 
 def _empty_call(calls: Sequence[Mapping[str, Any]] | None) -> str | None:

@@ -68,9 +68,13 @@ def threads_text(count: int) -> str:
 
 
 def label_text(row: Row, tokens: int) -> str:
-    """A variant's name, with its tokens where it got fewer than the `tokens` of the whole problem."""
+    """A variant's name, with its tokens where it got fewer than the `tokens` of the whole problem.
+
+    Where too few of its turns were undisturbed, that stands beside the name.
+    """
     own = row.measurement.config.tokens
-    return row.label if own == tokens else f"{row.label} ({own} of {tokens:,} tokens)"
+    name = row.label if own == tokens else f"{row.label} ({own} of {tokens:,} tokens)"
+    return f"{name} (disturbed)" if row.measurement.is_disturbed else name
 
 
 def limit_text(row: Row) -> str | None:
