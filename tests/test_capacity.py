@@ -83,6 +83,20 @@ def test_turns_are_marked_anew_by_all_of_a_run_s_probes() -> None:
         m.disturbed = [True] * len(m.samples_s)
     one = next(m for m in run.measurements if (m.label, m.threads) == ("mojo", 2))
     one.capacities[:3] = [[200.0, 160.0], [160.0, 200.0], None]
-    mark_disturbed(run.measurements)
+    mark_disturbed(run)
     assert one.disturbed == [True, True] + [False] * (len(one.samples_s) - 2)
     assert not any(any(m.disturbed) for m in run.measurements if m is not one)
+
+
+def test_turns_in_which_others_used_more_than_was_free_are_marked() -> None:
+    """On a machine of two cores one thread leaves one free."""
+    run = synthetic_run({"numpy": 1.0, "mojo": 1.0}, (1, 2))
+    for m in run.measurements:
+        m.capacities = [[1.0, 1.0] for _ in m.samples_s]
+        m.others_cores[:4] = [0.3, 0.5, 1.2, 1.5]
+    for m in run.measurements:
+        m.stolen_cores[4] = 1.4
+    mark_disturbed(run)
+    for m in run.measurements:
+        expected = [False, m.threads == 2, m.threads == 2, True, True]
+        assert m.disturbed == expected + [False] * (len(m.samples_s) - 5)

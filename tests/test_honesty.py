@@ -8,7 +8,7 @@ import pytest
 
 import moe
 from moe.analysis import limits_of
-from moe.measure.honesty import Turn, doubt, impossible
+from moe.measure.honesty import Doubts, Turn, doubt, impossible
 
 from .synthetic import synthetic_run
 
@@ -32,13 +32,34 @@ def test_an_honest_layer_raises_no_doubt() -> None:
     [
         ({"framed": 0.2}, "more passed by the clock of the process that asked"),
         ({"samples": [1e-6] * 10}, "more passed by the clock"),
-        ({"samples": [1e-4] * 9 + [0.0191]}, "of what they take on average"),
         ({"processor": 0.04}, "the processor time of 1.88 cores where 1 were to be used"),
         ({"making": 0.05}, "to_native takes"),
     ],
 )
 def test_what_can_not_be_believed_is_named(change: dict[str, object], reason: str) -> None:
     assert reason in doubt([replace(HONEST, **change)] * 3)  # type: ignore[arg-type]
+
+
+def test_forwards_that_take_the_time_of_others_are_named_where_every_turn_has_them() -> None:
+    moved = replace(HONEST, samples=[1e-4] * 9 + [0.0191])
+    doubts = Doubts()
+    for _ in range(5):
+        doubts.note(1, moved)
+        doubts.note(2, moved)
+    doubts.note(2, HONEST)
+    assert "of what they take on average" in doubts.of(1, ended=True)
+    assert doubts.of(1, ended=False) == ""
+    assert doubts.of(2, ended=True) == ""
+
+
+def test_a_worker_that_is_busy_in_most_turns_of_others_is_named() -> None:
+    doubts = Doubts()
+    for used in (0.05, 0.0, 0.05, 0.05):
+        doubts.note_beside([1, 2], used)
+    doubts.note_beside([2], 0.0)
+    doubts.note_beside([2], 0.0)
+    assert "in others' turns" in doubts.of(1, ended=False)
+    assert doubts.of(2, ended=False) == ""
 
 
 def test_one_odd_turn_of_several_is_no_doubt() -> None:

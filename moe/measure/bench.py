@@ -19,7 +19,7 @@ from moe.config import MoEConfig
 from moe.implementations import availability
 from moe.implementations.registry import entry_of, load
 from moe.measure.agreement import Kept, Referee, keep
-from moe.measure.capacity import mark_disturbed
+from moe.measure.capacity import is_crowded, mark_disturbed
 from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
 from moe.measure.conditions import Elsewhere, Watch
 from moe.measure.honesty import Doubts, Turn, impossible
@@ -92,7 +92,8 @@ class Bench:
         finally:
             self.progress.close()
             self._judge_kept()
-            mark_disturbed(self.run.measurements)
+            mark_disturbed(self.run)
+            self._find_doubts(ended=True)
             self._find_impossible()
             self.save(now=True)
 
@@ -275,7 +276,9 @@ class Bench:
         self._note_others(m, others_s)
         if m.threads > 1:
             workers.rest(m, self.settings.rest_most_s)
-        undisturbed = self._machine.capacity.enough(threads, before, after)
+        elsewhere_cores = elsewhere.others_cores + elsewhere.stolen_cores
+        crowded = is_crowded(threads, elsewhere_cores, self.run.machine["usable_cores"])
+        undisturbed = not crowded and self._machine.capacity.enough(threads, before, after)
         self._machine.capacity.note(threads, before, after)
         if undisturbed:
             self._doubts.note(number, turn)
@@ -366,9 +369,9 @@ class Bench:
 
         return take
 
-    def _find_doubts(self) -> None:
+    def _find_doubts(self, *, ended: bool = False) -> None:
         for number in list(self.alive):
-            if reason := self._doubts.of(number):
+            if reason := self._doubts.of(number, ended=ended):
                 self._fail(number, reason)
 
     def _find_impossible(self) -> None:

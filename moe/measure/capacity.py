@@ -1,23 +1,25 @@
 """What the machine reaches right now on as many threads as a turn has, and whether that is what it should.
 
-A host that puts two virtual cores on one, or somebody else's work, halves what a turn can do; processor time and load
-don't always show it, arithmetic does. The rule looks at probes alone, never at the time of what is measured.
+A host that puts two virtual cores on one halves what a turn can do; processor time and load don't show it, arithmetic
+does. Somebody else's work halves it too, and lets a brief probe go first: processor time shows that. Neither looks at
+the time of what is measured.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import inf
 
 import numpy as np
 
 from moe.measure.child import Child, WorkerFailedError
-from moe.run import Measurement
+from moe.run import Run
 
 LEAST = 0.85  # of the capacity, before and after a turn
 EXPECTED = 90  # percentile of a run's probes: their maximum would be luck
+CROWDED = 0.35  # of a core, beyond those that a turn leaves free: what others may use meanwhile
 FIRST = 10  # probes before anything is measured
 AWAKE = 3  # probes after a turn, of which the best counts: the first wakes cores that the turn left idle
 TIMEOUT_S = 60.0
@@ -70,13 +72,23 @@ class Capacity:
         return reached
 
 
-def mark_disturbed(measurements: Sequence[Measurement]) -> None:
+def is_crowded(threads: int, others_cores: float, usable_cores: int) -> bool:
+    """Whether others, here or on the same hardware, used more cores than a turn on as many threads leaves free."""
+    return others_cores > max(0, usable_cores - threads) + CROWDED
+
+
+def mark_disturbed(run: Run) -> None:
     """Mark the turns of a finished run by all of its probes."""
     seen: dict[int, list[float]] = defaultdict(list)
-    for m in measurements:
+    for m in run.measurements:
         seen[m.probed_threads] += [value for pair in m.capacities if pair for value in pair]
     least = {threads: LEAST * float(np.percentile(values, EXPECTED)) for threads, values in seen.items() if values}
-    for m in measurements:
+    cores = run.machine["usable_cores"]
+    for m in run.measurements:
         if m.capacities:
             bound = least.get(m.probed_threads, -inf)
-            m.disturbed = [pair is not None and min(pair) < bound for pair in m.capacities]
+            turns = zip(m.capacities, m.others_cores, m.stolen_cores, strict=True)
+            m.disturbed = [
+                (pair is not None and min(pair) < bound) or is_crowded(m.probed_threads, others + stolen, cores)
+                for pair, others, stolen in turns
+            ]

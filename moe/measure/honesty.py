@@ -17,6 +17,7 @@ from moe.analysis.limits import limits_of
 from moe.measure.limits import Probes
 from moe.run import Measurement, Run
 
+FEWEST_EVEN = 5  # turns: on a busy machine each by itself is uneven now and then
 FEWEST_TURNS = 3  # for rules that a busy machine could break in one turn
 CLOCK_LEAST_S = 0.01  # what is shorter can't be told from the time that asking takes on a busy machine
 CLOCK_SHARE, CLOCK_S, CLOCK_EACH_S = 0.1, 0.002, 1e-5  # that may pass outside forwards: of a turn, in all, each
@@ -59,17 +60,18 @@ class Doubts:
         for number in numbers:
             self._restless[number].append(processor_s > RESTLESS_S)
 
-    def of(self, number: int) -> str:
-        """Why a row can't be believed, or nothing."""
+    def of(self, number: int, *, ended: bool) -> str:
+        """Why a row can't be believed, or nothing; some of it is only asked of a run that has `ended`."""
         seen = self._restless[number]
         if sum(seen) >= FEWEST_TURNS and 2 * sum(seen) > len(seen):
             return "its worker goes on using processor time in others' turns"
-        return doubt(self._turns[number])
+        turns = self._turns[number]
+        return doubt(turns) or (_uneven(turns) if ended and len(turns) >= FEWEST_EVEN else "")
 
 
 def doubt(turns: Sequence[Turn]) -> str:
     """Why a row's times can't be believed, or nothing."""
-    rules = ((1, _processor), (FEWEST_TURNS, _clock), (FEWEST_TURNS, _uneven), (FEWEST_TURNS, _to_native))
+    rules = ((1, _processor), (FEWEST_TURNS, _clock), (FEWEST_TURNS, _to_native))
     reasons = (rule(turns) for least, rule in rules if len(turns) >= least)
     return next(filter(None, reasons), "")
 
@@ -93,11 +95,13 @@ def _clock(turns: Sequence[Turn]) -> str:
 
 
 def _uneven(turns: Sequence[Turn]) -> str:
-    """A median says what forwards take only where a few of them don't take the time of all."""
-    typical = median(median(turn.samples) / fmean(turn.samples) for turn in turns)
-    if typical >= UNEVEN:
+    """A median says what forwards take only where a few of them don't take the time of all, in every turn."""
+    most = max(median(turn.samples) / fmean(turn.samples) for turn in turns)
+    if most >= UNEVEN:
         return ""
-    return f"most of its forwards are said to take {100 * typical:.0f} % of what they take on average"
+    return (
+        f"in every turn most of its forwards are said to take at most {100 * most:.0f} % of what they take on average"
+    )
 
 
 def _processor(turns: Sequence[Turn]) -> str:
