@@ -123,6 +123,18 @@ class Measurement:
                 values[place] = median(samples)
         return values
 
+    def keep_whole_turns(self) -> None:
+        """Drop what an interruption left of half a turn, and let a row without turns be one that was not reached."""
+        first = (self.samples_s, self.processes, self.rounds, self.capacities, self.disturbed)
+        turns: list[list[Any]] = [*first, self.others_cores, self.stolen_cores]
+        whole = min(len(values) for values in turns)
+        if self.rounds:
+            for values in turns:
+                del values[whole:]
+        if self.status == "ok" and not self.samples_s:
+            self.status, self.code = "not_run", NOT_REACHED
+            self.reason = "the run ended within its first turn"
+
     def number_turns(self) -> None:
         """Give the turns of a run that did not number its rounds what later turns have, so that it can go on."""
         if not self.rounds:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from moe.measure import capacity as capacity_module
 from moe.measure.capacity import AWAKE, Capacity, mark_disturbed
 from moe.measure.child import WorkerFailedError
 
@@ -67,6 +68,22 @@ def test_after_a_turn_cores_get_time_to_wake_up() -> None:
     assert probe.asked == asked + AWAKE
 
 
+def test_where_others_were_seen_a_turn_waits_until_they_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, looks = capacity(Probe()), deque([True, True, False])
+    monkeypatch.setattr(seen, "_sees_others", lambda _: looks.popleft())
+    assert seen.wait(2, 60.0, look=True) == 100.0
+    assert not looks
+    assert seen.wait(2, 60.0) == 100.0  # and does not look where there is no reason
+
+
+def test_a_probe_that_has_died_is_asked_no_more() -> None:
+    probes: dict[int, Any] = {2: Probe()}
+    seen = Capacity(probes)
+    probes[2] = Dead()
+    assert seen.now(2) is None
+    assert 2 not in probes
+
+
 @pytest.mark.parametrize("probes", [{}, {2: Dead()}])
 def test_without_a_probe_nothing_is_disturbed(probes: dict[int, Any]) -> None:
     seen = Capacity(probes)
@@ -88,8 +105,9 @@ def test_turns_are_marked_anew_by_all_of_a_run_s_probes() -> None:
     assert not any(any(m.disturbed) for m in run.measurements if m is not one)
 
 
-def test_turns_in_which_others_used_more_than_was_free_are_marked() -> None:
+def test_turns_in_which_others_used_more_than_was_free_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine of two cores one thread leaves one free."""
+    monkeypatch.setattr(capacity_module, "watched_cores", lambda: 2)
     run = synthetic_run({"numpy": 1.0, "mojo": 1.0}, (1, 2))
     for m in run.measurements:
         m.capacities = [[1.0, 1.0] for _ in m.samples_s]

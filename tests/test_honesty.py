@@ -55,11 +55,18 @@ def test_forwards_that_take_the_time_of_others_are_named_where_every_turn_has_th
 def test_a_worker_that_is_busy_in_most_turns_of_others_is_named() -> None:
     doubts = Doubts()
     for used in (0.05, 0.0, 0.05, 0.05):
-        doubts.note_beside([1, 2], used)
-    doubts.note_beside([2], 0.0)
-    doubts.note_beside([2], 0.0)
+        doubts.note_beside([1, 2], used, 0.1)
+    doubts.note_beside([2], 0.0, 0.1)
+    doubts.note_beside([2], 0.0, 0.1)
     assert "in others' turns" in doubts.of(1, ended=False)
     assert doubts.of(2, ended=False) == ""
+
+
+def test_a_worker_that_wakes_now_and_then_in_a_long_turn_is_at_rest() -> None:
+    doubts = Doubts()
+    for _ in range(5):
+        doubts.note_beside([1], 0.05, 5.0)
+    assert doubts.of(1, ended=True) == ""
 
 
 def test_one_odd_turn_of_several_is_no_doubt() -> None:

@@ -19,7 +19,7 @@ import pytest
 import moe
 from moe.analysis import summarise
 from moe.implementations import parse_variant
-from moe.measure import bench, caches, conditions, worker
+from moe.measure import caches, conditions, lines, worker
 from moe.measure.bench import NOT_REACHED_REASON
 from moe.measure.caches import CacheFlush, last_cache_bytes
 from moe.measure.child import Child, WorkerFailedError
@@ -253,7 +253,7 @@ def test_lines_that_cannot_be_counted_cost_nothing(monkeypatch: pytest.MonkeyPat
     def unreadable(_: type) -> dict[str, int]:
         raise OSError("source code not available")
 
-    monkeypatch.setattr(bench, "lines_of", unreadable)
+    monkeypatch.setattr(lines, "lines_of", unreadable)
     measured = only(measure("numpy"), "numpy")
     assert (measured.status, measured.details["lines"]) == ("ok", {})
 

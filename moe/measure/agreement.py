@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +76,11 @@ class Referee:
         Raises WorkerFailedError where their number is wrong.
         """
         references = self.references(config)[:inputs]
-        with np.load(path, allow_pickle=False) as saved:
-            outputs = [saved[name] for name in saved.files]
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                outputs = [saved[name] for name in saved.files]
+        except (OSError, ValueError, BadZipFile) as error:
+            raise WorkerFailedError(f"gave what is no array ({error})") from error
         if len(outputs) != len(references):
             raise WorkerFailedError(f"gave {len(outputs)} outputs for {len(references)} inputs")
         verdicts = [compare_output(y, ref) for y, ref in zip(outputs, references, strict=True)]
@@ -103,7 +107,10 @@ class Referee:
 
 def keep(number: int, config: MoEConfig, x: Float32Array, path: Path, random: Random) -> Kept:
     """Some rows of an output that a worker saved at `path`, and of the input x that it is for."""
-    y = np.load(path, allow_pickle=False)
+    try:
+        y = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise WorkerFailedError(f"gave what is no array ({error})") from error
     flaw = ""
     if y.shape != x.shape or y.dtype != x.dtype:
         flaw = f"an output of a timed forward has shape {y.shape} and is {y.dtype}, expected {x.shape} and float32"

@@ -17,14 +17,14 @@ from typing import Any
 
 from moe.config import MoEConfig
 from moe.implementations import availability
-from moe.implementations.registry import entry_of, load
+from moe.implementations.registry import entry_of
 from moe.measure.agreement import Kept, Referee, keep
 from moe.measure.capacity import is_crowded, mark_disturbed
 from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
-from moe.measure.conditions import Elsewhere, Watch
-from moe.measure.honesty import Doubts, Turn, impossible
+from moe.measure.conditions import Clock, Elsewhere, Watch
+from moe.measure.honesty import Doubts, Turn, checked, impossible
 from moe.measure.inputs import KNOWN, Inputs
-from moe.measure.lines import lines_of
+from moe.measure.lines import known_lines
 from moe.measure.protocol import Protocol
 from moe.measure.workers import Workers, require_threads
 from moe.measure.yardsticks import Yardsticks
@@ -38,9 +38,10 @@ NOT_REACHED_REASON = "the run ended before its first turn"
 MEMORY_SHARE = 0.8  # of what is free at the start: what a worker may hold unless another limit is given
 SECRET_BITS = 63
 READY_BYTES = 2**26  # of inputs that are made before they are timed
-SHORTEST_S = 1e-6  # that a forward is taken to last: 20 ms of them are 20,000
+SHORTEST_S = 1e-6  # that a forward is taken to last
+MOST_FORWARDS = 20_000
 WAKING_S = 0.02  # that probes before a turn may take without anything being wrong
-WAIT_S = 1.0  # for the machine's capacity before a turn, which is put off after that
+WAIT_S = 1.5  # for the machine's capacity before a turn, which is put off after that
 
 
 class NotRunError(Exception):
@@ -75,6 +76,7 @@ class Bench:
         self._doubts = Doubts()
         self._copy_s: dict[MoEConfig, float] = {}
         self._workers = self.workers()
+        self._crowded = False  # whether others were in the last turn's way
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
@@ -91,11 +93,21 @@ class Bench:
                 yield
         finally:
             self.progress.close()
+            for m in self.run.measurements:
+                m.keep_whole_turns()
+            try:
+                self._judge_all()
+            finally:
+                self.save(now=True)
+
+    def _judge_all(self) -> None:
+        """What can be said of rows only at the end."""
+        if self._kept:
             self._judge_kept()
-            mark_disturbed(self.run)
-            self._find_doubts(ended=True)
-            self._find_impossible()
-            self.save(now=True)
+        mark_disturbed(self.run)
+        for number, m in enumerate(self.run.measurements):
+            if m.status == "ok" and (reason := self._doubts.of(number, ended=True) or impossible(self.run, m)):
+                m.status, m.reason, m.code = "failed", reason, OTHER
 
     @property
     def end(self) -> float:
@@ -111,9 +123,11 @@ class Bench:
         loading = [(workers, number, m) for workers in fleet for number, m in self.alive.items() if workers.start(m)]
         for workers, _, m in loading:
             workers.send(m, "load", implementation=m.implementation, threads=m.threads)
-        for self._workers, number, _ in loading:
+        for self._workers, number, m in loading:
             if number in self.alive:
                 self._attempt(number, self._note_load)
+            else:
+                self._workers.end_unless_needed(m, ())  # with the answer that nobody waits for
 
     def make_ready(self, workers: Workers) -> None:
         """Have every measurement loaded, prepared and checked."""
@@ -132,9 +146,11 @@ class Bench:
             tries[n] += 1
             again = tries[n] <= self.settings.repeats and self.lost_s < self.lose_most_s
             started = time.monotonic()
-            if n in self.alive and not self._attempt(n, self._turn_in(process, number, again)) and again:
+            lost_s = self.lost_s
+            undisturbed = n in self.alive and self._attempt(n, self._turn_in(process, number, again))
+            if not undisturbed and again and n in self.alive:
                 queue.append(n)
-                self.lost_s += time.monotonic() - started
+                self.lost_s = lost_s + time.monotonic() - started
         self._judge_kept()
         self._find_doubts()
         self._machine.measure_limits()
@@ -156,7 +172,7 @@ class Bench:
             self._saved_at = time.monotonic()
 
     def _find_available(self) -> None:
-        lines = {name: _lines(name) for name in {m.implementation for m in self.run.measurements}}
+        lines = {name: known_lines(name) for name in {m.implementation for m in self.run.measurements}}
         for number, m in enumerate(self.run.measurements):
             if m.status == "failed" or (m.status == "not_run" and not m.is_open):
                 continue  # the plan, or the run that this one continues, has said why
@@ -180,8 +196,10 @@ class Bench:
         except WorkerFailedError as error:
             self._fail(number, str(error) or "it gave no reason")
         except NotRunError as error:
-            m.status, m.reason, m.code = "not_run", str(error) or "it gave no reason", error.code
+            if not m.samples_s:  # what was measured before stays
+                m.status, m.reason, m.code = "not_run", str(error) or "it gave no reason", error.code
             del self.alive[number]
+            self._workers.release(m, number, self.settings.timeout_s)
         return False
 
     def _fail(self, number: int, reason: str) -> None:
@@ -266,19 +284,18 @@ class Bench:
         workers = self._workers
         self.progress.note(f"{m.label} (threads: {m.threads})")
         threads = m.probed_threads
-        waiting = _Clock()
-        before = self._machine.capacity.wait(threads, WAIT_S if again else 0.0)
+        waiting = Clock()
+        before = self._machine.capacity.wait(threads, WAIT_S if again else 0.0, look=self._crowded)
         if again and not self._machine.capacity.enough(threads, before):
             return False
         self.lost_s += max(0.0, waiting.stop() - WAKING_S)
-        others_s = workers.others_s(m)
+        others_s, turning = workers.others_s(m), Clock()
         turn, elsewhere, after = self._time(number, m)
-        self._note_others(m, others_s)
+        self._note_others(m, others_s, turning.stop())
         if m.threads > 1:
             workers.rest(m, self.settings.rest_most_s)
-        elsewhere_cores = elsewhere.others_cores + elsewhere.stolen_cores
-        crowded = is_crowded(threads, elsewhere_cores, self.run.machine["usable_cores"])
-        undisturbed = not crowded and self._machine.capacity.enough(threads, before, after)
+        self._crowded = is_crowded(threads, elsewhere)
+        undisturbed = not self._crowded and self._machine.capacity.enough(threads, before, after)
         self._machine.capacity.note(threads, before, after)
         if undisturbed:
             self._doubts.note(number, turn)
@@ -312,19 +329,19 @@ class Bench:
             cold_on=m.threads if settings.cache == "cold" else 0,
         )
         count, secret = self._forwards(m, warm["each_s"]), secrets.randbits(SECRET_BITS)
-        making = _Clock()
+        making = Clock()
         ask("ready", secret=secret, count=count)
         made_s = making.stop()
         chosen = secrets.randbelow(count)
-        timing, used = _Clock(), workers.processor_s(m)
-        timed = ask("timed", keep=chosen)
+        timing, used = Clock(), workers.processor_s(m)
+        timed = checked(ask("timed", keep=chosen), count)
         framed, used = timing.stop(), workers.processor_s(m) - used
         elsewhere = watch.stop(workers.processor_s(m) - worker_s)
         with workers.stopped(m):
             after = self._machine.capacity.after(m.probed_threads)
         path = self._folder / f"{number}.npy"
         kept = ask("kept", path=str(path))
-        making = _Clock()
+        making = Clock()
         x = Inputs(m.config, secret)[chosen]
         own_s = making.stop() + count * self._copying_s(m.config)
         self._kept.append(keep(number, m.config, x, path, self.random))
@@ -340,7 +357,7 @@ class Bench:
         """How many forwards a turn times, by about how long one takes."""
         settings = self.settings
         fit = READY_BYTES // max(1, 4 * m.config.tokens * m.config.d_model)
-        wanted = min(ceil(settings.turn_s / max(each_s, SHORTEST_S)), fit)
+        wanted = min(ceil(settings.turn_s / each_s) if SHORTEST_S < each_s < inf else MOST_FORWARDS, fit)
         return max(wanted, settings.turn_forwards)
 
     def _copying_s(self, config: MoEConfig) -> float:
@@ -349,18 +366,18 @@ class Bench:
             self._copy_s[config] = min(repeat(Inputs(config, KNOWN)[0].copy, number=1, repeat=3))
         return self._copy_s[config]
 
-    def _note_others(self, m: Measurement, before_s: dict[Any, float]) -> None:
+    def _note_others(self, m: Measurement, before_s: dict[Any, float], turn_s: float) -> None:
         """Note which other workers used processor time in this turn."""
         for key, used in self._workers.others_s(m).items():
             own = [number for number, other in self.alive.items() if self._workers.owns(other, key)]
-            self._doubts.note_beside(own, used - before_s.get(key, used))
+            self._doubts.note_beside(own, used - before_s.get(key, used), turn_s)
 
     def _judge_kept(self) -> None:
         """Compare what was kept of this round's timed outputs with the reference."""
-        for number, worst in self.referee.judge_kept(self._kept).items():
+        kept, self._kept = self._kept, []
+        for number, worst in self.referee.judge_kept(kept).items():
             if number in self.alive:
                 self._attempt(number, self._take_parity(worst))
-        self._kept = []
 
     def _take_parity(self, found: Parity) -> Callable[[int, Measurement], None]:
         def take(_: int, m: Measurement) -> None:
@@ -369,31 +386,7 @@ class Bench:
 
         return take
 
-    def _find_doubts(self, *, ended: bool = False) -> None:
+    def _find_doubts(self) -> None:
         for number in list(self.alive):
-            if reason := self._doubts.of(number, ended=ended):
+            if reason := self._doubts.of(number, ended=False):
                 self._fail(number, reason)
-
-    def _find_impossible(self) -> None:
-        for m in self.run.measurements:
-            if m.status == "ok" and (reason := impossible(self.run, m)):
-                m.status, m.reason, m.code = "failed", reason, OTHER
-
-
-class _Clock:
-    """The parent's clock, from now on."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-
-    def stop(self) -> float:
-        """Seconds that have passed."""
-        return time.monotonic() - self._started
-
-
-def _lines(implementation: str) -> dict[str, int]:
-    """Lines of code by language; none where a source can't be read, which is no reason not to measure it."""
-    try:
-        return lines_of(load(implementation))
-    except Exception:
-        return {}

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from math import inf
 
 import numpy as np
 
 from moe.measure.child import Child, WorkerFailedError
+from moe.measure.conditions import Elsewhere, Watch, watched_cores
 from moe.run import Run
 
 LEAST = 0.85  # of the capacity, before and after a turn
 EXPECTED = 90  # percentile of a run's probes: their maximum would be luck
 CROWDED = 0.35  # of a core, beyond those that a turn leaves free: what others may use meanwhile
 FIRST = 10  # probes before anything is measured
+LOOK_S = 0.06  # at who uses the cores, where others were seen to: the system counts in steps of 10 ms
 AWAKE = 3  # probes after a turn, of which the best counts: the first wakes cores that the turn left idle
 TIMEOUT_S = 60.0
 
@@ -28,10 +30,10 @@ TIMEOUT_S = 60.0
 class Capacity:
     """Probes on each number of threads; a probe that has died is asked no more, and nothing is disturbed then."""
 
-    def __init__(self, probes: Mapping[int, Child]) -> None:
+    def __init__(self, probes: MutableMapping[int, Child]) -> None:
         self._probes = probes
         self._seen: dict[int, list[float]] = defaultdict(list)
-        for threads in probes:
+        for threads in list(probes):
             for _ in range(FIRST):
                 self.note(threads, self.now(threads))
 
@@ -42,6 +44,7 @@ class Capacity:
         try:
             return float(self._probes[threads].ask("capacity", timeout=TIMEOUT_S)["flops_per_s"])
         except WorkerFailedError:
+            del self._probes[threads]  # and no more limits either
             return None
 
     def note(self, threads: int, *flops_per_s: float | None) -> None:
@@ -64,17 +67,35 @@ class Capacity:
             best = max(best, self.now(threads) or 0.0)
         return best
 
-    def wait(self, threads: int, most_s: float) -> float | None:
-        """Keep the threads busy until their capacity is there, at most so long; returns the last that was reached."""
+    def wait(self, threads: int, most_s: float, *, look: bool = False) -> float | None:
+        """Keep the threads busy until their capacity is there, at most so long; returns the last that was reached.
+
+        With `look`, also until others leave them as many cores, which a brief probe does not show.
+        """
         end = time.monotonic() + most_s
-        while not self.enough(threads, reached := self.now(threads)) and time.monotonic() < end:
+        while True:
+            reached = self.now(threads)
+            there = self.enough(threads, reached)
+            if there and look and time.monotonic() < end:
+                there = not self._sees_others(threads)
+            if there or time.monotonic() >= end:
+                return reached
+
+    def _sees_others(self, threads: int) -> bool:
+        """Whether others use cores that the threads need, over LOOK_S in which they are kept busy."""
+        if threads not in self._probes:
+            return False
+        child = self._probes[threads]
+        watch, used_s, end = Watch(), child.processor_s(), time.monotonic() + LOOK_S
+        while time.monotonic() < end and self.now(threads) is not None:
             pass
-        return reached
+        return is_crowded(threads, watch.stop(child.processor_s() - used_s))
 
 
-def is_crowded(threads: int, others_cores: float, usable_cores: int) -> bool:
+def is_crowded(threads: int, elsewhere: Elsewhere) -> bool:
     """Whether others, here or on the same hardware, used more cores than a turn on as many threads leaves free."""
-    return others_cores > max(0, usable_cores - threads) + CROWDED
+    free = max(0, watched_cores() - threads)
+    return elsewhere.others_cores + elsewhere.stolen_cores > free + CROWDED
 
 
 def mark_disturbed(run: Run) -> None:
@@ -83,12 +104,11 @@ def mark_disturbed(run: Run) -> None:
     for m in run.measurements:
         seen[m.probed_threads] += [value for pair in m.capacities if pair for value in pair]
     least = {threads: LEAST * float(np.percentile(values, EXPECTED)) for threads, values in seen.items() if values}
-    cores = run.machine["usable_cores"]
     for m in run.measurements:
         if m.capacities:
             bound = least.get(m.probed_threads, -inf)
             turns = zip(m.capacities, m.others_cores, m.stolen_cores, strict=True)
             m.disturbed = [
-                (pair is not None and min(pair) < bound) or is_crowded(m.probed_threads, others + stolen, cores)
+                (pair is not None and min(pair) < bound) or is_crowded(m.probed_threads, Elsewhere(others, stolen))
                 for pair, others, stolen in turns
             ]

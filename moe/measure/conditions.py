@@ -20,6 +20,17 @@ class Elsewhere(NamedTuple):
     stolen_cores: float
 
 
+class Clock:
+    """The parent's clock, from now on."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def stop(self) -> float:
+        """Seconds that have passed."""
+        return time.monotonic() - self._started
+
+
 class Watch:
     """Processor time of the cores that this process may use, from its creation on.
 
@@ -38,6 +49,11 @@ class Watch:
         ours = worker_s + time.process_time() - self._own
         others = busy - self._busy - ours
         return Elsewhere(max(0.0, others) / seconds, max(0.0, stolen - self._stolen) / seconds)
+
+
+def watched_cores() -> int:
+    """Cores whose time is counted: those that this process may run on, whatever quota it has of their time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _times() -> tuple[float, float]:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean, median
+from typing import Any
 
 import numpy as np
 
 from moe.analysis.limits import limits_of
+from moe.measure.child import WorkerFailedError
 from moe.measure.limits import Probes
 from moe.run import Measurement, Run
 
@@ -27,7 +30,7 @@ PROCESSOR_SHARE, PROCESSOR_S = 1.1, 0.002
 CONVERSION_S, CONVERSION_SHARE = 1e-3, 0.1  # and of a forward
 RECORD = 1.25  # how much faster than the machine a row may seem before it is impossible
 SLOWER = 75  # percentile of a row's rounds: a few honest ones don't make it possible
-RESTLESS_S = 0.01  # of processor time in somebody else's turn
+RESTLESS_S, RESTLESS_SHARE = 0.01, 0.02  # of processor time in somebody else's turn, and of a core
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,10 @@ class Doubts:
         """Count an undisturbed turn."""
         self._turns[number].append(turn)
 
-    def note_beside(self, numbers: Sequence[int], processor_s: float) -> None:
+    def note_beside(self, numbers: Sequence[int], processor_s: float, turn_s: float) -> None:
         """Count how much processor time the worker of some rows used in somebody else's turn."""
         for number in numbers:
-            self._restless[number].append(processor_s > RESTLESS_S)
+            self._restless[number].append(processor_s > max(RESTLESS_S, RESTLESS_SHARE * turn_s))
 
     def of(self, number: int, *, ended: bool) -> str:
         """Why a row can't be believed, or nothing; some of it is only asked of a run that has `ended`."""
@@ -125,6 +128,14 @@ def _to_native(turns: Sequence[Turn]) -> str:
         return ""
     took, forward = median(map(each, turns)), median(median(turn.samples) for turn in turns)
     return f"to_native takes {1e3 * took:.3g} ms, a forward {1e3 * forward:.3g} ms: work is left out of it"
+
+
+def checked(reply: dict[str, Any], count: int) -> dict[str, Any]:
+    """A worker's samples; raises WorkerFailedError unless they are as many times as were asked for."""
+    samples = reply["samples"]
+    if len(samples) != count or not all(isinstance(s, float) and 0 < s < inf for s in samples):
+        raise WorkerFailedError(f"gave no {count} times for {count} forwards")
+    return reply
 
 
 def impossible(run: Run, m: Measurement) -> str:

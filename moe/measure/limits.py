@@ -27,7 +27,6 @@ SAMPLES = 3
 LONG_S = 0.05
 CAPACITY_S = 0.002  # of a look at what the machine reaches now
 BRIEF_PRODUCT = 512  # takes NumPy about as long
-CAPACITY_S = 0.001  # of a look at what the machine can do now
 PRODUCT_SIZES = (256, 512, 1024, 2048)
 PRODUCTS = 10
 

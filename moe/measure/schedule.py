@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from moe.analysis import summarise
@@ -37,7 +38,7 @@ def until_budget(bench: Bench) -> None:
     left = planned = max(1, settings.processes - generation)
     while bench.alive:
         started, lost_s = time.monotonic(), bench.lost_s
-        bench.lose_most_s = LOST * settings.budget_s * (1 - (left - 1) / planned)
+        bench.lose_most_s = LOST * settings.budget_s * min(1.0, 1 - (left - 1) / planned)
         rounds = _generation(bench, generation, rounds, max(1, left))
         took_s = time.monotonic() - started - (bench.lost_s - lost_s)
         generation, left = generation + 1, left - 1
@@ -79,7 +80,9 @@ def _affordable(settings: Protocol, ready_s: float, round_s: float, share_s: flo
 def _rounds_so_far(bench: Bench) -> int:
     """Rounds of each process of the run that this one continues, 0 where there is none."""
     places = {place for m in bench.run.measurements for place in zip(m.processes, m.rounds, strict=False)}
-    return max(Counter(process for process, _ in places).values(), default=0)
+    counts = Counter(process for process, _ in places)
+    counts.pop(max(counts, default=0), None)  # the last may have been interrupted
+    return max(counts.values(), default=0)
 
 
 def _is_narrow(bench: Bench, target: float) -> bool:
@@ -141,6 +144,7 @@ def _measure_cell(bench: Bench, fleet: Sequence[Workers]) -> None:
     """
     started, lost_s = time.monotonic(), bench.lost_s
     cell = dict(bench.alive)
+    before = {number: replace(m) for number, m in cell.items()}
     bench.referee.keep_only([m.config for m in cell.values()])
     _forget(cell, NOT_REACHED_REASON, NOT_REACHED)  # of a cell that lacks a row, all are measured again
     finished = False
@@ -161,6 +165,13 @@ def _measure_cell(bench: Bench, fleet: Sequence[Workers]) -> None:
     finally:
         if not finished:
             _forget(bench.alive, NOT_REACHED_REASON, NOT_REACHED)
+        if _measured(cell.values()) < _measured(before.values()):
+            for number, m in cell.items():  # what was there is worth more
+                vars(m).update(vars(before[number]))
+
+
+def _measured(cell: Iterable[Measurement]) -> int:
+    return sum(m.status == "ok" for m in cell)
 
 
 def _forget(cell: Mapping[int, Measurement], reason: str, code: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +20,7 @@ from statistics import fmean, median
 from time import perf_counter
 from typing import Any, TextIO
 
+PR_SET_PDEATHSIG = 1
 SETTLED = 0.97  # forwards that take at least this share of the time of earlier ones get no faster
 
 
@@ -103,7 +105,7 @@ class Worker:
         own = self.prepared[number]
         native = [own.kept, *(own.layer.forward(x) for x in own.ready[1:])]
         own.kept, own.ready = None, []
-        np.savez(path, *[np.asarray(own.layer.to_numpy(y)) for y in native])
+        np.savez(path, *[np.asarray(own.layer.to_numpy(y)) for y in native], allow_pickle=False)
         return {}
 
     def warm(self, number: int, secret: int, warm_up: float, warm_up_most: float, cold_on: int) -> dict[str, Any]:
@@ -146,7 +148,7 @@ class Worker:
             if place == keep:
                 own.kept = converted
             del y, converted
-        own.ready = []
+        own.ready, own.flush = [], None
         return {"samples": samples, "flush_s": flush_s}
 
     def kept(self, number: int, path: str) -> dict[str, Any]:
@@ -291,8 +293,17 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         replies.flush()
 
 
+def _end_with_the_parent() -> None:
+    """Have Linux end this process when its parent is gone, also while it is held still."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Serve standard input, keeping standard output for the replies alone."""
+    _end_with_the_parent()
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     serve(sys.stdin, replies)

@@ -68,7 +68,7 @@ class Workers:
 
         A worker that dies of it is started again when it is needed.
         """
-        if self.has_done(m, "ready", number):
+        if _key(m) in self._children:
             with suppress(WorkerFailedError):
                 return bool(self.ask(m, "release", timeout=timeout, number=number)["changed"])
         return False

@@ -9,7 +9,7 @@ from moe.analysis.attribution import Attribution, Factor
 from moe.analysis.breakdown import Breakdown, Experiment, Step
 from moe.measure.lines import kernel_lines
 from moe.report.index import Findings
-from moe.report.sentences import count_text, measured_on, resolution, warnings
+from moe.report.sentences import count_text, inputs_text, measured_on, resolution, warnings
 from moe.report.tables import html_table
 from moe.report.text import lacking, ratio_text, seconds, share_text, significant, span, threads_text, times
 from moe.run import Run
@@ -41,7 +41,7 @@ def headline(breakdown: Breakdown) -> list[str]:
 def what_is_measured(breakdown: Breakdown) -> list[str]:
     """Sizes, variants and rounds of this run."""
     summary = breakdown.summary
-    rounds = [len(row.measurement.samples_s) for row in summary.measured]
+    rounds = [len(row.measurement.values_s) for row in summary.measured]
     processes = {p for row in summary.measured for p in row.measurement.processes}
     counts = " and ".join(map(threads_text, breakdown.threads))
     protocol = breakdown.run.protocol
@@ -49,7 +49,7 @@ def what_is_measured(breakdown: Breakdown) -> list[str]:
         f"{len({row.label for row in summary.measured})} variants on {counts}, {len(summary.measured)} measurements "
         "beside those of overhead, in one run, each compared with the float64 reference before it was timed: "
         f"{summary.config_label}; {count_text(rounds)} rounds in {len(processes)} processes, after warm-ups of "
-        f"at least {significant(1e3 * protocol['warm_up_s'], 2)} ms, cycling through {protocol['inputs']} inputs.",
+        f"at least {significant(1e3 * protocol['warm_up_s'], 2)} ms{inputs_text(breakdown.run)}.",
     ]
     return lines + [f"Not measured: {reason}." for reason in not_measured(breakdown)]
 

@@ -120,7 +120,7 @@ def _place(cell: CellResult) -> str:
 
 def what_is_measured(scaling: Scaling) -> list[str]:
     """Cells, implementations and rounds of this run."""
-    rounds = {len(row.measurement.samples_s) for cell in scaling.cells for row in cell.rows}
+    rounds = {len(row.measurement.values_s) for cell in scaling.cells for row in cell.rows}
     protocol = scaling.run.protocol
     lines = [
         f"{', '.join(scaling.labels)} in {len(scaling.cells)} cells of sizes and threads, each compared with the "

@@ -74,9 +74,10 @@ def warnings(summary: Summary) -> list[str]:
     """What spoiled the conditions of the run, and which rows it touched."""
     run = summary.run
     lines = disturbances(run)
+    probed = any(m.capacities for m in run.measurements)
     for who, touched in (
-        ("Other processes", by_others(run)),
-        ("Other systems on the same hardware", by_hypervisor(run)),
+        ("Other processes", [] if probed else by_others(run)),
+        ("Other systems on the same hardware", [] if probed else by_hypervisor(run)),
     ):
         if touched:
             turns = sum(d.turns for d in touched)
@@ -90,7 +91,7 @@ def warnings(summary: Summary) -> list[str]:
                 f"{who} used {percent(cores)} of a core during some of this run's turns: {rows}. These rows are less "
                 "certain than their intervals say."
             )
-    if not any(m.capacities for m in run.measurements):
+    if not probed:
         lines += [
             f"Warning: in {s.probes} of {s.of_probes} probes on {threads_text(s.threads)} the machine reached "
             f"{significant(s.flops_per_s / 1e9)} of {significant(s.most / 1e9)} GFLOP/s: rows on as many threads may "
@@ -112,9 +113,9 @@ def disturbances(run: Run) -> list[str]:
         touched = [d for d in by_disturbance(run) if d.threads == threads]
         whole = sum(len(m.samples_s) for m in run.measurements if m.threads == threads)
         lines.append(
-            f"On {threads_text(threads)} the machine was slower than it can be before or after "
-            f"{sum(d.turns for d in touched)} of {whole} turns: they are left out, and were repeated where time "
-            "allowed."
+            f"{sum(d.turns for d in touched)} of {whole} turns on {threads_text(threads)} were disturbed, the "
+            "machine being slower than it can be or in others' use: rows leave them out where three others are left, "
+            "and they were repeated where time allowed."
         )
     for threads in sorted({d.threads for d in too_disturbed(run)}):
         labels = [d.label for d in too_disturbed(run) if d.threads == threads]
@@ -194,7 +195,7 @@ def what_is_measured(summary: Summary) -> list[str]:
         row.label: row.measurement.config.tokens for row in summary.rows if row.measurement.config.tokens != tokens
     }
     generations = sorted({p for row in summary.measured for p in row.measurement.processes})
-    rounds = [len(row.measurement.samples_s) for row in summary.measured]
+    rounds = [len(row.measurement.values_s) for row in summary.measured]
     lines = [
         "Measured: one forward of the layer, from input in the implementation's own form to a new output "
         f"({summary.config_label}), both float32, on weights and inputs that are the same numbers for everyone.",
@@ -205,7 +206,7 @@ def what_is_measured(summary: Summary) -> list[str]:
         f"{protocol['turn_forwards']} of them; a round gives every variant one turn in shuffled order. "
         f"Here: {count_text(rounds)} rounds in {len(generations)} "
         f"{'process' if len(generations) == 1 else 'processes'} a variant, caches {protocol.get('cache', 'warm')}"
-        f"{_inputs(summary.run)}.",
+        f"{inputs_text(summary.run)}.",
         "A row's value is the median of its rounds; brackets hold its 95 % interval, the wider of a bootstrap over "
         "processes and rounds and Student's t over processes, or a question mark where there are too few rounds or "
         "one process; ratios are paired round by round.",
@@ -225,7 +226,7 @@ def what_is_measured(summary: Summary) -> list[str]:
     return lines
 
 
-def _inputs(run: Run) -> str:
+def inputs_text(run: Run) -> str:
     """What forwards were given: a run that probed its turns gave each an input of its own."""
     if not any(m.capacities for m in run.measurements):
         return f", cycling through {run.protocol['inputs']} inputs"
@@ -245,7 +246,8 @@ def agreement(summary: Summary) -> str:
         return "Nothing could be compared with the reference."
     wrong = [f"{row.label} on {threads_text(row.threads)}" for row, parity in checked if not parity["passed"]]
     inputs = summary.run.protocol["inputs"]
-    how = f"In every process, before its first timed forward, the outputs for {inputs} inputs were compared with "
+    fewer = " (in later processes one)" if any(m.capacities for m in summary.run.measurements) else ""
+    how = f"Before its first timed forward the outputs for {inputs} inputs{fewer} were compared with "
     if wrong:
         return f"{how}the float64 reference. Disagreeing, and not timed from then on: {', '.join(wrong)}."
     worst = max(parity["max_rel_error"] for _, parity in checked)
