@@ -111,7 +111,7 @@ def test_turns_in_which_others_used_more_than_was_free_are_marked(monkeypatch: p
     run = synthetic_run({"numpy": 1.0, "mojo": 1.0}, (1, 2))
     for m in run.measurements:
         m.capacities = [[1.0, 1.0] for _ in m.samples_s]
-        m.others_cores[:4] = [0.3, 0.5, 1.2, 1.5]
+        m.others_cores[:4] = [0.1, 0.5, 1.1, 1.5]
     for m in run.measurements:
         m.stolen_cores[4] = 1.4
     mark_disturbed(run)

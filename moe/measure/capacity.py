@@ -20,7 +20,7 @@ from moe.run import Run
 
 LEAST = 0.85  # of the capacity, before and after a turn
 EXPECTED = 90  # percentile of a run's probes: their maximum would be luck
-CROWDED = 0.35  # of a core, beyond those that a turn leaves free: what others may use meanwhile
+CROWDED = 0.15  # of a core, beyond those that a turn leaves free: what others may use meanwhile
 FIRST = 10  # probes before anything is measured
 LOOK_S = 0.06  # at who uses the cores, where others were seen to: the system counts in steps of 10 ms
 AWAKE = 3  # probes after a turn, of which the best counts: the first wakes cores that the turn left idle
