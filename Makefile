@@ -53,7 +53,7 @@ lab: $(READY) ## Open the notebooks in JupyterLab
 bench: $(READY) ## The kernel beside its goals and PyTorch's forms, 45 minutes: SHAPES="seed medium"
 	$(BIN)/moe goals$(AT_ONCE) $(SHAPES)
 
-selfcheck: $(READY) ## Do the measurement's own intervals hold, and withstand a busy machine? 15 minutes
+selfcheck: $(READY) ## Do intervals hold, also on a busy machine, and are cheats seen through? 17 minutes
 	$(BIN)/moe selfcheck$(AT_ONCE)
 
 lint: $(READY) ## Check style, types, notebooks and Mojo's formatting

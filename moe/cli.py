@@ -110,7 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     peers.add_argument("--folder", type=Path, default=Path("reports/peers"), help="where runs go (%(default)s)")
     peers.add_argument("--page", type=Path, metavar="FILE", help="measure nothing: put results into this page")
 
-    itself = add("selfcheck", _selfcheck, "whether intervals hold here, and withstand a busy machine (15 minutes)")
+    itself = add(
+        "selfcheck", _selfcheck, "whether intervals hold, also on a busy machine, and cheats are found (17 minutes)"
+    )
     itself.add_argument("--runs", type=int, default=10, help="runs to compare with each other (%(default)s)")
     itself.add_argument("--budget", type=_seconds, default=60.0, help="seconds of measuring a run (%(default)g)")
 

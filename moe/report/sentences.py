@@ -114,8 +114,8 @@ def disturbances(run: Run) -> list[str]:
         whole = sum(len(m.samples_s) for m in run.measurements if m.threads == threads)
         lines.append(
             f"Disturbed turns on {threads_text(threads)}: {sum(d.turns for d in touched)} of {whole}, the machine "
-            "being slower than it can be or in others' use. Rows leave them out where three others are left, and they "
-            "were repeated where time allowed."
+            "being slower than it can be or in others' use. Rows leave them out where three others are left, and "
+            "they were repeated where time allowed."
         )
     for threads in sorted({d.threads for d in too_disturbed(run)}):
         labels = [d.label for d in too_disturbed(run) if d.threads == threads]
