@@ -152,3 +152,18 @@ def test_a_run_without_numbers_of_rounds_can_go_on() -> None:
     m.capacities.append([1.0, 1.0])
     m.disturbed.append(False)
     assert len(m.values_s) == 4
+
+
+def test_an_interruption_within_a_turn_leaves_whole_ones() -> None:
+    whole, begun = synthetic_run({"numpy": 1.0, "mojo": 1.0}, rounds=2).measurements[:2]
+    for m in (whole, begun):
+        m.rounds, m.capacities, m.disturbed = [0, 1], [None, None], [False, False]
+    whole.samples_s.append([9.0])
+    whole.processes.append(1)
+    whole.keep_whole_turns()
+    assert (len(whole.samples_s), whole.processes, len(whole.values_s)) == (2, [0, 1], 2)
+    begun.samples_s, begun.processes, begun.rounds, begun.capacities, begun.disturbed = [[9.0]], [], [], [], []
+    begun.others_cores, begun.stolen_cores, begun.rounds = [], [], []
+    begun.rounds.append(0)
+    begun.keep_whole_turns()
+    assert (begun.status, begun.samples_s, begun.is_open) == ("not_run", [], True)
