@@ -8,7 +8,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +30,6 @@ from moe.report.source import run_file
 from moe.run import Run, RunFileError, load_run, write_atomically
 
 REPORTS = NOTEBOOKS.parent / "reports"
-AT_ONCE = 2  # notebooks: nothing is timed any more
 
 
 @dataclass(frozen=True)
@@ -120,8 +118,7 @@ def render_again(folder: Path, *, share: bool = False) -> int:
 
 def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]], share: bool) -> int:
     """Every notebook's page that can be made, and the index over them."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        made = list(pool.map(lambda item: _made(folder, *item), parameters.items()))
+    made = [_made(folder, name, values) for name, values in parameters.items()]
     pages = [page for page, _ in made]
     runs = [run for _, run in made if run is not None]
     if not runs:

@@ -180,6 +180,8 @@ def speed_and_lines(scaling: Scaling) -> Figure:
         return nothing(figure, axes, "lines of code are not known")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    counts = sorted({lines for _, lines in points})
+    axes.set_xlim(counts[0] / 1.5, counts[-1] * 2)  # room for names, also where all have as many
     places = [(lines, row.throughput.value) for row, lines in points if row.throughput]
     for row, lines in points:
         assert row.throughput is not None
@@ -190,8 +192,8 @@ def speed_and_lines(scaling: Scaling) -> Figure:
     if len(front) > 1:
         axes.plot(*zip(*sorted(front), strict=True), ":", color="#767676", zorder=1, label="beaten by nothing")
         axes.legend(fontsize=8.5)
-    _plain_ticks(axes, sorted({lines for _, lines in points}))
-    axes.margins(x=0.35, y=0.3)
+    axes.margins(y=0.3)
+    _plain_ticks(axes, counts)
     _plain_numbers(axes.yaxis)
     axes.set_title(f"{cell.config.label}, {threads_text(cell.threads)}", fontsize=9.5)
     return figure
