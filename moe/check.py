@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from moe.config import PRESETS
 from moe.edges import edge_problems
 from moe.implementations import Layer, NotAvailableError, availability, create, entry_of, parse_variant
-from moe.parity import Parity, compare_output
+from moe.parity import Parity, compare_output, worst
 from moe.problem import Problem, make_problem
 from moe.processor import usable_cores
 from moe.reference import reference
@@ -36,7 +36,7 @@ def check_layer(layer: Layer, problem: Problem) -> Parity:
     reverse = Problem(problem.weights, problem.x[::-1], problem.top_k)
     outputs = [layer(problem.x), layer(reverse.x)]
     verdicts = [compare_output(y, reference(p)) for y, p in zip(outputs, (problem, reverse), strict=True)]
-    return max(verdicts, key=lambda v: (not v.passed, v.max_rel_error))
+    return worst(verdicts)
 
 
 def check(names: Sequence[str], threads: Sequence[int] | None = None) -> Iterator[Check]:

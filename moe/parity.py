@@ -6,6 +6,7 @@ may go either way, and is then compared with the output of the choice that it to
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from math import comb, inf, isfinite
@@ -44,6 +45,11 @@ class Parity:
         """The inverse of `to_dict`."""
         error = data["max_rel_error"]
         return cls(**{**data, "max_rel_error": inf if error is None else error})
+
+
+def worst(verdicts: Iterable[Parity]) -> Parity:
+    """The comparison that failed, if one did, or else that with the largest error."""
+    return max(verdicts, key=lambda v: (not v.passed, v.max_rel_error))
 
 
 def compare_output(output: object, ref: Reference, tolerance: float = TOLERANCE) -> Parity:

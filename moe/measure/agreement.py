@@ -15,7 +15,7 @@ from moe.config import MoEConfig
 from moe.measure.child import WorkerFailedError
 from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.mapped import write_weights
-from moe.parity import Parity, compare_output
+from moe.parity import Parity, compare_output, worst
 from moe.problem import Float32Array, Problem, Weights, make_weights
 from moe.reference import Reference, reference
 
@@ -84,7 +84,7 @@ class Referee:
         if len(outputs) != len(references):
             raise WorkerFailedError(f"gave {len(outputs)} outputs for {len(references)} inputs")
         verdicts = [compare_output(y, ref) for y, ref in zip(outputs, references, strict=True)]
-        return max([*before, *verdicts], key=lambda v: (not v.passed, v.max_rel_error))
+        return worst([*before, *verdicts])
 
     def judge_kept(self, kept: Sequence[Kept]) -> dict[int, Parity]:
         """For each measurement the worst of its outputs, compared all at once: what they share is computed once."""
@@ -100,8 +100,7 @@ class Referee:
                 verdict = compare_output(k.y, Reference(Problem(weights, k.x, config.top_k), *part))
                 if k.flaw:
                     verdict = replace(verdict, passed=False, reason=k.flaw)
-                worst = max(found.get(k.number, verdict), verdict, key=lambda v: (not v.passed, v.max_rel_error))
-                found[k.number] = worst
+                found[k.number] = worst([found.get(k.number, verdict), verdict])
         return found
 
 

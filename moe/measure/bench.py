@@ -28,7 +28,7 @@ from moe.measure.lines import known_lines
 from moe.measure.protocol import Protocol
 from moe.measure.workers import Workers, require_threads
 from moe.measure.yardsticks import Yardsticks
-from moe.parity import Parity
+from moe.parity import Parity, worst
 from moe.processor import usable_memory
 from moe.progress import Progress
 from moe.run import NOT_REACHED, OTHER, TOO_LONG, Measurement, Run
@@ -259,17 +259,17 @@ class Bench:
 
     def _judge_first(self, m: Measurement, path: Path, inputs: int) -> None:
         """Compare a worker's first outputs with the reference; only agreement on every one is agreement."""
-        worst = self.referee.judge_first(m.config, path, inputs, [Parity.from_dict(m.parity)] if m.parity else [])
+        found = self.referee.judge_first(m.config, path, inputs, [Parity.from_dict(m.parity)] if m.parity else [])
         path.unlink()
-        self._note_parity(m, worst)
+        self._note_parity(m, found)
         first = self.referee.references(m.config)[0]
         m.details["bytes_moved"] = first.problem.bytes_moved(first.experts)
 
-    def _note_parity(self, m: Measurement, worst: Parity) -> None:
+    def _note_parity(self, m: Measurement, found: Parity) -> None:
         """Keep the worst of every process: a later one's agreement hides nothing."""
-        m.parity = worst.to_dict()
-        if not worst.passed:
-            raise WorkerFailedError(f"disagrees with the reference: {worst.reason}")
+        m.parity = found.to_dict()
+        if not found.passed:
+            raise WorkerFailedError(f"disagrees with the reference: {found.reason}")
 
     def _turn_in(self, process: int, round_: int, again: bool) -> Callable[[int, Measurement], bool]:
         return lambda number, m: self._turn(number, m, process, round_, again)
@@ -375,14 +375,14 @@ class Bench:
     def _judge_kept(self) -> None:
         """Compare what was kept of this round's timed outputs with the reference."""
         kept, self._kept = self._kept, []
-        for number, worst in self.referee.judge_kept(kept).items():
+        for number, found in self.referee.judge_kept(kept).items():
             if number in self.alive:
-                self._attempt(number, self._take_parity(worst))
+                self._attempt(number, self._take_parity(found))
 
     def _take_parity(self, found: Parity) -> Callable[[int, Measurement], None]:
         def take(_: int, m: Measurement) -> None:
             before = [Parity.from_dict(m.parity)] if m.parity else []
-            self._note_parity(m, max([*before, found], key=lambda v: (not v.passed, v.max_rel_error)))
+            self._note_parity(m, worst([*before, found]))
 
         return take
 
