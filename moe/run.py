@@ -54,8 +54,9 @@ class Measurement:
     processes and rounds, the numbers of the process and the round that it was in (no rounds: 0, 1, 2 …);
     others_cores and stolen_cores, how many cores' worth of time went to other processes and other systems meanwhile;
     capacities, what probes on as many threads reached right before and after it, in FLOP/s (null, or none: not
-    probed); and disturbed, whether either fell short (none: no turn was). A disturbed turn may have been repeated in
-    its round.
+    known); waited, for which share of its timed forwards a thread waited for a core (null, or none: not known); and
+    disturbed, whether the machine was short of what it can (none: no turn was). A disturbed turn may have been
+    repeated in its round.
 
     warm_up_s are the seconds of untimed forwards. `control` marks the second measurement of one implementation, by
     which a run finds out what difference it can resolve. `code` says in one word why something was not run.
@@ -83,8 +84,9 @@ class Measurement:
     warm_up_s: float = 0.0
     code: str = ""
     rounds: list[int] = field(default_factory=list)
-    capacities: list[list[float] | None] = field(default_factory=list)
+    capacities: list[list[float | None] | None] = field(default_factory=list)
     disturbed: list[bool] = field(default_factory=list)
+    waited: list[float | None] = field(default_factory=list)
 
     @property
     def is_open(self) -> bool:
@@ -126,7 +128,7 @@ class Measurement:
     def keep_whole_turns(self) -> None:
         """Drop what an interruption left of half a turn, and let a row without turns be one that was not reached."""
         first = (self.samples_s, self.processes, self.rounds, self.capacities, self.disturbed)
-        turns: list[list[Any]] = [*first, self.others_cores, self.stolen_cores]
+        turns: list[list[Any]] = [*first, self.others_cores, self.stolen_cores, self.waited]
         whole = min(len(values) for values in turns)
         if self.rounds:
             for values in turns:
@@ -141,6 +143,8 @@ class Measurement:
             self.rounds = [number for _, number in self._places()]
             self.capacities = [None] * len(self.samples_s)
             self.disturbed = [False] * len(self.samples_s)
+        if not self.waited:
+            self.waited = [None] * len(self.samples_s)
 
     def _disturbed(self) -> list[bool]:
         return self.disturbed or [False] * len(self.samples_s)

@@ -52,6 +52,6 @@ def synthetic_run(
         m.processes = [i * 3 // rounds for i in range(rounds)]
         scale = seconds[m.variant] / m.threads * m.config.tokens / 1024
         m.samples_s = [[scale * float(np.exp(random.normal(0, noise)))] * 3 for _ in range(rounds)]
-        m.others_cores, m.stolen_cores = [0.0] * rounds, [0.0] * rounds
+        m.others_cores, m.stolen_cores, m.waited = [0.0] * rounds, [0.0] * rounds, [None] * rounds
     protocol = {**PROTOCOL, "threads": list(threads)}
     return Run(dict(MACHINE), {"moe": "1", "python": "3", "numpy": "2"}, protocol, measurements, complete=True)

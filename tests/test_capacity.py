@@ -10,6 +10,7 @@ import pytest
 from moe.measure import capacity as capacity_module
 from moe.measure.capacity import AWAKE, Capacity, mark_disturbed
 from moe.measure.child import WorkerFailedError
+from moe.measure.waiting import Usage
 
 from .synthetic import synthetic_run
 
@@ -19,7 +20,14 @@ class Probe:
 
     def __init__(self, *rates: float) -> None:
         self.rates = deque(rates)
+        self.waits: deque[float] = deque()
         self.asked = 0
+
+    def usage(self) -> Probe:
+        return self
+
+    def stop(self) -> Usage:
+        return Usage(0.002, 0.002, self.waits.popleft() if self.waits else None)
 
     def ask(self, operation: str, **_: Any) -> dict[str, float]:
         assert operation == "capacity"
@@ -27,7 +35,7 @@ class Probe:
         return {"flops_per_s": self.rates.popleft() if self.rates else 100.0}
 
 
-class Dead:
+class Dead(Probe):
     def ask(self, operation: str, **_: Any) -> dict[str, float]:
         raise WorkerFailedError("gone")
 
@@ -66,6 +74,20 @@ def test_after_a_turn_cores_get_time_to_wake_up() -> None:
     asked = probe.asked
     assert seen.after(2) == 50.0
     assert probe.asked == asked + AWAKE
+
+
+def test_a_probe_that_waited_for_others_says_nothing_of_the_machine() -> None:
+    probe = Probe()
+    seen = capacity(probe)
+    probe.rates.extend([50.0, 60.0, 99.0])
+    probe.waits.extend([0.5, 0.5])
+    assert seen.wait(2, 60.0) == 99.0
+    probe.rates.extend([50.0, 60.0])
+    probe.waits.extend([0.5, 0.0])
+    assert seen.after(2) == 100.0
+    probe.waits.extend([0.5] * AWAKE)
+    assert seen.after(2) is None
+    assert seen.enough(2, 100.0, None)
 
 
 def test_where_others_were_seen_a_turn_waits_until_they_leave(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,3 +140,15 @@ def test_turns_in_which_others_used_more_than_was_free_are_marked(monkeypatch: p
     for m in run.measurements:
         expected = [False, m.threads == 2, m.threads == 2, True, True]
         assert m.disturbed == expected + [False] * (len(m.samples_s) - 5)
+
+
+def test_turns_in_which_a_thread_waited_for_others_are_marked() -> None:
+    """Not where none waited, however much others used, and not where it was for the worker's own threads."""
+    run = synthetic_run({"numpy": 1.0, "mojo": 1.0}, (1, 2))
+    for m in run.measurements:
+        m.capacities = [[1.0, 1.0] for _ in m.samples_s]
+        m.waited[:4] = [0.5, 0.5, 0.1, 0.0]
+        m.others_cores[:4] = [0.3, 0.0, 1.5, 1.5]
+    mark_disturbed(run)
+    for m in run.measurements:
+        assert m.disturbed == [True] + [False] * (len(m.samples_s) - 1)

@@ -68,7 +68,8 @@ def test_a_run_has_everything(mojo: str, tmp_path: Path) -> None:
         assert m.parity is not None
         assert m.parity["passed"] is True
         assert set(m.processes) == {0}
-        assert len(m.processes) == len(m.samples_s) == len(m.rounds) == len(m.capacities) == len(m.disturbed)
+        turns = (m.processes, m.samples_s, m.rounds, m.capacities, m.disturbed, m.waited)
+        assert len({len(values) for values in turns}) == 1
         assert all(min(pair) > 0 for pair in m.capacities if pair)
         assert m.details["memory_of"] == [m.implementation]
         for samples in m.samples_s:

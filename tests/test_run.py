@@ -141,10 +141,10 @@ def test_to_frame() -> None:
 
 def test_a_run_without_numbers_of_rounds_can_go_on() -> None:
     m = example().measurements[0]
-    m.samples_s, m.processes = [[1.0], [2.0], [3.0]], [0, 0, 1]
+    m.samples_s, m.processes, m.waited = [[1.0], [2.0], [3.0]], [0, 0, 1], []
     before = m.values_s
     m.number_turns()
-    assert (m.rounds, m.capacities, m.disturbed) == ([0, 1, 0], [None] * 3, [False] * 3)
+    assert (m.rounds, m.capacities, m.disturbed, m.waited) == ([0, 1, 0], [None] * 3, [False] * 3, [None] * 3)
     assert m.values_s == before
     m.samples_s.append([4.0])
     m.processes.append(1)
@@ -163,7 +163,7 @@ def test_an_interruption_within_a_turn_leaves_whole_ones() -> None:
     whole.keep_whole_turns()
     assert (len(whole.samples_s), whole.processes, len(whole.values_s)) == (2, [0, 1], 2)
     begun.samples_s, begun.processes, begun.rounds, begun.capacities, begun.disturbed = [[9.0]], [], [], [], []
-    begun.others_cores, begun.stolen_cores, begun.rounds = [], [], []
+    begun.others_cores, begun.stolen_cores, begun.waited, begun.rounds = [], [], [], []
     begun.rounds.append(0)
     begun.keep_whole_turns()
     assert (begun.status, begun.samples_s, begun.is_open) == ("not_run", [], True)

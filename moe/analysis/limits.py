@@ -68,7 +68,7 @@ def rates_of(run: Run, threads: int) -> Sequence[float]:
     """FLOP/s that every probe of a run reached on so many threads of the CPU, those beside turns among them."""
     longer = [entry["flops_per_s"] for entry in run.limits if entry["threads"] == threads and "flops_per_s" in entry]
     beside = [turn for m in run.measurements if m.probed_threads == threads for turn in m.capacities]
-    return longer + [rate for turn in beside for rate in turn or ()]
+    return longer + [rate for turn in beside for rate in turn or () if rate is not None]
 
 
 def bound_of(measurement: Measurement, limits: Limits) -> Bound:

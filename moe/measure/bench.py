@@ -41,6 +41,7 @@ READY_BYTES = 2**26  # of inputs that are made before they are timed
 SHORTEST_S = 1e-6  # that a forward is taken to last
 MOST_FORWARDS = 20_000
 WAKING_S = 0.02  # that probes before a turn may take without anything being wrong
+LOOKS = 20  # turns after one that others were in the way of
 WAIT_S = 1.5  # for the machine's capacity before a turn, which is put off after that
 
 
@@ -76,7 +77,7 @@ class Bench:
         self._doubts = Doubts()
         self._copy_s: dict[MoEConfig, float] = {}
         self._workers = self.workers()
-        self._crowded = False  # whether others were in the last turn's way
+        self._looks = 0  # how many turns to come look whether others are in their way, since they were lately
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
@@ -285,7 +286,8 @@ class Bench:
         self.progress.note(f"{m.label} (threads: {m.threads})")
         threads = m.probed_threads
         waiting = Clock()
-        before = self._machine.capacity.wait(threads, WAIT_S if again else 0.0, look=self._crowded)
+        wait_s = WAIT_S if self.lost_s < self.lose_most_s else 0.0
+        before = self._machine.capacity.wait(threads, wait_s, look=self._looks > 0)
         if again and not self._machine.capacity.enough(threads, before):
             return False
         self.lost_s += max(0.0, waiting.stop() - WAKING_S)
@@ -294,8 +296,9 @@ class Bench:
         self._note_others(m, others_s, turning.stop())
         if m.threads > 1:
             workers.rest(m, self.settings.rest_most_s)
-        self._crowded = is_crowded(threads, elsewhere)
-        undisturbed = not self._crowded and self._machine.capacity.enough(threads, before, after)
+        crowded = is_crowded(threads, elsewhere)
+        self._looks = LOOKS if crowded else self._looks - 1
+        undisturbed = not crowded and self._machine.capacity.enough(threads, before, after)
         self._machine.capacity.note(threads, before, after)
         if undisturbed:
             self._doubts.note(number, turn)
@@ -304,10 +307,11 @@ class Bench:
         m.samples_s.append(turn.samples)
         m.processes.append(process)
         m.rounds.append(round_)
-        m.capacities.append(None if before is None or after is None else [before, after])
+        m.capacities.append([before, after])
         m.disturbed.append(not undisturbed)
         m.others_cores.append(elsewhere.others_cores)
         m.stolen_cores.append(elsewhere.stolen_cores)
+        m.waited.append(elsewhere.waited)
         return undisturbed
 
     def _time(self, number: int, m: Measurement) -> tuple[Turn, Elsewhere, float | None]:
@@ -333,10 +337,10 @@ class Bench:
         ask("ready", secret=secret, count=count)
         made_s = making.stop()
         chosen = secrets.randbelow(count)
-        timing, used = Clock(), workers.processor_s(m)
+        timing = workers.usage(m)
         timed = checked(ask("timed", keep=chosen), count)
-        framed, used = timing.stop(), workers.processor_s(m) - used
-        elsewhere = watch.stop(workers.processor_s(m) - worker_s)
+        framed, used, waited = timing.stop()
+        elsewhere = watch.stop(workers.processor_s(m) - worker_s)._replace(waited=waited)
         with workers.stopped(m):
             after = self._machine.capacity.after(m.probed_threads)
         path = self._folder / f"{number}.npy"

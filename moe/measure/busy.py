@@ -96,7 +96,9 @@ def look(seconds: float) -> Busy:
     elsewhere = watch.stop(ours_s)
     elapsed_s = time.monotonic() - started
     seen = {name: used_s / elapsed_s for name, used_s in seen_s.items()}
-    return Busy(elsewhere.others_cores + elsewhere.stolen_cores, _names(seen, *elsewhere))
+    return Busy(
+        elsewhere.others_cores + elsewhere.stolen_cores, _names(seen, elsewhere.others_cores, elsewhere.stolen_cores)
+    )
 
 
 def _processes() -> dict[Key, Process]:

@@ -1,15 +1,15 @@
 """What the machine reaches right now on as many threads as a turn has, and whether that is what it should.
 
 A host that puts two virtual cores on one halves what a turn can do; processor time and load don't show it, arithmetic
-does. Somebody else's work halves it too, and lets a brief probe go first: processor time shows that. Neither looks at
-the time of what is measured.
+does. Somebody else's work halves it too, and lets a brief probe go first: threads that wait for a core show that.
+Neither looks at the time of what is measured.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from math import inf
 
 import numpy as np
@@ -20,9 +20,11 @@ from moe.run import Run
 
 LEAST = 0.85  # of the capacity, before and after a turn
 EXPECTED = 90  # percentile of a run's probes: their maximum would be luck
-CROWDED = 0.15  # of a core, beyond those that a turn leaves free: what others may use meanwhile
+WAITED = 0.15  # of a turn's timed forwards: what a thread may wait for a core because of others
+NOTICED = 0.05  # of a core: what others use at least where it is because of them
+CROWDED = 0.15  # of a core, beyond those that a turn leaves free: what others may use, where no waiting is known
 FIRST = 10  # probes before anything is measured
-LOOK_S = 0.06  # at who uses the cores, where others were seen to: the system counts in steps of 10 ms
+LOOK_S = 0.04  # at who uses the cores, where others were seen to: the system counts in steps of 10 ms
 AWAKE = 3  # probes after a turn, of which the best counts: the first wakes cores that the turn left idle
 TIMEOUT_S = 60.0
 
@@ -38,14 +40,20 @@ class Capacity:
                 self.note(threads, self.now(threads))
 
     def now(self, threads: int) -> float | None:
-        """Floating-point operations a second that a probe reaches now; None where there is none."""
+        """Floating-point operations a second that a probe reaches now.
+
+        None where there is no probe, and for one whose threads waited for a core: that shows others, not the machine.
+        """
         if threads not in self._probes:
             return None
+        child = self._probes[threads]
+        using = child.usage()
         try:
-            return float(self._probes[threads].ask("capacity", timeout=TIMEOUT_S)["flops_per_s"])
+            reached = float(child.ask("capacity", timeout=TIMEOUT_S)["flops_per_s"])
         except WorkerFailedError:
             del self._probes[threads]  # and no more limits either
             return None
+        return None if (using.stop().waited or 0.0) > WAITED else reached
 
     def note(self, threads: int, *flops_per_s: float | None) -> None:
         """Count what was reached before and after a turn among what is expected."""
@@ -60,12 +68,13 @@ class Capacity:
 
     def after(self, threads: int) -> float | None:
         """What is reached right after a turn: as `now`, but for the time that cores take to wake up."""
-        best = self.now(threads)
-        for _ in range(AWAKE - 1):
-            if best is None or self.enough(threads, best):
+        reached: list[float] = []
+        for _ in range(AWAKE):
+            if (now := self.now(threads)) is not None:
+                reached.append(now)
+            if reached and self.enough(threads, now):
                 break
-            best = max(best, self.now(threads) or 0.0)
-        return best
+        return max(reached, default=None)
 
     def wait(self, threads: int, most_s: float, *, look: bool = False) -> float | None:
         """Keep the threads busy until their capacity is there, at most so long; returns the last that was reached.
@@ -73,42 +82,54 @@ class Capacity:
         With `look`, also until others leave them as many cores, which a brief probe does not show.
         """
         end = time.monotonic() + most_s
-        while True:
+        while threads in self._probes:
             reached = self.now(threads)
-            there = self.enough(threads, reached)
+            there = reached is not None and self.enough(threads, reached)
             if there and look and time.monotonic() < end:
                 there = not self._sees_others(threads)
             if there or time.monotonic() >= end:
                 return reached
+        return None
 
     def _sees_others(self, threads: int) -> bool:
-        """Whether others use cores that the threads need, over LOOK_S in which they are kept busy."""
-        if threads not in self._probes:
-            return False
+        """Whether others are in the way of the threads, over LOOK_S in which they are kept busy."""
         child = self._probes[threads]
-        watch, used_s, end = Watch(), child.processor_s(), time.monotonic() + LOOK_S
-        while time.monotonic() < end and self.now(threads) is not None:
-            pass
-        return is_crowded(threads, watch.stop(child.processor_s() - used_s))
+        watch, using, end = Watch(), child.usage(), time.monotonic() + LOOK_S
+        while time.monotonic() < end and threads in self._probes:
+            self.now(threads)
+        used = using.stop()
+        return is_crowded(threads, watch.stop(used.processor_s)._replace(waited=used.waited))
 
 
 def is_crowded(threads: int, elsewhere: Elsewhere) -> bool:
-    """Whether others, here or on the same hardware, used more cores than a turn on as many threads leaves free."""
+    """Whether others, here or on the same hardware, were in the way of a turn on as many threads.
+
+    They were where a thread waited for a core that they used. Where that is not known, and for other systems, which
+    no thread is seen to wait for: where they used more cores than the turn leaves free.
+    """
     free = max(0, watched_cores() - threads)
-    return elsewhere.others_cores + elsewhere.stolen_cores > free + CROWDED
+    others, stolen, waited = elsewhere
+    if waited is None:
+        return others + stolen > free + CROWDED
+    return (waited > WAITED and others > NOTICED) or stolen > free + CROWDED
 
 
 def mark_disturbed(run: Run) -> None:
     """Mark the turns of a finished run by all of its probes."""
     seen: dict[int, list[float]] = defaultdict(list)
     for m in run.measurements:
-        seen[m.probed_threads] += [value for pair in m.capacities if pair for value in pair]
+        seen[m.probed_threads] += [value for pair in m.capacities for value in _known(pair)]
     least = {threads: LEAST * float(np.percentile(values, EXPECTED)) for threads, values in seen.items() if values}
     for m in run.measurements:
         if m.capacities:
             bound = least.get(m.probed_threads, -inf)
-            turns = zip(m.capacities, m.others_cores, m.stolen_cores, strict=True)
+            turns = zip(m.capacities, m.others_cores, m.stolen_cores, m.waited, strict=True)
             m.disturbed = [
-                (pair is not None and min(pair) < bound) or is_crowded(m.probed_threads, Elsewhere(others, stolen))
-                for pair, others, stolen in turns
+                min(_known(pair), default=inf) < bound
+                or is_crowded(m.probed_threads, Elsewhere(others, stolen, waited))
+                for pair, others, stolen, waited in turns
             ]
+
+
+def _known(pair: Sequence[float | None] | None) -> list[float]:
+    return [value for value in pair or () if value is not None]

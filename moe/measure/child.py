@@ -18,6 +18,8 @@ from typing import Any
 
 import psutil
 
+from moe.measure.waiting import UsageClock
+
 # Every library that might be inside reads one of these once, when it is loaded.
 THREAD_LIMITS = (
     "OMP_NUM_THREADS",
@@ -146,6 +148,10 @@ class Child:
             return sum(psutil.Process(self._process.pid).cpu_times()[:2])
         except (OSError, psutil.Error):
             return 0.0
+
+    def usage(self) -> UsageClock:
+        """A clock of what the worker uses from now on."""
+        return UsageClock(self._process.pid, self.processor_s)
 
     def _memory(self) -> int:
         """Bytes of memory that the worker holds; 0 once it is gone."""

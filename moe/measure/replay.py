@@ -92,4 +92,4 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
         return
     m.status, m.reason = "ok", ""
     m.warm_up_s, m.samples_s, m.processes = sum(samples[:more]), [samples[more:]], [0]
-    m.others_cores, m.stolen_cores = [0.0], [0.0]
+    m.others_cores, m.stolen_cores, m.waited = [0.0], [0.0], [None]

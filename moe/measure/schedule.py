@@ -179,7 +179,7 @@ def _forget(cell: Mapping[int, Measurement], reason: str, code: str) -> None:
     for m in cell.values():
         m.status, m.reason, m.code, m.parity, m.warm_up_s = "not_run", reason, code, None, 0.0
         m.processes, m.rounds, m.samples_s, m.capacities, m.disturbed = [], [], [], [], []
-        m.others_cores, m.stolen_cores = [], []
+        m.others_cores, m.stolen_cores, m.waited = [], [], []
 
 
 def _too_much(bench: Bench, left_s: float) -> tuple[str, str] | None:

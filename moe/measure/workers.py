@@ -8,6 +8,7 @@ from typing import Any
 
 from moe.implementations.registry import REGISTRY
 from moe.measure.child import Child, WorkerFailedError
+from moe.measure.waiting import UsageClock
 from moe.run import Measurement
 
 SHARED = ("numpy", "torch")  # libraries whose forms in this package share a worker
@@ -94,6 +95,10 @@ class Workers:
     def processor_s(self, m: Measurement) -> float:
         """Processor time that a measurement's worker has used, in seconds."""
         return self._children[_key(m)].processor_s()
+
+    def usage(self, m: Measurement) -> UsageClock:
+        """A clock of what a measurement's worker uses from now on."""
+        return self._children[_key(m)].usage()
 
     def others_s(self, m: Measurement) -> dict[Key, float]:
         """Processor time that each of the other workers has used."""
