@@ -25,6 +25,7 @@ from moe.measure.conditions import Clock, Elsewhere, Watch
 from moe.measure.honesty import Doubts, Turn, checked, impossible
 from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.lines import known_lines
+from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
 from moe.measure.workers import Workers, require_threads
 from moe.measure.yardsticks import Yardsticks
@@ -40,9 +41,6 @@ SECRET_BITS = 63
 READY_BYTES = 2**26  # of inputs that are made before they are timed
 SHORTEST_S = 1e-6  # that a forward is taken to last
 MOST_FORWARDS = 20_000
-WAKING_S = 0.02  # that probes before a turn may take without anything being wrong
-LOOKS = 20  # turns after one that others were in the way of
-WAIT_S = 1.5  # for the machine's capacity before a turn, which is put off after that
 
 
 class NotRunError(Exception):
@@ -66,8 +64,7 @@ class Bench:
         self.progress = Progress("measuring", settings.budget_s, enabled=progress)
         self.memory_bytes = settings.memory_bytes or MEMORY_SHARE * usable_memory()
         self.begun = time.monotonic()
-        self.lost_s = 0.0  # to disturbances: waiting for the machine, and turns that it disturbed
-        self.lose_most_s = inf  # before disturbed turns are no longer repeated
+        self.patience = Patience()
         self.turn_most_s = settings.budget_s
         self.alive: dict[int, Measurement] = {}  # what nothing has gone wrong with, by its number
         self._elapsed_before_s = run.elapsed_s
@@ -77,7 +74,6 @@ class Bench:
         self._doubts = Doubts()
         self._copy_s: dict[MoEConfig, float] = {}
         self._workers = self.workers()
-        self._looks = 0  # how many turns to come look whether others are in their way, since they were lately
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
@@ -113,7 +109,7 @@ class Bench:
     @property
     def end(self) -> float:
         """When the budget is spent, by the monotonic clock; what disturbances took is no part of it."""
-        return self.begun + self.settings.budget_s + self.lost_s
+        return self.begun + self.settings.budget_s + self.patience.lost_s
 
     def workers(self) -> Workers:
         """The workers of a generation, none of them started."""
@@ -138,20 +134,26 @@ class Bench:
             self._attempt(number, self._make_ready)
 
     def round(self, process: int, number: int) -> None:
-        """Give every measurement a turn, in a new order; one that the machine disturbed comes again, later."""
+        """Give every measurement a turn, in a new order.
+
+        One that the machine is not ready for is put off until later in the round, and one that it disturbed is
+        repeated then.
+        """
         queue = deque(self.alive)
         self.random.shuffle(queue)
-        tries = Counter[int]()
+        put_off, repeated = Counter[int](), Counter[int]()
         while queue:
             n = queue.popleft()
-            tries[n] += 1
-            again = tries[n] <= self.settings.repeats and self.lost_s < self.lose_most_s
-            started = time.monotonic()
-            lost_s = self.lost_s
-            undisturbed = n in self.alive and self._attempt(n, self._turn_in(process, number, again))
-            if not undisturbed and again and n in self.alive:
+            if n not in self.alive:
+                continue
+            started, lost_s = time.monotonic(), self.patience.lost_s
+            if not self.patience.lets(self.alive[n], put_off[n], self._machine.capacity):
+                put_off[n] += 1
                 queue.append(n)
-                self.lost_s = lost_s + time.monotonic() - started
+            elif not self._attempt(n, self._turn_in(process, number)) and self._may_repeat(n, repeated[n]):
+                repeated[n] += 1
+                queue.append(n)
+                self.patience.lost_s = lost_s + time.monotonic() - started
         self._judge_kept()
         self._find_doubts()
         self._machine.measure_limits()
@@ -272,32 +274,29 @@ class Bench:
         if not found.passed:
             raise WorkerFailedError(f"disagrees with the reference: {found.reason}")
 
-    def _turn_in(self, process: int, round_: int, again: bool) -> Callable[[int, Measurement], bool]:
-        return lambda number, m: self._turn(number, m, process, round_, again)
+    def _may_repeat(self, number: int, repeated: int) -> bool:
+        return number in self.alive and repeated < self.settings.repeats and self.patience.is_left
 
-    def _turn(self, number: int, m: Measurement, process: int, round_: int, again: bool) -> bool:
+    def _turn_in(self, process: int, round_: int) -> Callable[[int, Measurement], bool]:
+        return lambda number, m: self._turn(number, m, process, round_)
+
+    def _turn(self, number: int, m: Measurement, process: int, round_: int) -> bool:
         """Give a measurement its turn; returns whether the machine left it undisturbed.
 
-        Where its capacity is not there before and the turn may come `again`, it is put off. A fresh worker takes the
-        place of one that another's turn has ended.
+        A fresh worker takes the place of one that another's turn has ended.
         """
         self._make_ready(number, m)
         workers = self._workers
         self.progress.note(f"{m.label} (threads: {m.threads})")
         threads = m.probed_threads
-        waiting = Clock()
-        wait_s = WAIT_S if self.lost_s < self.lose_most_s else 0.0
-        before = self._machine.capacity.wait(threads, wait_s, look=self._looks > 0)
-        if again and not self._machine.capacity.enough(threads, before):
-            return False
-        self.lost_s += max(0.0, waiting.stop() - WAKING_S)
+        before = self._machine.capacity.now(threads)
         others_s, turning = workers.others_s(m), Clock()
         turn, elsewhere, after = self._time(number, m)
         self._note_others(m, others_s, turning.stop())
         if m.threads > 1:
             workers.rest(m, self.settings.rest_most_s)
         crowded = is_crowded(threads, elsewhere)
-        self._looks = LOOKS if crowded else self._looks - 1
+        self.patience.note(crowded=crowded)
         undisturbed = not crowded and self._machine.capacity.enough(threads, before, after)
         self._machine.capacity.note(threads, before, after)
         if undisturbed:

@@ -76,20 +76,20 @@ class Capacity:
                 break
         return max(reached, default=None)
 
-    def wait(self, threads: int, most_s: float, *, look: bool = False) -> float | None:
-        """Keep the threads busy until their capacity is there, at most so long; returns the last that was reached.
+    def wait(self, threads: int, most_s: float, *, look: bool = False) -> bool:
+        """Keep the threads busy until their capacity is there, at most so long; returns whether it is.
 
         With `look`, also until others leave them as many cores, which a brief probe does not show.
         """
         end = time.monotonic() + most_s
         while threads in self._probes:
             reached = self.now(threads)
-            there = reached is not None and self.enough(threads, reached)
-            if there and look and time.monotonic() < end:
-                there = not self._sees_others(threads)
+            there = (
+                reached is not None and self.enough(threads, reached) and not (look and self._sees_others(threads))
+            )
             if there or time.monotonic() >= end:
-                return reached
-        return None
+                return there
+        return True
 
     def _sees_others(self, threads: int) -> bool:
         """Whether others are in the way of the threads, over LOOK_S in which they are kept busy."""

@@ -37,10 +37,10 @@ def until_budget(bench: Bench) -> None:
     rounds = _rounds_so_far(bench)
     left = planned = max(1, settings.processes - generation)
     while bench.alive:
-        started, lost_s = time.monotonic(), bench.lost_s
-        bench.lose_most_s = LOST * settings.budget_s * min(1.0, 1 - (left - 1) / planned)
+        started, lost_s = time.monotonic(), bench.patience.lost_s
+        bench.patience.most_s = LOST * settings.budget_s * min(1.0, 1 - (left - 1) / planned)
         rounds = _generation(bench, generation, rounds, max(1, left))
-        took_s = time.monotonic() - started - (bench.lost_s - lost_s)
+        took_s = time.monotonic() - started - (bench.patience.lost_s - lost_s)
         generation, left = generation + 1, left - 1
         if left > 0 and time.monotonic() + took_s <= bench.end + OVER * settings.budget_s:
             continue
@@ -54,13 +54,13 @@ def _generation(bench: Bench, process: int, rounds: int, left: int) -> int:
     share_s = (bench.end - started) / left
     with bench.workers() as workers:
         bench.make_ready(workers)
-        ready, lost_s = time.monotonic(), bench.lost_s
+        ready, lost_s = time.monotonic(), bench.patience.lost_s
         done = 0
         while bench.alive and (not done or done < rounds):
             bench.round(process, process * ROUNDS_OF_A_PROCESS + done)
             done += 1
             if not rounds:
-                round_s = time.monotonic() - ready - (bench.lost_s - lost_s)
+                round_s = time.monotonic() - ready - (bench.patience.lost_s - lost_s)
                 rounds = _affordable(bench.settings, ready - started, round_s, share_s)
         bench.release()
     return rounds
@@ -108,7 +108,7 @@ def _cell_by_cell(bench: Bench) -> None:
             bench.load(fleet)
             for place, own in enumerate(todo):
                 bench.alive = {n: available[n] for n in own if n in available}
-                bench.lose_most_s = LOST * bench.settings.budget_s * (place + 1) / len(todo)
+                bench.patience.most_s = LOST * bench.settings.budget_s * (place + 1) / len(todo)
                 if bench.alive and _take_on(bench):
                     _measure_cell(bench, fleet)
                     bench.save(now=True)
@@ -142,7 +142,7 @@ def _measure_cell(bench: Bench, fleet: Sequence[Workers]) -> None:
     Half a cell is none: where it would take too long, once the first process has shown it, or is interrupted,
     nothing of it stays.
     """
-    started, lost_s = time.monotonic(), bench.lost_s
+    started, lost_s = time.monotonic(), bench.patience.lost_s
     cell = dict(bench.alive)
     before = {number: replace(m) for number, m in cell.items()}
     bench.referee.keep_only([m.config for m in cell.values()])
@@ -153,7 +153,7 @@ def _measure_cell(bench: Bench, fleet: Sequence[Workers]) -> None:
             bench.make_ready(workers)
             bench.round(process, process)
             bench.release()
-            passed_s = time.monotonic() - started - (bench.lost_s - lost_s)
+            passed_s = time.monotonic() - started - (bench.patience.lost_s - lost_s)
             needed_s = passed_s / (process + 1) * (len(fleet) - process - 1)
             left = max(0.0, bench.end - time.monotonic())
             if needed_s > MARGIN * left:

@@ -1,0 +1,45 @@
+"""What disturbances may cost a run: turns that wait for the machine, are put off, and are repeated."""
+
+from __future__ import annotations
+
+from math import inf
+
+from moe.measure.capacity import Capacity
+from moe.measure.conditions import Clock
+from moe.run import Measurement
+
+PUT_OFF = 3  # times that others go before a turn that the machine is not ready for; then it waits
+WAIT_S = 1.5  # and is taken after that, whatever the machine can do
+WAKING_S = 0.02  # that probes before a turn may take without anything being wrong
+LOOKS = 20  # turns after one that others were in the way of: they look whether others still are
+
+
+class Patience:
+    """How much of a run went to disturbances, and whether there is more to give."""
+
+    def __init__(self) -> None:
+        self.lost_s = 0.0  # to waiting for the machine, and to turns that it disturbed
+        self.most_s = inf  # before turns wait no more, and none is repeated
+        self._looks = 0
+
+    @property
+    def is_left(self) -> bool:
+        """Whether more may be lost."""
+        return self.lost_s < self.most_s
+
+    def note(self, *, crowded: bool) -> None:
+        """Whether others were in the way of a turn."""
+        self._looks = LOOKS if crowded else self._looks - 1
+
+    def lets(self, m: Measurement, put_off: int, capacity: Capacity) -> bool:
+        """Whether a measurement takes its turn now, which was put off so often, or another one goes first.
+
+        It does once the machine has its capacity and others, where they were seen lately, are out of its way.
+        """
+        if put_off > PUT_OFF or not self.is_left:
+            return True
+        waiting = Clock()
+        look = self._looks > 0 and m.probed_threads > 1
+        ready = capacity.wait(m.probed_threads, WAIT_S if put_off == PUT_OFF else 0.0, look=look)
+        self.lost_s += max(0.0, waiting.stop() - WAKING_S)
+        return ready
