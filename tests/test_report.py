@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -267,7 +266,6 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     install = ["install", "--quiet", "--no-index", "--no-deps", "--disable-pip-version-check", "--target", str(site)]
     subprocess.run([sys.executable, "-m", "pip", *install, str(wheel)], check=True)
     monkeypatch.syspath_prepend(site)
-    monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)  # for workers and notebooks
     return "theirs"
 
 

@@ -27,7 +27,7 @@ from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.lines import known_lines
 from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
-from moe.measure.workers import Workers, require_threads
+from moe.measure.workers import Workers, require_files, require_threads
 from moe.measure.yardsticks import Yardsticks
 from moe.parity import Parity, worst
 from moe.processor import usable_memory
@@ -240,6 +240,7 @@ class Bench:
             raise NotRunError(reply["not_run"])
         m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]
         m.details |= {key: reply[key] for key in ("pools", "library") if reply[key]}
+        m.details["files"] = require_files(m.implementation, reply.get("files", {}))
         require_threads(reply["pools"], m.threads)
         turn_s = reply["first_call_s"] * (settings.turn_forwards + 1)
         if turn_s > min(settings.timeout_s, self.turn_most_s):

@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from moe.measure.loaded import import_path
 from moe.measure.waiting import UsageClock
 
 # Every library that might be inside reads one of these once, when it is loaded.
@@ -30,6 +31,8 @@ THREAD_LIMITS = (
     "NUMEXPR_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
+# Started as `-m` or `-c` it would import from the folder that one stands in, also where this process does not.
+WORKER = "import sys; sys.path[:], sys.argv[1:] = sys.argv[1:], []; from moe.measure.worker import main; main()"
 LAST_LINES = 5
 LOAD_TIMEOUT_S = 360.0  # longer than the Mojo compiler gets, so that it is stopped first and says so
 # Long enough to see processor time pass: Linux counts a process's to the nanosecond, others in steps of 10 ms.
@@ -51,7 +54,7 @@ class Child:
         limits = dict.fromkeys(THREAD_LIMITS, str(threads))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "moe.measure.worker"],
+            [sys.executable, "-P", "-c", WORKER, *import_path()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -78,7 +81,11 @@ class Child:
         line = self._read_line(timeout)
         if not line:
             raise WorkerFailedError(self._last_words())
-        reply: dict[str, Any] = json.loads(line)
+        try:
+            reply: dict[str, Any] = json.loads(line)
+        except ValueError:
+            self.kill()
+            raise WorkerFailedError(f"something printed where its answers go: {line[:80]!r}") from None
         if "error" in reply:
             raise WorkerFailedError(reply["error"])
         return reply

@@ -18,6 +18,7 @@ from moe.measure.child import Child, WorkerFailedError
 from moe.measure.inputs import KNOWN
 from moe.measure.machine import describe_machine, describe_versions
 from moe.measure.protocol import FEWEST_INPUTS, Protocol
+from moe.measure.workers import require_files
 from moe.progress import Progress
 from moe.run import Measurement, Run
 
@@ -77,6 +78,7 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
             if "not_run" in reply:
                 m.reason = reply["not_run"]
                 return
+            m.details["files"] = require_files(m.implementation, reply.get("files", {}))
             child.ask("outputs", timeout=settings.timeout_s, number=number, path=str(path))
             parity = referee.judge_first(m.config, path, settings.inputs, [])
         m.parity = parity.to_dict()

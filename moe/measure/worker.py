@@ -1,7 +1,7 @@
 """The child process that runs forwards, on one number of threads.
 
-Started with its thread limits in the environment, before any numeric library is loaded.
-It answers one JSON line on standard output for each JSON line on standard input; what an implementation
+Started with its thread limits in the environment, before any numeric library is loaded, and with its parent's path of
+imports. It answers one JSON line on standard output for each JSON line on standard input; what an implementation
 prints goes to standard error.
 """
 
@@ -72,6 +72,7 @@ class Worker:
         from moe.config import MoEConfig
         from moe.implementations import NotAvailableError, create
         from moe.measure.inputs import KNOWN
+        from moe.measure.loaded import loaded_files
         from moe.measure.mapped import MappedWeights
 
         size = MoEConfig(**config)
@@ -92,6 +93,7 @@ class Worker:
             "first_call_s": perf_counter() - started,
             "pools": thread_pools(layer.implementation),
             "library": library_of(layer.implementation),
+            "files": loaded_files(layer.variant.name),
         }
 
     def outputs(self, number: int, path: str) -> dict[str, Any]:
@@ -307,7 +309,3 @@ def main() -> None:
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     serve(sys.stdin, replies)
-
-
-if __name__ == "__main__":
-    main()

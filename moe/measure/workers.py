@@ -8,6 +8,7 @@ from typing import Any
 
 from moe.implementations.registry import REGISTRY
 from moe.measure.child import Child, WorkerFailedError
+from moe.measure.loaded import first_difference, shown
 from moe.measure.waiting import UsageClock
 from moe.run import Measurement
 
@@ -125,6 +126,13 @@ def _key(m: Measurement) -> Key:
     library = REGISTRY[m.implementation].library if m.implementation in REGISTRY else ""
     # Devices apart: a driver's threads are nobody else's.
     return library if library in SHARED else m.implementation, m.threads, m.device, m.control
+
+
+def require_files(implementation: str, files: dict[str, str]) -> dict[str, str]:
+    """What a worker imported, as a run names it; raises WorkerFailedError where this process has another file."""
+    if difference := first_difference(implementation, files):
+        raise WorkerFailedError(difference)
+    return {what: shown(file) for what, file in files.items()}
 
 
 def require_threads(pools: Sequence[dict[str, Any]], threads: int) -> None:

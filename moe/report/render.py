@@ -15,6 +15,7 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from moe.measure.loaded import import_path
 from moe.report.origin import Foot
 from moe.report.source import RUNNER
 
@@ -37,8 +38,8 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Path:
     os.environ[RUNNER] = sys.executable
     try:
         papermill.execute_notebook(
-            source,
-            target,
+            _unformatted(source),
+            _unformatted(target),
             parameters=dict(parameters),
             kernel_name="python3",
             cwd=str(target.parent),
@@ -46,7 +47,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Path:
             execution_timeout=CELL_TIMEOUT_S,
             autosave_cell_every=0,
             # Else ipykernel warns at each start that it talks over TCP.
-            extra_arguments=["--IPKernelApp.log_level=40"],
+            extra_arguments=["--IPKernelApp.log_level=40", f"--IPKernelApp.exec_lines={_import_as_here()}"],
         )
     except PapermillExecutionError as error:
         # It counts code cells from 1 in the notebook with the injected cell, as the saved one shows them.
@@ -58,6 +59,16 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Path:
         raise NotebookFailedError(f"{source.name} failed: {type(error).__name__}: {error} (see {target})") from error
     _require_whole(source, target)
     return target
+
+
+def _unformatted(path: Path) -> str:
+    """A path as papermill takes it, which puts parameters in the place of names in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _import_as_here() -> str:
+    """What has a kernel of this Python import from where this process does, and not from the folder that it is in."""
+    return f"import sys; sys.path[:] = {import_path()!r} if sys.prefix == {sys.prefix!r} else sys.path"
 
 
 def _require_whole(source: Path, target: Path) -> None:

@@ -1,0 +1,58 @@
+"""The files that a process imports from: a worker has those of its parent, and the run names them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from moe.implementations.registry import load
+from moe.measure.machine import EXTRAS, PACKAGES
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent  # the folder that this package is in
+
+
+def import_path() -> list[str]:
+    """Where this process looks for modules, for another one to look in the same places, whatever folder it is in."""
+    return [os.path.abspath(folder) for folder in sys.path]
+
+
+def loaded_files(implementation: str) -> dict[str, str]:
+    """The files from which this process has imported an implementation, this package, and numeric libraries."""
+    return {what: file for what, name in _modules(implementation).items() if (file := _file_of(name))}
+
+
+def first_difference(implementation: str, theirs: dict[str, str]) -> str:
+    """What a worker imported from another file than this process has, or would; nothing where there is none."""
+    for what, name in _modules(implementation).items():
+        own, other = _file_of(name) or _file_to_import(name), theirs.get(what)
+        if own and other and os.path.realpath(own) != os.path.realpath(other):
+            return f"it imported {what} from {other}, and this process from {own}"
+    return "" if "moe" in theirs else "it does not say what it imported"
+
+
+def shown(file: str) -> str:
+    """A file as a run names it, without the folder that this package is in, or the user's own, in front."""
+    for folder, name in ((CHECKOUT, ""), (Path(os.path.expanduser("~")), "~")):
+        if Path(file).is_relative_to(folder):
+            return str(name / Path(file).relative_to(folder))
+    return file
+
+
+def _modules(implementation: str) -> dict[str, str]:
+    """The names of the modules that matter, by what they are called in a run."""
+    return {"implementation": load(implementation).__module__, **{n: n for n in ("moe", *PACKAGES, *EXTRAS)}}
+
+
+def _file_of(module: str) -> str | None:
+    return getattr(sys.modules.get(module), "__file__", None)
+
+
+def _file_to_import(module: str) -> str | None:
+    """The file of a module that this process has not imported; None where that can't be said."""
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return spec.origin if spec else None
