@@ -129,9 +129,9 @@ def _key(toolchain: Toolchain, options: Iterable[str], files: Iterable[Path]) ->
     digest = hashlib.sha256()
     # The library holds the path of the toolchain's own libraries, so another place is another library.
     for part in (toolchain.version, str(toolchain.command), repr(read_processor()), *options):
-        digest.update(part.encode() + b"\0")
+        digest.update(part.encode(errors="surrogateescape") + b"\0")
     for path in files:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        digest.update(path.name.encode(errors="surrogateescape") + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:24]
 
 
@@ -158,13 +158,12 @@ def build_package(timeout: float = 300) -> Library:
 def build_file(source: str | Path, timeout: float = 300) -> Library:
     """Anybody's Mojo file as a shared library, cached and raising as `build`; what it imports is not watched."""
     toolchain = find_toolchain()
-    path = Path(source)
+    path = Path(source).resolve()  # of which the compiler can't take any part for an option
     if not path.is_file():
         raise MojoBuildError(f"no such file: {path}")
-    parts = [toolchain.version, str(toolchain.command), repr(read_processor()), path.read_text(encoding="utf-8")]
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     compile_it = partial(_compile, toolchain, path, ["--emit", "shared-lib"], timeout)
-    return _built(toolchain, f"{path.stem}-{key}.so", compile_it)
+    # What lies beside it may be part of it, so another place is another library.
+    return _built(toolchain, f"own_kernel-{_key(toolchain, [str(path)], [path])}.so", compile_it)
 
 
 def _built(toolchain: Toolchain, name: str, compile_to: Callable[[Path], None]) -> Library:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-# "name", "name[key=value,…]", "path/to/file.py:ClassName" or the latter with options
-WRITTEN = re.compile(r"^(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?$")
+# "path/to/file.py:ClassName", whatever characters the path has
+OWN_FILE = re.compile(r"(?P<path>.*\.py):(?P<cls>\w+)", re.DOTALL)
+# That or "name", or either with options: "name[key=value,…]"
+WRITTEN = re.compile(
+    r"(?:(?P<file>.*\.py:\w+)|\s*(?P<name>[^\s\[\]][^\[\]]*?))(?:\[(?P<options>[^\[\]]*)\])?\s*", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Variant:
     @classmethod
     def read(cls, text: str) -> Variant:
         """A variant as it is written; whether it exists is not looked at. Raises ValueError for another form."""
-        match = WRITTEN.match(text.strip())
+        match = WRITTEN.fullmatch(text)
         if match is None:
             raise ValueError(f"implementation must look like name or name[key=value,…], got {text!r}")
         options = {}
@@ -37,4 +41,4 @@ class Variant:
             if not (key and equals and value):
                 raise ValueError(f"option must look like key=value, got {part!r} in {text!r}")
             options[key] = value
-        return cls(match["name"], options)
+        return cls(match["file"] or match["name"], options)

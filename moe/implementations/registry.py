@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import Any
 
 from moe.config import MoEConfig, unknown_name
+from moe.implementations.foreign import ForeignError, contained, words_of
+from moe.implementations.own_files import forget_beside, load_file, look_beside, looking_beside, own_file
 from moe.problem import Float32Array, Weights, check_input, check_top_k
 from moe.variant import Variant
 
@@ -83,7 +83,8 @@ def parse_variant(text: str) -> Variant:
     """A variant from its name; raises ValueError for an unknown name, option or form."""
     variant = Variant.read(text)
     try:
-        known = option_names(load(variant.name))
+        with contained():
+            known = option_names(load(variant.name))
     except UnknownNameError:
         raise
     except Exception:
@@ -94,39 +95,50 @@ def parse_variant(text: str) -> Variant:
     return variant
 
 
-@cache
 def load(name: str) -> type[Any]:
-    """The class behind a name; raises ValueError where there is none."""
+    """The class behind a name; raises UnknownNameError where there is none, and whatever its module raises."""
+    own = own_file(name)
+    if own:
+        look_beside(own[0])
+    return _load(name)
+
+
+@cache
+def _load(name: str) -> type[Any]:
     if name in REGISTRY:
         module, _, class_name = REGISTRY[name].target.partition(":")
-        return _class_in(import_module(module), class_name)
+        return _class_in(_imported(lambda: import_module(module)), class_name, module)
+    if own := own_file(name):
+        path, class_name = own
+        if not path.is_file():
+            raise UnknownNameError(f"no such file: {path}")
+        return _class_in(_imported(lambda: load_file(path)), class_name, str(path))
     if name in _entry_points():
-        loaded: type[Any] = _entry_points()[name].load()
+        loaded: type[Any] = _imported(_entry_points()[name].load)
         return loaded
-    path, colon, class_name = name.rpartition(":")
-    if colon and path.endswith(".py"):
-        return _class_from_file(Path(path), class_name)
     raise UnknownNameError(unknown_name("implementation", name, names(peers=True)))
 
 
-def _class_in(module: Any, class_name: str) -> type[Any]:
+def load_again() -> None:
+    """Have what was loaded loaded anew: a file may have been edited since."""
+    _load.cache_clear()
+    forget_beside()
+
+
+def _imported(load: Callable[[], Any]) -> Any:
+    """What is imported; a name that is not known inside a module is that module's error."""
+    try:
+        with contained():
+            return load()
+    except UnknownNameError as error:
+        raise ForeignError(words_of(error)) from error
+
+
+def _class_in(module: Any, class_name: str, where: str) -> type[Any]:
     found = getattr(module, class_name, None)
     if not inspect.isclass(found):
-        raise UnknownNameError(f"{module.__name__} has no class {class_name!r}")
+        raise UnknownNameError(f"{where} has no class {class_name!r}")
     return found
-
-
-def _class_from_file(path: Path, class_name: str) -> type[Any]:
-    if not path.is_file():
-        raise UnknownNameError(f"no such file: {path}")
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None  # true of every file that ends in .py
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    # Dataclasses and pickles look their module up.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return _class_in(module, class_name)
 
 
 def _entry_points() -> dict[str, Any]:
@@ -143,12 +155,15 @@ def availability(name: str) -> tuple[bool, str]:
     """Say whether a variant can run here; if not, why. What raises can't run, whatever it raises."""
     try:
         variant = Variant.read(name)
-        ask = load(variant.name).available
-        known = inspect.signature(ask).parameters
-        available, reason = ask(**{key: value for key, value in variant.options.items() if key in known})
+        own = own_file(variant.name)
+        # A file that is called like a library is not that library.
+        with contained(), looking_beside(own[0] if own else None):
+            ask = load(variant.name).available
+            known = inspect.signature(ask).parameters
+            available, reason = ask(**{key: value for key, value in variant.options.items() if key in known})
+            return bool(available), str(reason)
     except Exception as error:
-        return False, f"{type(error).__name__}: {error}"
-    return bool(available), str(reason)
+        return False, words_of(error)
 
 
 class Layer:
@@ -190,5 +205,6 @@ def create(name: str | Variant, weights: Weights, *, top_k: int, threads: int = 
     check_top_k(top_k, weights.num_experts)
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ValueError(f"threads must be a whole number of at least 1, got {threads!r}")
-    implementation = load(variant.name)(weights, top_k=top_k, threads=threads, **variant.options)
-    return Layer(variant, implementation, weights.d_model)
+    with contained():
+        implementation = load(variant.name)(weights, top_k=top_k, threads=threads, **variant.options)
+        return Layer(variant, implementation, weights.d_model)

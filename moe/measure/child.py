@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from moe.measure.loaded import import_path
+from moe.implementations.own_files import import_path
 from moe.measure.waiting import UsageClock
 
 # Every library that might be inside reads one of these once, when it is loaded.

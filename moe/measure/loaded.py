@@ -13,11 +13,6 @@ from moe.measure.machine import EXTRAS, PACKAGES
 CHECKOUT = Path(__file__).resolve().parent.parent.parent  # the folder that this package is in
 
 
-def import_path() -> list[str]:
-    """Where this process looks for modules, for another one to look in the same places, whatever folder it is in."""
-    return [os.path.abspath(folder) for folder in sys.path]
-
-
 def loaded_files(implementation: str) -> dict[str, str]:
     """The files from which this process has imported an implementation, this package, and numeric libraries."""
     return {what: file for what, name in _modules(implementation).items() if (file := _file_of(name))}

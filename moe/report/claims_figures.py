@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter
 from moe.analysis import Interval
 from moe.analysis.verdicts import Judgement, Replayed, Trial, claimed_of
 from moe.report.claims_views import WORDS
-from moe.report.figures import COLOURS, OTHER, STYLE, leave_room, nothing, whiskers
+from moe.report.figures import COLOURS, OTHER, STYLE, as_text, leave_room, nothing, whiskers
 from moe.report.text import significant
 from moe.variant import Variant
 
@@ -111,7 +111,7 @@ def _fair(axes: Axes, place: float, row: Replayed) -> None:
         row.fair.value, place, xerr=whiskers([row.fair]), fmt="o", color=colour, capsize=3,
         label=_once(axes, "measured, 95 % interval"),
     )  # fmt: skip
-    _label(axes, _ends(row.fair)[1], place, f"{significant(row.fair.value)} ({row.row.fair})")
+    _label(axes, _ends(row.fair)[1], place, f"{significant(row.fair.value)} ({as_text(row.row.fair)})")
 
 
 def _once(axes: Axes, label: str) -> str | None:

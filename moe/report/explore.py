@@ -12,7 +12,7 @@ from IPython.display import HTML, display
 from moe.analysis import summarise
 from moe.config import PRESETS, MoEConfig
 from moe.implementations import names
-from moe.implementations.registry import BASELINE, load
+from moe.implementations.registry import BASELINE, load_again
 from moe.measure.compare import compare
 from moe.report import figures, sentences
 from moe.report.parameters import thread_counts
@@ -55,7 +55,7 @@ class Explorer:
 
         Raises ValueError for a name or for sizes that make no sense.
         """
-        load.cache_clear()  # a file may have been edited since
+        load_again()
         config = MoEConfig(**{name: widget.value for name, widget in self._sizes.items()})
         effort = {"budget_s": self._budget.value, "processes": PROCESSES}
         self.runs.append(compare(implementations, config, self._threads.value, **effort))

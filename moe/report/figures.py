@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from moe.analysis import Interval, Row, Summary
-from moe.report.text import label_text, significant, threads_text
+from moe.report.text import label_text, printable, significant, threads_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def throughput(summary: Summary) -> Figure:
 
 def speedup(summary: Summary) -> Figure:
     """Tokens a second over the baseline's on as many threads, on a log scale."""
-    label = f"tokens a second over {summary.baseline} on as many threads (log scale; more is better)"
+    label = f"tokens a second over {as_text(summary.baseline)} on as many threads (log scale; more is better)"
     return _dots(summary, lambda row: row.speedup, 1.0, label, line_at=1.0)
 
 
@@ -71,10 +71,15 @@ def _dots(
     if line_at is not None:
         axes.axvline(line_at, color="#444444", linewidth=1)
     titles = {row.label: label_text(row, summary.tokens) for row in shown}
-    axes.set_yticks(range(len(names)), [titles[name] for name in names])
+    axes.set_yticks(range(len(names)), [as_text(titles[name]) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     leave_room(axes, [end * factor for i in intervals for end in ((i.low, i.high) if i.bounded else (i.value,))])
     return figure
+
+
+def as_text(name: str) -> str:
+    """A name as matplotlib takes it, where dollars begin formulas and legends leave out what begins with _."""
+    return ("./" if name.startswith("_") else "") + printable(name).replace("$", r"\$")
 
 
 def nothing(figure: Figure, axes: Axes, why: str) -> Figure:
@@ -128,7 +133,7 @@ def scaling(summary: Summary, label: str = "mojo") -> Figure:
     axes.set_xlabel("threads")
     axes.set_ylabel("tokens a second")
     if not rows:
-        return nothing(figure, axes, f"there is no throughput of {label}")
+        return nothing(figure, axes, f"there is no throughput of {as_text(label)}")
     threads = [row.threads for row in rows]
     values = [row.throughput for row in rows if row.throughput]
     perfect = [values[0].value * count / threads[0] for count in threads]
@@ -140,7 +145,7 @@ def scaling(summary: Summary, label: str = "mojo") -> Figure:
         fmt="o-",
         color=COLOURS.get(label, OTHER),
         capsize=3,
-        label=label,
+        label=as_text(label),
     )
     axes.set_xticks(threads)
     axes.set_ylim(bottom=0)

@@ -16,7 +16,9 @@ import nbformat
 import yaml
 
 from moe.config import unknown_name
+from moe.implementations.own_files import own_file
 from moe.processor import usable_cores
+from moe.variant import Variant
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent.parent / "notebooks"
 TYPES: Mapping[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
@@ -110,8 +112,28 @@ def resolve(profile: str, assignments: Sequence[str], notebooks: Sequence[str]) 
 
 
 def words(text: str) -> list[str]:
-    """A list of names or numbers as its parts; a comma inside brackets separates options."""
-    return [word for word in re.split(r"[,\s]+(?![^\[]*\])", text.strip()) if word]
+    """A list of names or numbers as its parts.
+
+    Commas and blanks separate them: not those inside brackets, which hold options, nor in the name of a file that is
+    there.
+    """
+    parts = re.split(r"([,\s])", text)  # words, with what separates them in between
+    found = []
+    while parts:
+        first = ["".join(parts[: count + 1]) for count in range(0, len(parts), 2)]
+        whole = [word for word in first if _is_there(word)] or [w for w in first if w.count("[") == w.count("]")]
+        found.append((whole or first[-1:])[0])
+        del parts[: 2 * first.index(found[-1]) + 2]
+    return [word for word in found if word]
+
+
+def _is_there(name: str) -> bool:
+    """Whether a name, with options or without, is that of a class in a file that is there."""
+    try:
+        own = own_file(Variant.read(name).name)
+        return own is not None and own[0].is_file()
+    except (ValueError, OSError, RuntimeError):  # a name that no file can have, links in a circle
+        return False
 
 
 def thread_counts(text: str) -> list[int]:

@@ -15,9 +15,10 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from moe.measure.loaded import import_path
+from moe.implementations.own_files import import_path
 from moe.report.origin import Foot
 from moe.report.source import RUNNER
+from moe.report.text import printable
 
 CELL_TIMEOUT_S = 600
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -40,7 +41,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Path:
         papermill.execute_notebook(
             _unformatted(source),
             _unformatted(target),
-            parameters=dict(parameters),
+            parameters={k: printable(v) if isinstance(v, str) else v for k, v in parameters.items()},
             kernel_name="python3",
             cwd=str(target.parent),
             progress_bar=False,

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from moe.analysis import limits_of
 from moe.analysis.scaling import OURS, THEIRS, CellResult, Scaling
-from moe.report.figures import COLOURS, MARKERS, OTHER, STYLE, nothing, whiskers
+from moe.report.figures import COLOURS, MARKERS, OTHER, STYLE, as_text, nothing, whiskers
 from moe.report.scaling_views import AXES
 from moe.report.text import significant, threads_text
 from moe.variant import Variant
@@ -41,7 +41,7 @@ def throughput(scaling: Scaling) -> Figure:
         points = [(c.config.tokens, r.throughput) for c in line if (r := c.row(label)) and r.throughput]
         axes.errorbar(
             [x for x, _ in points], [y.value for _, y in points], yerr=whiskers([y for _, y in points]),
-            fmt=f"{MARKERS[place % len(MARKERS)]}-", color=_colour(label), capsize=3, label=label,
+            fmt=f"{MARKERS[place % len(MARKERS)]}-", color=_colour(label), capsize=3, label=as_text(label),
         )  # fmt: skip
     _plain_ticks(axes, [c.config.tokens for c in line])
     _plain_numbers(axes.yaxis)
@@ -72,7 +72,7 @@ def roofline(scaling: Scaling) -> Figure:
         xs += [x for x, _ in points]
         axes.plot(
             [x for x, _ in points], [y for _, y in points], MARKERS[place % len(MARKERS)], color=_colour(label),
-            alpha=0.8, label=label,
+            alpha=0.8, label=as_text(label),
         )  # fmt: skip
     ends = [min(xs) / 1.5, max(xs) * 1.5]
     for size, style in ((min(limits.read_bytes_per_s), ":"), (max(limits.read_bytes_per_s), "--")):
@@ -133,7 +133,7 @@ def threads(scaling: Scaling) -> Figure:
         errors = whiskers(gains)
         axes.errorbar(
             [row.threads for row in rows], values, yerr=[[0.0, *errors[0]], [0.0, *errors[1]]],
-            fmt=f"{MARKERS[place % len(MARKERS)]}-", color=_colour(label), capsize=3, label=label,
+            fmt=f"{MARKERS[place % len(MARKERS)]}-", color=_colour(label), capsize=3, label=as_text(label),
         )  # fmt: skip
     axes.set_xticks(counts)
     axes.set_ylim(bottom=0)
@@ -157,7 +157,7 @@ def skew(scaling: Scaling) -> Figure:
         axes.errorbar(
             [rows[0][0], *(x for x, _ in ratios)], [1.0, *(ratio.value for _, ratio in ratios)],
             yerr=[[0.0, *errors[0]], [0.0, *errors[1]]],
-            fmt=f"{MARKERS[place % len(MARKERS)]}-", color=_colour(label), capsize=3, label=label,
+            fmt=f"{MARKERS[place % len(MARKERS)]}-", color=_colour(label), capsize=3, label=as_text(label),
         )  # fmt: skip
     axes.set_ylim(bottom=0)
     axes.set_title(f"{line[0].config.label}, {threads_text(line[0].threads)}", fontsize=9.5)
@@ -186,7 +186,7 @@ def speed_and_lines(scaling: Scaling) -> Figure:
     for row, lines in points:
         assert row.throughput is not None
         axes.errorbar(lines, row.throughput.value, yerr=whiskers([row.throughput]), fmt="o", color=_colour(row.label))
-        name = f"{row.label}: {lines:,} lines"
+        name = f"{as_text(row.label)}: {lines:,} lines"
         axes.annotate(name, (lines, row.throughput.value), (8, -11), textcoords="offset points", fontsize=8.5)
     front = [(x, y) for x, y in places if not any(a <= x and b >= y and (a, b) != (x, y) for a, b in places)]
     if len(front) > 1:

@@ -62,6 +62,11 @@ def percent(share: float) -> str:
     return f"{significant(100 * share, 2)} %"
 
 
+def printable(name: str) -> str:
+    """A name as text: that of a file may be none."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def threads_text(count: int) -> str:
     """`1 thread`, `2 threads`."""
     return f"{count} thread" if count == 1 else f"{count} threads"
