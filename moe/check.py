@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from moe.config import PRESETS
 from moe.edges import edge_problems
 from moe.implementations import Layer, NotAvailableError, availability, create, entry_of, parse_variant
+from moe.implementations.foreign import contained, words_of
 from moe.parity import Parity, compare_output, worst
 from moe.problem import Problem, make_problem
 from moe.processor import usable_cores
@@ -79,15 +80,16 @@ def _check_presets(name: str, threads: int) -> Iterator[Check]:
 def _checked(name: str, title: str, threads: int, problem: Problem, note: str = "") -> tuple[Check, float]:
     """One check with the seconds of a forward; an implementation that raises has failed it."""
     try:
-        layer = create(name, problem.weights, top_k=problem.top_k, threads=threads)
-        parity = check_layer(layer, problem)
-        native = layer.to_native(problem.x)
-        started = time.perf_counter()
-        layer.forward(native)
-        forward_s = time.perf_counter() - started
+        with contained():
+            layer = create(name, problem.weights, top_k=problem.top_k, threads=threads)
+            parity = check_layer(layer, problem)
+            native = layer.to_native(problem.x)
+            started = time.perf_counter()
+            layer.forward(native)
+            forward_s = time.perf_counter() - started
     except NotAvailableError as error:
         return Check(name, title, threads, "not_run", str(error)), 0.0
     except Exception as error:
-        return Check(name, title, threads, "failed", f"{type(error).__name__}: {error}{note}"), 0.0
+        return Check(name, title, threads, "failed", words_of(error) + note), 0.0
     outcome = f"error {parity.max_rel_error:.1e}" if parity.passed else parity.reason
     return Check(name, title, threads, "ok" if parity.passed else "failed", outcome + note), forward_s

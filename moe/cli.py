@@ -168,8 +168,12 @@ def _share(text: str) -> float:
 def _list(_: argparse.Namespace) -> int:
     for name in names(peers=True):
         available, reason = availability(name)
-        print(f"{name:14} {load(name).description if available else f'not run: {reason}'}")
+        print(f"{name:14} {_description(name) if available else f'not run: {reason}'}")
     return 0
+
+
+def _description(name: str) -> str:
+    return str(getattr(load(name), "description", "it does not say what it is"))
 
 
 def _doctor(_: argparse.Namespace) -> int:

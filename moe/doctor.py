@@ -8,6 +8,7 @@ import sys
 from moe import mojo_build
 from moe.config import MoEConfig
 from moe.implementations import NotAvailableError, availability, create, names
+from moe.implementations.foreign import contained, words_of
 from moe.measure.machine import describe_machine
 from moe.problem import Problem, make_problem
 
@@ -43,11 +44,15 @@ def _mojo() -> str:
 def _cuda() -> str:
     available, why = availability("torch[device=cuda]")
     if available:
-        import torch
+        try:
+            with contained():
+                import torch
 
-        if torch.cuda.is_available():
-            return str(torch.cuda.get_device_name())
-        why = "PyTorch finds no CUDA device"
+                if torch.cuda.is_available():
+                    return str(torch.cuda.get_device_name())
+            why = "PyTorch finds no CUDA device"
+        except Exception as error:
+            why = words_of(error)
     return f"{why}; torch[device=cuda] is left out of reports"
 
 
@@ -57,7 +62,10 @@ def _try(name: str, problem: Problem) -> str:
     if not available:
         return f"not run: {reason}"
     try:
-        create(name, problem.weights, top_k=problem.top_k)(problem.x)
-    except (NotAvailableError, RuntimeError, OSError) as error:
+        with contained():
+            create(name, problem.weights, top_k=problem.top_k)(problem.x)
+    except (NotAvailableError, mojo_build.MojoBuildError) as error:
         return f"fails: {error}"
+    except Exception as error:
+        return f"fails: {words_of(error)}"
     return ""

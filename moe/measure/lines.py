@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from moe.implementations.foreign import contained
 from moe.implementations.mojo_layer import MojoLayer
 from moe.implementations.registry import load
 
@@ -49,7 +50,8 @@ def lines_of(implementation: type[Any]) -> dict[str, int]:
 def known_lines(implementation: str) -> dict[str, int]:
     """The same by name; none where a source can't be read, which is no reason not to measure it."""
     try:
-        return lines_of(load(implementation))
+        with contained():
+            return lines_of(load(implementation))
     except Exception:
         return {}
 

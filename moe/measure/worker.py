@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count, islice
+from operator import index
 from pathlib import Path
 from statistics import fmean, median
 from time import perf_counter
@@ -240,15 +241,15 @@ def thread_pools(implementation: Any) -> list[dict[str, Any]]:
         torch = sys.modules["torch"]
         pools.append({"name": f"torch {torch.__version__}", "threads": torch.get_num_threads()})
     if hasattr(implementation, "threads"):
-        pools.append({"name": f"{implementation.name} kernel", "threads": implementation.threads})
+        pools.append({"name": f"{implementation.name} kernel", "threads": index(implementation.threads)})
     return pools
 
 
 def library_of(implementation: Any) -> dict[str, Any] | None:
     """The compiled library behind an implementation that has one."""
     library = getattr(implementation, "library", None)
-    if library is None:
-        return None
+    if library is None or not hasattr(library, "sha256"):
+        return None  # none, or a third party's own
     return {
         "sha256": library.sha256,
         "compiler": library.compiler,
@@ -269,6 +270,8 @@ def peak_rss_bytes() -> int:
 
 def serve(requests: TextIO, replies: TextIO) -> None:
     """Answer requests until there are no more; an error is an answer too."""
+    from moe.implementations.foreign import contained, words_of
+
     worker = Worker()
     operations: dict[str, Callable[..., dict[str, Any]]] = {
         "load_probes": worker.load_probes,
@@ -288,10 +291,11 @@ def serve(requests: TextIO, replies: TextIO) -> None:
     for line in requests:
         request = json.loads(line)
         try:
-            reply = operations[request.pop("op")](**request)
+            with contained():
+                reply = json.dumps(operations[request.pop("op")](**request))
         except Exception as error:
-            reply = {"error": f"{type(error).__name__}: {error}"}
-        replies.write(json.dumps(reply) + "\n")
+            reply = json.dumps({"error": words_of(error)})
+        replies.write(reply + "\n")
         replies.flush()
 
 
