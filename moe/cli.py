@@ -17,6 +17,7 @@ from moe.config import parse_config
 from moe.implementations import availability, names, parse_variant
 from moe.implementations.registry import load
 from moe.run import RunFileError, load_run, write_atomically
+from moe.streams import lasting_streams
 
 SWEPT = ("numpy", "torch", "mojo")
 
@@ -31,6 +32,15 @@ class OneLineParser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    with lasting_streams() as out:
+        code = _run(arguments)
+        if not out.fails:
+            return code
+        print(f"moe: standard output can't be written to: {out.lost}", file=sys.stderr)
+        return code or 1
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         code: int = parsed.command(parsed)

@@ -91,7 +91,7 @@ class Result:
 
 def load_goals(names: Sequence[str] = ()) -> list[Goal]:
     """The goals of these names, or all; raises ValueError for a name that is not there."""
-    goals = {g["name"]: Goal(**g) for g in yaml.safe_load(GOALS.read_text())}
+    goals = {g["name"]: Goal(**g) for g in yaml.safe_load(GOALS.read_text(encoding="utf-8"))}
     for name in names:
         if name not in goals:
             raise ValueError(unknown_name("shape", name, list(goals)))
@@ -175,7 +175,7 @@ def render_goals(folder: Path, page: Path) -> None:
     """Put what a folder holds between a page's two marks, without measuring; raises ValueError where it can't."""
     if not (folder / SUMMARY).exists():
         raise ValueError(f"{folder / SUMMARY} not found: `moe goals` writes it")
-    saved = json.loads((folder / SUMMARY).read_text())
+    saved = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     calls = {what: Interval(**interval) for what, interval in saved["calls_s"].items()}
     write_between(page, MARK, markdown(collect(folder), calls, saved))
 

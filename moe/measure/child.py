@@ -55,7 +55,8 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **limits},
+            # Its streams carry JSON, and whatever an implementation prints: none of it is the terminal's.
+            env={**os.environ, **limits, "PYTHONIOENCODING": "utf-8:backslashreplace"},
             # Ctrl-C is the parent's to handle: it ends its workers after it has saved.
             start_new_session=True,
         )
