@@ -133,7 +133,7 @@ def measure_goals(
             cache=goal.cache,
             turn_forwards=TURN_FORWARDS_COLD if goal.cache == "cold" else Protocol.turn_forwards,
         )
-        failed = failed or any(m.status == "failed" for m in run.measurements)
+        failed = failed or run.went_wrong
         results = collect(folder)
         print("\n".join(result_lines([r for r in results if r.shape == goal.name])), flush=True)
         _save(folder, results, {}, run)

@@ -41,7 +41,7 @@ class Progress:
         self.lines = enabled and not seen
         if enabled and seen:
             layout = "{desc} {percentage:3.0f} % |{bar}| {n:.0f} of {total:.0f} s"
-            self.bar = _bar()(total=total_s, bar_format=layout, leave=False, file=self.stream)
+            self.bar = _bar()(total=total_s, bar_format=layout, leave=False)
 
     def note(self, doing: str) -> None:
         """Say what is being done; cheap enough for every turn."""

@@ -80,8 +80,9 @@ class Lasting:
         # Python would try again at its end, and complain.
         with suppress(OSError, ValueError):
             assert self._stream is not None
+            number = self._stream.fileno()
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
+            os.dup2(nowhere, number)
             os.close(nowhere)
 
     def __getattr__(self, name: str) -> Any:
@@ -99,7 +100,7 @@ def lasting_streams() -> Iterator[Lasting]:
 
 
 def _occupy() -> None:
-    """Open what was closed of the three, on nothing: else the next file that is opened, a run's, would be printed on."""
+    """Open what was closed of the three, on nothing: else the next file that is opened would be printed on."""
     for number in range(3):
         try:
             os.fstat(number)

@@ -19,7 +19,7 @@ BENCH = ["bench", "numpy", "--config", "smoke,tokens=4", "--budget", "1", "--any
 
 
 def moe(*arguments: str, encoding: str = "utf-8", redirect: str = "") -> subprocess.CompletedProcess[bytes]:
-    """A command with its streams in an encoding, started by a shell that may redirect them; a check of edges alone."""
+    """A command with its streams in an encoding, started by a shell that may redirect them; `check` is of edges."""
     program = "import sys, moe.check, moe.cli; moe.check.PRESETS = {}; sys.exit(moe.cli.main())"
     return subprocess.run(
         ["bash", "-c", f'"$0" "$@" {redirect}', sys.executable, "-c", program, *arguments],
@@ -108,5 +108,5 @@ def test_files_are_utf_8_whatever_the_locale(tmp_path: Path) -> None:
 
 def test_a_runs_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes(b"\xff\xfe{}")
-    with pytest.raises(RunFileError, match="run.json can't be read as a run"):
+    with pytest.raises(RunFileError, match=r"run\.json can't be read as a run"):
         load_run(tmp_path / "run.json")

@@ -75,11 +75,13 @@ class Child:
             self._process.stdin.flush()
 
     def receive(self, timeout: float) -> dict[str, Any]:
-        """The reply to the last request; raises WorkerFailedError as `ask` does."""
+        """The reply to the last request; raises WorkerFailedError as `ask` does, OSError where a disk was full."""
         line = self._read_line(timeout)
         if not line:
             raise WorkerFailedError(self._last_words())
         reply: dict[str, Any] = json.loads(line)
+        if "no_room" in reply:
+            raise OSError(reply["no_room"])
         if "error" in reply:
             raise WorkerFailedError(reply["error"])
         return reply

@@ -6,7 +6,6 @@ with the reference first, as everywhere; the forwards that this takes count as w
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +17,10 @@ from moe.measure.child import Child, WorkerFailedError
 from moe.measure.inputs import KNOWN
 from moe.measure.machine import describe_machine, describe_versions
 from moe.measure.protocol import FEWEST_INPUTS, Protocol
+from moe.measure.saving import Saving
+from moe.measure.start import run_to_measure
 from moe.progress import Progress
-from moe.run import Measurement, Run
+from moe.run import NO_ROOM, Measurement, Run
 
 REPLAY_S = 10.0  # about what the four rows of the published comparison take
 
@@ -30,7 +31,6 @@ def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s:
     A row's samples are its forwards after the warm-up. A file without a protocol gives a run without measurements;
     what can't run or goes wrong costs its own row. Raises RunFileError where `path` exists.
     """
-    started = time.monotonic()
     protocol = claims.protocol
     forwards = protocol.forwards if protocol else Protocol.turn_forwards
     settings = Protocol(
@@ -43,6 +43,12 @@ def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s:
         run.measurements.append(
             Measurement(row.name, variant.name, variant.options, claims.config, threads, variant.device)
         )
+    with Saving(run_to_measure(run, path, resume=False, force=False), path).lasting():
+        _measure_all(run, threads, protocol.warm_up if protocol else 0, settings)
+    return run
+
+
+def _measure_all(run: Run, threads: int, warm_up: int, settings: Protocol) -> None:
     progress = Progress("replaying", REPLAY_S)
     child = Child(threads)
     try:
@@ -51,15 +57,11 @@ def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s:
             if child.ended:
                 child.kill()
                 child = Child(threads)
-            _measure(child, number, m, protocol.warm_up if protocol else 0, settings)
+            _measure(child, number, m, warm_up, settings)
         run.complete = True
     finally:
         child.kill()
         progress.close()
-        run.elapsed_s = time.monotonic() - started
-        if path is not None:
-            run.save(path)
-    return run
 
 
 def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: Protocol) -> None:
@@ -89,6 +91,9 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
         ]
     except WorkerFailedError as error:
         m.status, m.reason = "failed", str(error)
+        return
+    except (OSError, MemoryError) as error:
+        m.reason, m.code = f"no room for it here: {error}", NO_ROOM
         return
     m.status, m.reason = "ok", ""
     m.warm_up_s, m.samples_s, m.processes = sum(samples[:more]), [samples[more:]], [0]

@@ -13,7 +13,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count, islice
 from pathlib import Path
 from statistics import fmean, median
@@ -22,6 +22,10 @@ from typing import Any, TextIO
 
 PR_SET_PDEATHSIG = 1
 SETTLED = 0.97  # forwards that take at least this share of the time of earlier ones get no faster
+
+
+class NoRoomError(Exception):
+    """An output could not be saved, which is not its implementation's doing."""
 
 
 class Prepared:
@@ -105,7 +109,9 @@ class Worker:
         own = self.prepared[number]
         native = [own.kept, *(own.layer.forward(x) for x in own.ready[1:])]
         own.kept, own.ready = None, []
-        np.savez(path, *[np.asarray(own.layer.to_numpy(y)) for y in native], allow_pickle=False)
+        outputs = [np.asarray(own.layer.to_numpy(y)) for y in native]
+        with saving():
+            np.savez(path, *outputs, allow_pickle=False)
         return {}
 
     def warm(self, number: int, secret: int, warm_up: float, warm_up_most: float, cold_on: int) -> dict[str, Any]:
@@ -156,7 +162,8 @@ class Worker:
         import numpy as np
 
         own = self.prepared[number]
-        np.save(path, own.kept, allow_pickle=False)
+        with saving():
+            np.save(path, own.kept, allow_pickle=False)
         own.kept = None
         return {"peak_rss_bytes": peak_rss_bytes()}
 
@@ -186,6 +193,15 @@ class Worker:
     def capacity(self) -> dict[str, Any]:
         """Floating-point operations a second that the probes' threads reach right now."""
         return {"flops_per_s": self.machine.capacity()}
+
+
+@contextmanager
+def saving() -> Iterator[None]:
+    """Raise NoRoomError for what the system refuses meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        raise NoRoomError(f"an output could not be saved ({error})") from error
 
 
 def timed(forward: Callable[[Any], Any], x: Any) -> float:
@@ -287,6 +303,8 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         request = json.loads(line)
         try:
             reply = operations[request.pop("op")](**request)
+        except NoRoomError as error:
+            reply = {"no_room": str(error)}
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {error}"}
         replies.write(json.dumps(reply) + "\n")
