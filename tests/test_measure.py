@@ -303,7 +303,7 @@ def test_what_can_use_none_of_the_threads_is_not_run() -> None:
 
 
 def test_a_forward_that_takes_too_long_is_not_run() -> None:
-    run = measure("numpy", f"{MISBEHAVING}:Slow", timeout_s=2.0)
+    run = measure("numpy", f"{MISBEHAVING}:Slow", timeout_s=2.0, budget_s=3.0)
     slow = only(run, f"{MISBEHAVING}:Slow")
     assert slow.status == "not_run"
     assert re.fullmatch(r"a turn would take about \d\S* s, more than the 2 s that a step may take", slow.reason)

@@ -18,6 +18,7 @@ from moe.cli import main
 from moe.measure import agreement, bench, saving
 from moe.measure.child import Child
 from moe.measure.saving import SHARE, RunEndedError, RunInterrupted, Saving
+from moe.measure.worker import Worker
 from moe.run import Run, load_run
 
 from .synthetic import synthetic_run
@@ -155,6 +156,19 @@ def test_files_of_a_cell_are_let_go_of_when_it_is_done(monkeypatch: pytest.Monke
     assert found == [[], [], []]
 
 
+def test_a_worker_lets_go_of_a_file_that_a_circle_holds(tmp_path: Path) -> None:
+    config = moe.MoEConfig(4, 8, 16, 3, 2)
+    agreement.write_weights(moe.make_problem(config).weights, tmp_path / "weights")
+    served = Worker()
+    served.prepare(0, "numpy", asdict(config), 1, str(tmp_path / "weights"), 2)
+    mapped, layer = served.prepared[0].weights, served.prepared[0].layer
+    layer.circle = layer
+    del layer
+    assert mapped._pages() is not None
+    assert served.release(0) == {"changed": False}
+    assert mapped._pages() is None
+
+
 def test_a_cell_without_room_is_left_out_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -287,7 +301,7 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = str(tmp_path / "run.json")
-    interrupting(monkeypatch, 12 if "sweep" in command else 3)
+    interrupting(monkeypatch, 12 if "sweep" in command else 1)
     assert main([word.format(path=path) for word in command]) == 130
     printed = capsys.readouterr()
     assert printed.err == f"moe: interrupted: {message.format(path=path)}\n"

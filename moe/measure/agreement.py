@@ -53,18 +53,21 @@ class Referee:
         if config not in self._references:
             _require_memory(config, self._inputs)
         key = _weights_of(config)
-        path = self._folder / f"weights-{abs(hash(key)):x}"
+        path = self._path(key)
         if key not in self._weights:
             weights = make_weights(key)
             write_weights(weights, path)
             self._weights[key] = weights
         return path
 
+    def _path(self, key: MoEConfig) -> Path:
+        return self._folder / f"weights-{abs(hash(key)):x}"
+
     def keep_only(self, configs: Sequence[MoEConfig]) -> None:
         """Forget all other problems, and their files."""
         kept = set(map(_weights_of, configs))
         for key in set(self._weights) - kept:
-            self.weights_at(key).unlink()
+            self._path(key).unlink()
             del self._weights[key]
         self._references = {c: found for c, found in self._references.items() if c in configs}
 

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from moe.claims import Claims
 from moe.implementations import availability, parse_variant
 from moe.measure.agreement import Referee
+from moe.measure.bench import NOT_REACHED_REASON
 from moe.measure.child import Child, WorkerFailedError
 from moe.measure.inputs import KNOWN
 from moe.measure.machine import describe_machine, describe_versions
@@ -20,7 +21,7 @@ from moe.measure.protocol import FEWEST_INPUTS, Protocol
 from moe.measure.saving import Saving
 from moe.measure.start import run_to_measure
 from moe.progress import Progress
-from moe.run import NO_ROOM, Measurement, Run
+from moe.run import NO_ROOM, NOT_REACHED, OTHER, Measurement, Run
 
 REPLAY_S = 10.0  # about what the four rows of the published comparison take
 
@@ -41,7 +42,16 @@ def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s:
     for row in protocol.rows if protocol else ():
         variant = parse_variant(row.variant)
         run.measurements.append(
-            Measurement(row.name, variant.name, variant.options, claims.config, threads, variant.device)
+            Measurement(
+                row.name,
+                variant.name,
+                variant.options,
+                claims.config,
+                threads,
+                variant.device,
+                reason=NOT_REACHED_REASON,
+                code=NOT_REACHED,
+            )
         )
     with Saving(run_to_measure(run, path, resume=False, force=False), path).lasting():
         _measure_all(run, threads, protocol.warm_up if protocol else 0, settings)
@@ -66,8 +76,9 @@ def _measure_all(run: Run, threads: int, warm_up: int, settings: Protocol) -> No
 
 def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: Protocol) -> None:
     """Prepare, check and time one row."""
-    available, m.reason = availability(m.variant)
+    available, reason = availability(m.variant)
     if not available:
+        m.reason, m.code = reason, OTHER
         return
     what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config)}
     try:
@@ -77,7 +88,7 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
             what |= {"weights": weights, "inputs": settings.inputs}
             reply = child.ask("prepare", timeout=settings.timeout_s, number=number, **what)
             if "not_run" in reply:
-                m.reason = reply["not_run"]
+                m.reason, m.code = reply["not_run"], OTHER
                 return
             child.ask("outputs", timeout=settings.timeout_s, number=number, path=str(path))
             parity = referee.judge_first(m.config, path, settings.inputs, [])
@@ -90,11 +101,11 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
             "samples"
         ]
     except WorkerFailedError as error:
-        m.status, m.reason = "failed", str(error)
+        m.status, m.reason, m.code = "failed", str(error), OTHER
         return
     except (OSError, MemoryError) as error:
         m.reason, m.code = f"no room for it here: {error}", NO_ROOM
         return
-    m.status, m.reason = "ok", ""
+    m.status, m.reason, m.code = "ok", "", ""
     m.warm_up_s, m.samples_s, m.processes = sum(samples[:more]), [samples[more:]], [0]
     m.others_cores, m.stolen_cores, m.waited = [0.0], [0.0], [None]

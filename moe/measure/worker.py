@@ -7,6 +7,7 @@ prints goes to standard error.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -176,7 +177,11 @@ class Worker:
     def release(self, number: int) -> dict[str, Any]:
         """Let go of a layer, and say whether its weights are still what it was given."""
         own = self.prepared.pop(number, None)
-        return {"changed": own is not None and own.weights.changed}
+        changed = own is not None and own.weights.changed
+        del own
+        # Its weights are a file, which takes its room on a disk for as long as a circle of references holds a layer.
+        gc.collect()
+        return {"changed": changed}
 
     def load_probes(self, threads: int) -> dict[str, Any]:
         """Make the probes of the machine ready on as many threads."""
