@@ -1,22 +1,25 @@
 """The command line: list, doctor, build, check, bench, sweep, merge, goals, peers, selfcheck, claims, report.
 
 Exit codes: 0 all went well; 1 an implementation or a notebook failed, after everything else was done and
-saved; 2 wrong arguments, in one line; 130 interrupted.
+saved, or the system had no room for something; 2 wrong arguments, in one line; 130 interrupted, after saving.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from moe import mojo_build
+from moe import mojo_build, options
 from moe.config import parse_config
 from moe.implementations import availability, names, parse_variant
 from moe.implementations.registry import load
-from moe.run import RunFileError, load_run, write_atomically
+from moe.measure.saving import RunEndedError, RunInterrupted
+from moe.run import Run, RunFileError, load_run, write_atomically
+from moe.streams import lasting_streams
 
 SWEPT = ("numpy", "torch", "mojo")
 
@@ -31,6 +34,15 @@ class OneLineParser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    with lasting_streams() as out:
+        code = _run(arguments)
+        if not out.fails:
+            return code
+        print(f"moe: standard output can't be written to: {out.lost}", file=sys.stderr)
+        return code or 1
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         code: int = parsed.command(parsed)
@@ -38,12 +50,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"moe: {error}", file=sys.stderr)
         return 2
     except (mojo_build.MojoBuildError, OSError) as error:
+        if isinstance(error, RunEndedError):
+            _show_measured(error.run)
         print(f"moe: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("moe: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, RunInterrupted):
+            _show_measured(stop.run)
+        print(": ".join(filter(None, ("moe: interrupted", _after(stop, parsed)))), file=sys.stderr)
         return 130
     return code
+
+
+def _after(stop: KeyboardInterrupt, parsed: argparse.Namespace) -> str:
+    """What an interrupted command has kept, and how to go on."""
+    if not isinstance(stop, RunInterrupted):
+        return str(stop)
+    if stop.path is None:
+        return f"nothing was saved{parsed.else_saved}"
+    force = " in place of --force" if "force" in parsed and parsed.force else ""
+    return f"saved as {stop.path}; to go on, {parsed.go_on}{force}"
+
+
+def _show_measured(run: Run) -> None:
+    """Print what a run has that did not reach its end."""
+    if any(m.samples_s for m in run.measurements):
+        print("\n".join(_lines(run)))
+
+
+def _lines(run: Run) -> list[str]:
+    """A run's results."""
+    from moe.analysis import summarise
+    from moe.report.sentences import warnings
+    from moe.report.text import cell_lines, table_lines
+
+    if any("cell" in m.details for m in run.measurements):
+        return cell_lines(run)
+    summary = summarise(run)
+    return [*table_lines(summary), *warnings(summary)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,16 +104,20 @@ def _parser() -> argparse.ArgumentParser:
     add("build", _build, "compile the Mojo kernel")
     check = add("check", _check, "compare implementations with the float64 reference on every edge and preset")
     check.add_argument("names", nargs="*", metavar="NAME", help="implementations (all that can run)")
-    check.add_argument("--threads", type=_threads, help="numbers of threads (1 and all)")
+    check.add_argument("--threads", type=options.threads, help="numbers of threads (1 and all)")
 
     bench = add("bench", _bench, "measure implementations on one problem")
     bench.add_argument("names", nargs="*", metavar="NAME", help="implementations (all)")
     bench.add_argument("--config", default="seed", help="a preset, KEY=VALUE,…, or both (%(default)s)")
-    bench.add_argument("--threads", type=_threads, default=[1], help="numbers of threads, 1,2 (1)")
-    bench.add_argument("--budget", type=_seconds, default=60.0, help="seconds of measuring (%(default)g)")
-    bench.add_argument("--target", type=_share, help="stop once every interval is as narrow as this: 1%% or 0.01")
-    bench.add_argument("--timeout", type=_seconds, default=120.0, help="seconds for one step (%(default)g)")
-    bench.add_argument("--memory", type=float, metavar="MIB", help="what a worker may hold (4/5 of what is free)")
+    bench.add_argument("--threads", type=options.threads, default=[1], help="numbers of threads, 1,2 (1)")
+    bench.add_argument("--budget", type=options.seconds, default=60.0, help="seconds of measuring (%(default)g)")
+    bench.add_argument(
+        "--target", type=options.share, help="stop once every interval is as narrow as this: 1%% or 0.01"
+    )
+    bench.add_argument("--timeout", type=options.seconds, default=120.0, help="seconds for one step (%(default)g)")
+    bench.add_argument(
+        "--memory", type=options.mebibytes, metavar="MIB", help="what a worker may hold (4/5 of what is free)"
+    )
     bench.add_argument("--cache", default="warm", help="warm, or cold: emptied before each forward (%(default)s)")
     bench.add_argument("--json", type=Path, metavar="FILE", help="where to save the run")
     again = bench.add_mutually_exclusive_group()
@@ -81,9 +129,11 @@ def _parser() -> argparse.ArgumentParser:
     axes = "tokens=1,16,256, threads=1,2, config=seed,olmoe-1b-7b; any size, any number of axes"
     sweep.add_argument("--over", action="append", default=[], metavar="AXIS=VALUES", help=axes)
     sweep.add_argument("--config", default="seed", help="what no axis names: a preset, KEY=VALUE,…, or both (seed)")
-    sweep.add_argument("--budget", type=_seconds, default=60.0, help="seconds of measuring (%(default)g)")
-    sweep.add_argument("--timeout", type=_seconds, default=120.0, help="seconds for one step (%(default)g)")
-    sweep.add_argument("--memory", type=float, metavar="MIB", help="what a worker may hold (4/5 of what is free)")
+    sweep.add_argument("--budget", type=options.seconds, default=60.0, help="seconds of measuring (%(default)g)")
+    sweep.add_argument("--timeout", type=options.seconds, default=120.0, help="seconds for one step (%(default)g)")
+    sweep.add_argument(
+        "--memory", type=options.mebibytes, metavar="MIB", help="what a worker may hold (4/5 of what is free)"
+    )
     sweep.add_argument("--json", type=Path, metavar="FILE", help="where to save the run")
     sweep.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster that measures: tcp://host:8786")
     once_more = sweep.add_mutually_exclusive_group()
@@ -97,24 +147,30 @@ def _parser() -> argparse.ArgumentParser:
 
     goals = add("goals", _goals, "measure the Mojo kernel beside its goals and every form of PyTorch")
     goals.add_argument("names", nargs="*", metavar="SHAPE", help="shapes of mojo_src/goals.yaml (all)")
-    goals.add_argument("--threads", type=_threads, default=[1, 2], help="numbers of threads, 1,2 (1,2)")
+    goals.add_argument("--threads", type=options.threads, default=[1, 2], help="numbers of threads, 1,2 (1,2)")
     goals.add_argument("--beside", metavar="NAME,…", help="add these forms of PyTorch to what was measured (all)")
-    goals.add_argument("--budget", type=_seconds, default=100.0, help="seconds of measuring a shape (%(default)g)")
+    goals.add_argument(
+        "--budget", type=options.seconds, default=100.0, help="seconds of measuring a shape (%(default)g)"
+    )
     goals.add_argument("--folder", type=Path, default=Path("reports/goals"), help="where results go (%(default)s)")
     goals.add_argument("--page", type=Path, metavar="FILE", help="measure nothing: put results into this page")
 
     peers = add("peers", _peers, "measure the Mojo kernel beside every library that is installed")
     peers.add_argument("names", nargs="*", metavar="SHAPE", help="one, few, seed, many, many-small (all)")
-    peers.add_argument("--threads", type=_threads, default=[1, 2], help="numbers of threads, 1,2 (1,2)")
-    peers.add_argument("--budget", type=_seconds, default=240.0, help="seconds of measuring a shape (%(default)g)")
+    peers.add_argument("--threads", type=options.threads, default=[1, 2], help="numbers of threads, 1,2 (1,2)")
+    peers.add_argument(
+        "--budget", type=options.seconds, default=240.0, help="seconds of measuring a shape (%(default)g)"
+    )
     peers.add_argument("--folder", type=Path, default=Path("reports/peers"), help="where runs go (%(default)s)")
     peers.add_argument("--page", type=Path, metavar="FILE", help="measure nothing: put results into this page")
 
     itself = add(
         "selfcheck", _selfcheck, "whether intervals hold, also on a busy machine, and cheats are found (17 minutes)"
     )
-    itself.add_argument("--runs", type=int, default=10, help="runs to compare with each other (%(default)s)")
-    itself.add_argument("--budget", type=_seconds, default=60.0, help="seconds of measuring a run (%(default)g)")
+    itself.add_argument("--runs", type=options.runs, default=10, help="runs to compare with each other (%(default)s)")
+    itself.add_argument(
+        "--budget", type=options.seconds, default=60.0, help="seconds of measuring a run (%(default)g)"
+    )
 
     claims = add("claims", _claims, "hold the claims of a file against what is measured here")
     claims.add_argument("file", metavar="FILE", help="a claims file, like claims/cross-language-moe.yaml")
@@ -127,42 +183,22 @@ def _parser() -> argparse.ArgumentParser:
     report = add("report", _report, "measure, execute the notebooks and render them")
     report.add_argument("--profile", default="quick", help="smoke, quick or full (%(default)s)")
     report.add_argument("-p", action="append", default=[], dest="parameters", metavar="KEY=VALUE",
-                        help="a notebook's parameter")  # fmt: skip
+                        help="a notebook's parameter; --parameters lists them")  # fmt: skip
+    report.add_argument("--parameters", action="store_true", dest="listed",
+                        help="list the notebooks' parameters and their values in each profile")  # fmt: skip
     report.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="render a report's folder again")
     report.add_argument(
         "--share", action="store_true", help="pack the report into one file to send, beside its folder"
     )
 
+    for resumed in (bench, sweep):
+        resumed.set_defaults(go_on="give the same command --resume", else_saved=": --json FILE saves it")
+    for shaped in (goals, peers):
+        shaped.set_defaults(go_on="name the shapes that are left")
+    itself.set_defaults(else_saved=", and it begins anew")
     for measuring in (bench, sweep, goals, peers, itself, claims, report):
         measuring.add_argument("--anyway", action="store_true", help="measure at once, however busy the machine is")
     return parser
-
-
-def _threads(text: str) -> list[int]:
-    """`1,2` as numbers; argparse turns a ValueError into a message of its own, so this raises argparse's."""
-    try:
-        counts = [int(part) for part in text.split(",")]
-    except ValueError:
-        counts = [0]
-    if min(counts) < 1:
-        raise argparse.ArgumentTypeError(f"expected whole numbers of at least 1 like 1,2, got {text!r}")
-    return counts
-
-
-def _seconds(text: str) -> float:
-    """`60` or `60s` as a number."""
-    try:
-        return float(text.removesuffix("s"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected seconds like 60 or 60s, got {text!r}") from None
-
-
-def _share(text: str) -> float:
-    """`1%` or `0.01` as a number."""
-    try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a share like 1% or 0.01, got {text!r}") from None
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -200,19 +236,22 @@ def _check(parsed: argparse.Namespace) -> int:
 
     chosen = [str(parse_variant(name)) for name in parsed.names or names(peers=True)]
     counts = {"ok": 0, "failed": 0, "not_run": 0}
-    for result in check(chosen, parsed.threads):
-        counts[result.status] += 1
-        where = f"{result.implementation:12} {threads_text(result.threads):10} {result.problem:18}"
-        print(f"{where} {result.status.replace('_', ' '):8} {result.note}", flush=True)
+    begun = chosen[0]
+    try:
+        for result in check(chosen, parsed.threads):
+            counts[result.status] += 1
+            begun = result.implementation
+            where = f"{result.implementation:12} {threads_text(result.threads):10} {result.problem:18}"
+            print(f"{where} {result.status.replace('_', ' '):8} {result.note}", flush=True)
+    except KeyboardInterrupt:
+        left = shlex.join(chosen[chosen.index(begun) :])
+        raise KeyboardInterrupt(f"what was checked stands above; to go on, moe check {left}") from None
     print(f"{counts['ok']} agree with the reference, {counts['failed']} failed, {counts['not_run']} not run")
     return 0 if counts["ok"] and not counts["failed"] else 1
 
 
 def _bench(parsed: argparse.Namespace) -> int:
-    from moe.analysis import summarise
     from moe.measure.compare import compare
-    from moe.report.sentences import warnings
-    from moe.report.text import table_lines
 
     _need_file(parsed)
     chosen, config = parsed.names or names(), parse_config(parsed.config)
@@ -221,15 +260,13 @@ def _bench(parsed: argparse.Namespace) -> int:
     run = compare(
         chosen, config, parsed.threads, path=parsed.json, resume=parsed.resume, force=parsed.force, **settings
     )
-    summary = summarise(run)
-    print("\n".join([*table_lines(summary), *warnings(summary)]))
-    return 1 if any(m.status == "failed" for m in run.measurements) else 0
+    print("\n".join(_lines(run)))
+    return 1 if run.went_wrong else 0
 
 
 def _sweep(parsed: argparse.Namespace) -> int:
     from moe.measure.grid import cells_of, read_axes
     from moe.measure.sweep import sweep
-    from moe.report.text import cell_lines
 
     _need_file(parsed)
     axes, config = read_axes(parsed.over), parse_config(parsed.config)
@@ -248,20 +285,22 @@ def _sweep(parsed: argparse.Namespace) -> int:
         scheduler=parsed.scheduler,
         **settings,
     )
-    print("\n".join(cell_lines(run)))
-    return 1 if any(m.status == "failed" for m in run.measurements) else 0
+    print("\n".join(_lines(run)))
+    return 1 if run.went_wrong else 0
 
 
 def _merge(parsed: argparse.Namespace) -> int:
     from moe.measure.merge import merge_runs
-    from moe.report.text import cell_lines
 
     if parsed.force and parsed.json is None:
         raise ValueError("--force needs --json FILE")
     run = merge_runs([load_run(file) for file in parsed.files])
     if parsed.json is not None:
-        run.save(parsed.json, force=parsed.force)
-    print("\n".join(cell_lines(run)))
+        try:
+            run.save(parsed.json, force=parsed.force)
+        except OSError as error:
+            raise RunEndedError(run, f"{parsed.json} can't be written: {error}") from error
+    print("\n".join(_lines(run)))
     return 0
 
 
@@ -272,8 +311,7 @@ def _need_file(parsed: argparse.Namespace) -> None:
 
 def _settings(parsed: argparse.Namespace) -> dict[str, Any]:
     """The fields of the protocol that both `bench` and `sweep` set."""
-    memory = None if parsed.memory is None else int(parsed.memory * 2**20)
-    return {"budget_s": parsed.budget, "timeout_s": parsed.timeout, "memory_bytes": memory}
+    return {"budget_s": parsed.budget, "timeout_s": parsed.timeout, "memory_bytes": parsed.memory}
 
 
 def _look_around(parsed: argparse.Namespace, chosen: Sequence[str], settings: Mapping[str, Any]) -> None:
@@ -326,16 +364,21 @@ def _claims(parsed: argparse.Namespace) -> int:
     from moe.report.pipeline import try_claims
 
     trial = try_claims(parsed.file, parsed.source, parsed.profile, wait=not parsed.anyway)
+    print("\n".join(verdict_lines(trial)))
     if parsed.json is not None:
         write_atomically(parsed.json, verdicts_json(trial))
-    print("\n".join(verdict_lines(trial)))
     runs = [summary.run for summary in trial.summaries] + ([trial.replay] if trial.replay else [])
-    return 1 if any(m.status == "failed" for run in runs for m in run.measurements) else 0
+    return 1 if any(run.went_wrong for run in runs) else 0
 
 
 def _report(parsed: argparse.Namespace) -> int:
     from moe.report import make_report, render_again
+    from moe.report.parameters import parameter_lines
+    from moe.report.pipeline import EXPERIMENTS
 
+    if parsed.listed:
+        print("\n".join(parameter_lines(list(EXPERIMENTS))))
+        return 0
     if parsed.source is not None:
         if parsed.parameters:
             raise ValueError("-p can't be given with --from: a finished run has its parameters")

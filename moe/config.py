@@ -9,7 +9,15 @@ import dataclasses
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from moe.ranges import SEED, SIZE, Range
+
 FLOAT32_BYTES = 4
+RANGES = {
+    "tokens": Range(0, SIZE.most, whole=True),
+    **dict.fromkeys(("d_model", "d_ff", "num_experts", "top_k"), SIZE),
+    "seed": SEED,
+    "skew": Range(0, 100, whole=True),
+}
 
 
 @dataclass(frozen=True)
@@ -30,13 +38,8 @@ class MoEConfig:
     skew: int = 0
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            least = 0 if field.name in ("tokens", "seed", "skew") else 1
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{field.name} must be a whole number of at least {least}, got {value!r}")
-        if self.skew > 100:
-            raise ValueError(f"skew must be at most 100 percent, got {self.skew}")
+        for name, allowed in RANGES.items():
+            allowed.check(name, getattr(self, name))
         if self.top_k > self.num_experts:
             raise ValueError(f"top_k must be at most num_experts ({self.num_experts}), got {self.top_k}")
 

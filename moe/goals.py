@@ -91,7 +91,7 @@ class Result:
 
 def load_goals(names: Sequence[str] = ()) -> list[Goal]:
     """The goals of these names, or all; raises ValueError for a name that is not there."""
-    goals = {g["name"]: Goal(**g) for g in yaml.safe_load(GOALS.read_text())}
+    goals = {g["name"]: Goal(**g) for g in yaml.safe_load(GOALS.read_text(encoding="utf-8"))}
     for name in names:
         if name not in goals:
             raise ValueError(unknown_name("shape", name, list(goals)))
@@ -133,7 +133,7 @@ def measure_goals(
             cache=goal.cache,
             turn_forwards=TURN_FORWARDS_COLD if goal.cache == "cold" else Protocol.turn_forwards,
         )
-        failed = failed or any(m.status == "failed" for m in run.measurements)
+        failed = failed or run.went_wrong
         results = collect(folder)
         print("\n".join(result_lines([r for r in results if r.shape == goal.name])), flush=True)
         _save(folder, results, {}, run)
@@ -175,7 +175,7 @@ def render_goals(folder: Path, page: Path) -> None:
     """Put what a folder holds between a page's two marks, without measuring; raises ValueError where it can't."""
     if not (folder / SUMMARY).exists():
         raise ValueError(f"{folder / SUMMARY} not found: `moe goals` writes it")
-    saved = json.loads((folder / SUMMARY).read_text())
+    saved = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     calls = {what: Interval(**interval) for what, interval in saved["calls_s"].items()}
     write_between(page, MARK, markdown(collect(folder), calls, saved))
 

@@ -223,7 +223,8 @@ def _run(command: list[str], environment: Mapping[str, str], timeout: float) -> 
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         start_new_session=True,
     )
     try:

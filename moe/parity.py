@@ -79,12 +79,11 @@ def compare_output(output: object, ref: Reference, tolerance: float = TOLERANCE)
     scale = float(np.abs(ref.y[finite]).max(initial=0.0))
     row_error = np.zeros(len(y))
     row_error[finite] = _relative(np.abs(y - ref.y)[finite], scale)
-    contested = _contested(ref)
-    tied = np.flatnonzero(contested.any(axis=1) & finite)
+    tied = [token for token in ref.contested if np.isfinite(ref.y[token]).all()]
     rerouted = 0
     for token in tied:
         if row_error[token] > tolerance:
-            other = _best_choice(ref, int(token), contested[token], y[token], scale)
+            other = _best_choice(ref, token, y[token], scale)
             if other <= tolerance:
                 row_error[token] = other
                 rerouted += 1
@@ -97,34 +96,11 @@ def _relative(difference: NDArray[np.float64], scale: float) -> NDArray[np.float
     return largest / scale if scale > 0 else np.where(largest > 0, inf, 0.0)
 
 
-def _contested(ref: Reference) -> NDArray[np.bool_]:
-    """Mark (T, E) the experts that float32 may as well take as leave.
-
-    An expert is certain if fewer than k others can reach its logit, excluded if k others surely exceed it.
-    Beside a logit's own rounding, a few roundings of its softmax are allowed for. An exact tie (bound 0)
-    is not contested: it goes to the lower number.
-    """
-    k = ref.problem.top_k
-    spread = np.abs(ref.logits.max(axis=1, keepdims=True) - ref.logits)
-    margin = ref.logit_error + np.where(ref.logit_error > 0, 2.0**-22 * (1 + spread), 0.0)
-    low, high = ref.logits - margin, ref.logits + margin
-    if k == high.shape[1]:
-        return np.zeros(high.shape, dtype=bool)
-    # k others can exceed an expert where the (k + 1)-th highest end reaches its low one: its own is among them.
-    reachable = low <= np.partition(high, -k - 1, axis=1)[:, -k - 1, None]
-    not_exceeded = high >= np.partition(low, -k, axis=1)[:, -k, None]
-    loose = (margin > 0) & reachable & not_exceeded
-    return np.asarray(loose & (loose.sum(axis=1, keepdims=True) > 1))
-
-
-def _best_choice(
-    ref: Reference, token: int, contested: NDArray[np.bool_], y: NDArray[np.float64], scale: float
-) -> float:
+def _best_choice(ref: Reference, token: int, y: NDArray[np.float64], scale: float) -> float:
     """The smallest error of `y` (d,) over all admissible choices of experts for one token."""
-    taken = set(ref.experts[token].tolist())
-    certain = taken - set(np.flatnonzero(contested).tolist())
+    candidates = ref.contested[token]
+    certain = set(ref.experts[token].tolist()) - set(candidates)
     open_slots = ref.problem.top_k - len(certain)
-    candidates = np.flatnonzero(contested).tolist()
     if comb(len(candidates), open_slots) > MOST_CHOICES:
         return inf
     errors = [

@@ -51,7 +51,7 @@ def measure_peers(
         run = compare(
             chosen, parse_config(SHAPES[shape]), threads, path=path, force=True, budget_s=budget_s, processes=5
         )
-        failed = failed or any(m.status == "failed" for m in run.measurements)
+        failed = failed or run.went_wrong
         print(markdown({shape: run}), flush=True)
     return 1 if failed else 0
 

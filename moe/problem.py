@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moe.config import MoEConfig
+from moe.ranges import Range
 
 Float32Array = NDArray[np.float32]
 
@@ -68,11 +70,12 @@ def check_input(x: Float32Array, d_model: int) -> Float32Array:
     return np.ascontiguousarray(x) if min(x.strides) >= 0 else x.copy()
 
 
-def check_top_k(top_k: int, num_experts: int) -> int:
+def check_top_k(top_k: int | np.integer[Any], num_experts: int) -> int:
     """`top_k` itself; raises ValueError unless it is between 1 and the number of experts."""
-    if not 1 <= top_k <= num_experts:
-        raise ValueError(f"top_k must be between 1 and num_experts ({num_experts}), got {top_k}")
-    return top_k
+    found = int(top_k) if isinstance(top_k, np.integer) else top_k
+    if found not in Range(1, num_experts, whole=True):
+        raise ValueError(f"top_k must be between 1 and num_experts ({num_experts}), got {top_k!r}")
+    return found
 
 
 @dataclass(frozen=True)

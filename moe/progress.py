@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from moe.streams import Lasting
+
 LINE_EVERY_S = 10.0
 
 
@@ -34,7 +36,8 @@ class Progress:
         self.started = time.monotonic()
         self.line_at = self.started
         self.bar: Any = None
-        seen = sys.stderr.isatty() or _in_jupyter()
+        self.stream = Lasting(sys.stderr)
+        seen = self.stream.isatty() or _in_jupyter()
         self.lines = enabled and not seen
         if enabled and seen:
             layout = "{desc} {percentage:3.0f} % |{bar}| {n:.0f} of {total:.0f} s"
@@ -52,8 +55,7 @@ class Progress:
             self.line_at = now
             print(
                 f"{self.what}: {elapsed:.0f} of {self.total_s:.0f} s, now {doing}",
-                file=sys.stderr,
-                flush=True,
+                file=self.stream,
             )
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ y[t] = Σ weight · relu(x[t]·w1[e])·w2[e] over the token's k experts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,43 +18,81 @@ Float64Array = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
 
+NUMBERS_AT_ONCE = 2**23  # of the widest array: tokens are taken so many at a time
+
+
 @dataclass(frozen=True)
 class Reference:
     """What the layer gives for one problem.
 
-    logits (T, E) and y (T, d) are float64; experts (T, k) are in order of falling probability;
-    logit_error (T, E) bounds how far a float32 logit can be from the true one.
+    y (T, d) is float64; experts (T, k) are in order of falling probability. For each token that could go either way
+    in float32, `contested` has the experts that it may as well take as leave.
     """
 
     problem: Problem
-    logits: Float64Array
-    logit_error: Float64Array
     experts: IndexArray
     y: Float64Array
+    contested: Mapping[int, tuple[int, ...]]
 
     def output_for(self, token: int, experts: tuple[int, ...]) -> Float64Array:
         """The output (d,) of one token if it had been sent to `experts`."""
-        chosen = np.array([experts])
-        rows = np.array([token])
-        x = self.problem.x[rows].astype(np.float64)
-        y: Float64Array = _combine(self.problem, x, self.logits[rows], chosen)[0]
+        x = self.problem.x[token : token + 1].astype(np.float64)
+        logits = x @ self.problem.weights.gate.astype(np.float64)
+        y: Float64Array = _combine(self.problem, x, logits, np.array([experts]))[0]
         return y
+
+    def part(self, start: int, stop: int) -> Reference:
+        """The reference for some of the tokens."""
+        problem = Problem(self.problem.weights, self.problem.x[start:stop], self.problem.top_k)
+        contested = {token - start: found for token, found in self.contested.items() if start <= token < stop}
+        return Reference(problem, self.experts[start:stop], self.y[start:stop], contested)
 
 
 def reference(problem: Problem) -> Reference:
     """Compute the layer for `problem` in float64.
 
-    A token with NaN or Inf has a NaN output row by definition: its logits are made NaN here.
+    A token with NaN or Inf has a NaN output row by definition: its logits are made NaN here. What has a number for
+    each token and expert is made for some tokens at a time.
     """
-    x = problem.x.astype(np.float64)
-    gate = problem.weights.gate.astype(np.float64)
-    finite = np.isfinite(x).all(axis=1, keepdims=True)  # (T, 1)
-    safe = np.where(finite, x, 0.0)
-    logits = np.where(finite, safe @ gate, np.nan)
-    # Stable sort: a tie goes to the lower expert number.
-    experts = np.argsort(-logits, axis=1, kind="stable")[:, : problem.top_k]
-    y = np.where(finite, _combine(problem, safe, np.where(finite, logits, 0.0), experts), np.nan)
-    return Reference(problem, logits, _float32_logit_error(safe, gate), experts, y)
+    weights, tokens = problem.weights, len(problem.x)
+    at_once = max(1, NUMBERS_AT_ONCE // max(weights.num_experts, weights.d_ff, weights.d_model))
+    gate = weights.gate.astype(np.float64)
+    chosen = np.empty((tokens, problem.top_k), np.intp)
+    y = np.empty((tokens, weights.d_model))
+    contested: dict[int, tuple[int, ...]] = {}
+    for start in range(0, tokens, at_once):
+        rows = slice(start, start + at_once)
+        x = problem.x[rows].astype(np.float64)
+        finite = np.isfinite(x).all(axis=1, keepdims=True)
+        safe = np.where(finite, x, 0.0)
+        logits = np.where(finite, safe @ gate, np.nan)
+        # Stable sort: a tie goes to the lower expert number.
+        experts = np.argsort(-logits, axis=1, kind="stable")[:, : problem.top_k]
+        chosen[rows] = experts
+        y[rows] = np.where(finite, _combine(problem, safe, np.where(finite, logits, 0.0), experts), np.nan)
+        open_ = _contested(logits, _float32_logit_error(safe, gate), problem.top_k)
+        found = np.flatnonzero(open_.any(axis=1))
+        contested |= {start + int(t): tuple(np.flatnonzero(open_[t]).tolist()) for t in found}
+    return Reference(problem, chosen, y, contested)
+
+
+def _contested(logits: Float64Array, logit_error: Float64Array, k: int) -> NDArray[np.bool_]:
+    """Mark (T, E) the experts that float32 may as well take as leave.
+
+    An expert is certain if fewer than k others can reach its logit, excluded if k others surely exceed it.
+    Beside a logit's own rounding, a few roundings of its softmax are allowed for. An exact tie (bound 0)
+    is not contested: it goes to the lower number.
+    """
+    spread = np.abs(logits.max(axis=1, keepdims=True) - logits)
+    margin = logit_error + np.where(logit_error > 0, 2.0**-22 * (1 + spread), 0.0)
+    low, high = logits - margin, logits + margin
+    if k == high.shape[1]:
+        return np.zeros(high.shape, dtype=bool)
+    # k others can exceed an expert where the (k + 1)-th highest end reaches its low one: its own is among them.
+    reachable = low <= np.partition(high, -k - 1, axis=1)[:, -k - 1, None]
+    not_exceeded = high >= np.partition(low, -k, axis=1)[:, -k, None]
+    loose = (margin > 0) & reachable & not_exceeded
+    return np.asarray(loose & (loose.sum(axis=1, keepdims=True) > 1))
 
 
 def _combine(problem: Problem, x: Float64Array, logits: Float64Array, experts: IndexArray) -> Float64Array:

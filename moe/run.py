@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,8 @@ NOT_REACHED = "not_reached"
 OVER_BUDGET = "over_budget"
 OVER_MEMORY = "over_memory"
 TOO_LONG = "too_long"
-OPEN = ("", NOT_REACHED, OVER_BUDGET, OVER_MEMORY, TOO_LONG)
+NO_ROOM = "no_room"  # the system refused something: room on a disk, memory, a process
+OPEN = ("", NOT_REACHED, OVER_BUDGET, OVER_MEMORY, TOO_LONG, NO_ROOM)
 OTHER = "other"  # any other reason, which the measurement's own words give
 # What runs written before codes said instead.
 BEGINNINGS = {
@@ -197,6 +198,11 @@ class Run:
     schema: int = SCHEMA
     machines: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def went_wrong(self) -> bool:
+        """Whether something failed, or the system had no room for it."""
+        return any(m.status == "failed" or m.code == NO_ROOM for m in self.measurements)
+
     def by_machine(self) -> dict[str, Run]:
         """A run for each machine by its key, or this one alone, without a key, where none were joined.
 
@@ -218,7 +224,8 @@ class Run:
 
     def to_json(self) -> str:
         """The text of the run's file."""
-        return json.dumps(asdict(self), allow_nan=False) + "\n"
+        # Not asdict, which copies every sample first.
+        return json.dumps(self, default=vars, allow_nan=False) + "\n"
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the file; raises RunFileError if there is one and `force` is not given."""
@@ -239,7 +246,7 @@ def load_run(path: str | Path) -> Run:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise RunFileError(f"{path} can't be read as a run: {error}") from error
     return read_run(text, str(path))
 
@@ -266,7 +273,7 @@ def write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        # The name of a file may be no text.
+        # Of a file's name that is no text, which UTF-8 can't hold, the bytes are written out.
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()

@@ -18,6 +18,7 @@ from moe.implementations import availability
 from moe.measure.busy import wait_until_quiet
 from moe.measure.compare import compare
 from moe.processor import usable_cores
+from moe.ranges import RUNS
 from moe.report.sentences import warnings
 from moe.report.text import significant, threads_text, times
 from moe.run import Run
@@ -43,8 +44,7 @@ def selfcheck(runs: int, budget_s: float, *, wait: bool = False) -> Iterator[Fin
     With `wait` a machine that is busy before the first gets some seconds to come to rest. Raises ValueError for a
     number that makes no sense.
     """
-    if runs < 2:
-        raise ValueError(f"runs must be at least 2, got {runs}")
+    RUNS.check("runs", runs)
     for name in COMPARED:
         available, reason = availability(name)
         if not available:

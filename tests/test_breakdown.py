@@ -226,7 +226,7 @@ def test_tables_hold_every_factor_and_step() -> None:
         ({"sizes": "0, 8, 32"}, "sizes must be numbers of tokens like 1, 8, 64, got '0, 8, 32'"),
         ({"sizes": "few"}, "sizes must be numbers of tokens like 1, 8, 64, got 'few'"),
         ({"threads": "x"}, "threads must be auto or numbers"),
-        ({"budget_s": 0.0}, "budget_s must be greater than 0"),
+        ({"budget_s": 0.0}, "budget_s must be a number greater than 0"),
         ({"top_k": 9}, "top_k must be at most"),
     ],
 )

@@ -76,5 +76,5 @@ def test_parse_config_says_what_is_wrong(text: str, message: str) -> None:
 
 def test_skew_is_a_percentage() -> None:
     assert parse_config("smoke,skew=70").label.endswith("skew=70 %")
-    with pytest.raises(ValueError, match="skew must be at most 100 percent, got 101"):
+    with pytest.raises(ValueError, match="skew must be a whole number of at least 0, at most 100, got 101"):
         moe.MoEConfig(skew=101)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 import signal
 import subprocess
 import sys
@@ -302,10 +303,25 @@ def test_what_can_use_none_of_the_threads_is_not_run() -> None:
 
 
 def test_a_forward_that_takes_too_long_is_not_run() -> None:
-    run = measure("numpy", f"{MISBEHAVING}:Slow", timeout_s=2.0)
+    run = measure("numpy", f"{MISBEHAVING}:Slow", timeout_s=2.0, budget_s=3.0)
     slow = only(run, f"{MISBEHAVING}:Slow")
     assert slow.status == "not_run"
-    assert "a turn would take about" in slow.reason
+    assert re.fullmatch(r"a turn would take about \d\S* s, more than the 2 s that a step may take", slow.reason)
+
+
+def test_a_budget_that_holds_no_turn_is_named() -> None:
+    (reason,) = {m.reason for m in measure("numpy", budget_s=1e-7).measurements if not m.control}
+    assert re.fullmatch(r"a turn would take about \S+ s, more than the 1e-07 s that are left of the budget", reason)
+    assert float(reason.split()[5]) > 1e-7
+
+
+def test_no_tokens_are_checked_and_not_timed() -> None:
+    run = moe.compare(["numpy", "torch"], TINY.with_tokens(0), progress=False, budget_s=1e6)
+    assert run.complete
+    assert {(m.status, m.reason) for m in run.measurements} == {
+        ("not_run", "nothing to time: no tokens; it agrees with the reference")
+    }
+    assert not run.went_wrong
 
 
 @pytest.mark.parametrize(
@@ -343,12 +359,12 @@ def test_a_hung_worker_and_what_it_started_are_ended() -> None:
     [
         ([], {}, "at least one implementation"),
         (["numpy", "numpy"], {}, "must not repeat"),
-        (["numpy"], {"threads": [0]}, "threads must be whole numbers"),
+        (["numpy"], {"threads": [0]}, "threads must be a whole number"),
         (["numpy"], {"cache": "cool"}, "cache must be warm or cold, got 'cool'"),
-        (["numpy"], {"budget_s": 0}, "budget_s must be greater than 0, got 0"),
-        (["numpy"], {"processes": -1}, "processes must be greater than 0"),
-        (["numpy"], {"target": 0}, "target must be greater than 0, got 0"),
-        (["numpy"], {"memory_bytes": -5}, "memory_bytes must be greater than 0, got -5"),
+        (["numpy"], {"budget_s": 0}, "budget_s must be a number greater than 0, at most 100000000, got 0"),
+        (["numpy"], {"processes": -1}, "processes must be a whole number of at least 1, at most 10000, got -1"),
+        (["numpy"], {"target": 0}, "target must be a number greater than 0, at most 1000000, got 0"),
+        (["numpy"], {"memory_bytes": -5}, "memory_bytes must be a whole number of at least 1, at most .*, got -5"),
     ],
 )
 def test_wrong_arguments(names: list[str], changed: dict[str, object], message: str) -> None:

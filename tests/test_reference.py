@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from math import exp, fsum
 
 import numpy as np
@@ -52,3 +53,26 @@ def test_a_bad_token_changes_no_other() -> None:
     good = moe.Problem(bad.weights, np.nan_to_num(bad.x), bad.top_k)
     others = [1, 2, 3, 5, 6, 7]
     np.testing.assert_array_equal(reference(bad).y[others], reference(good).y[others])
+
+
+def test_tokens_some_at_a_time_give_the_same_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = moe.MoEConfig(tokens=2000, d_model=8, d_ff=8, num_experts=256, top_k=2)
+    problem = moe.make_problem(config)
+    x = problem.x.copy()
+    x[1500, 2] = np.nan
+    problem = moe.Problem(problem.weights, x, 2)
+    whole = reference(problem)
+    monkeypatch.setattr("moe.reference.NUMBERS_AT_ONCE", 2**14)
+    tracemalloc.start()
+    some = reference(problem)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * config.tokens * config.num_experts
+    assert np.array_equal(some.experts, whole.experts)
+    assert np.allclose(some.y, whole.y, rtol=1e-12, atol=1e-12, equal_nan=True)
+    assert some.contested == whole.contested
+    part = some.part(600, 1600)
+    assert np.array_equal(part.experts, whole.experts[600:1600])
+    assert part.contested == {t - 600: found for t, found in whole.contested.items() if 600 <= t < 1600}
+    assert np.array_equal(part.problem.x, x[600:1600], equal_nan=True)
+    assert some.contested

@@ -235,7 +235,7 @@ def test_parameters_become_grids() -> None:
         ({"token_counts": "1, many"}, "token_counts must be whole numbers"),
         ({"models": "mixtral"}, "did you mean mixtral-8x7b"),
         ({"variants": "nunpy"}, "did you mean numpy"),
-        ({"skews": "101"}, "skew must be at most 100"),
+        ({"skews": "101"}, "axis skew must be a whole number of at least 0, at most 100, got 101"),
     ],
 )
 def test_wrong_parameters_are_refused(changed: dict[str, str], message: str) -> None:

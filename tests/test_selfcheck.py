@@ -77,5 +77,5 @@ def test_everything_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_run_can_not_be_compared() -> None:
-    with pytest.raises(ValueError, match="runs must be at least 2, got 1"):
+    with pytest.raises(ValueError, match="runs must be a whole number of at least 2, at most 1000, got 1"):
         list(selfcheck.selfcheck(1, 1.0))

@@ -63,7 +63,7 @@ def test_the_axis_config_takes_presets_and_models() -> None:
         (["tokens=1,x"], "axis tokens must have whole numbers, got 'x'"),
         (["tokens=1,1"], "must not repeat"),
         (["config=sead"], "did you mean seed"),
-        (["threads=1,0"], "threads must be whole numbers of at least 1, got 0"),
+        (["threads=1,0"], "axis threads must be a whole number of at least 1, at most 4096, got 0"),
     ],
 )
 def test_a_wrong_axis_is_refused(axes: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from moe.config import MoEConfig, unknown_name
 from moe.implementations.foreign import ForeignError, contained, words_of
 from moe.implementations.own_files import forget_beside, load_file, look_beside, looking_beside, own_file
 from moe.problem import Float32Array, Weights, check_input, check_top_k
+from moe.ranges import THREADS
 from moe.variant import Variant
 
 ENTRY_POINTS = "moe.implementations"
@@ -203,8 +204,7 @@ def create(name: str | Variant, weights: Weights, *, top_k: int, threads: int = 
     variant = name if isinstance(name, Variant) else parse_variant(name)
     variant = parse_variant(str(Variant(variant.name, variant.options | options)))
     check_top_k(top_k, weights.num_experts)
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads must be a whole number of at least 1, got {threads!r}")
+    THREADS.check("threads", threads)
     with contained():
         implementation = load(variant.name)(weights, top_k=top_k, threads=threads, **variant.options)
         return Layer(variant, implementation, weights.d_model)

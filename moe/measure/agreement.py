@@ -11,14 +11,20 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from moe.config import MoEConfig
+from moe.config import FLOAT32_BYTES, MoEConfig
 from moe.measure.child import WorkerFailedError
 from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.mapped import write_weights
 from moe.parity import Parity, compare_output, worst
 from moe.problem import Float32Array, Problem, Weights, make_weights
-from moe.reference import Reference, reference
+from moe.processor import usable_memory
+from moe.reference import NUMBERS_AT_ONCE, Reference, reference
 
+MEMORY_SHARE = 0.8  # of what is free: what this process, or a worker unless it is given another limit, may hold
+MAKING = 3  # times the weights: what making them takes
+A_NUMBER_BYTES = 44  # of each of an input's numbers: itself, its output, both in float64, and differences
+EXPERT_BYTES = 8  # of each expert that a token takes
+AT_ONCE_BYTES = 48  # of each number of the widest array for some tokens at a time
 ROWS = 32  # of an output that was timed: half of the tokens left out would escape once in 4 thousand million turns
 
 
@@ -43,19 +49,25 @@ class Referee:
         self._references: dict[MoEConfig, list[Reference]] = {}
 
     def weights_at(self, config: MoEConfig) -> Path:
-        """Where a problem's weights are, for workers to map."""
+        """Where a problem's weights are, for workers to map; raises MemoryError where this process can't judge it."""
+        if config not in self._references:
+            _require_memory(config, self._inputs)
         key = _weights_of(config)
-        path = self._folder / f"weights-{abs(hash(key)):x}"
+        path = self._path(key)
         if key not in self._weights:
-            self._weights[key] = make_weights(key)
-            write_weights(self._weights[key], path)
+            weights = make_weights(key)
+            write_weights(weights, path)
+            self._weights[key] = weights
         return path
+
+    def _path(self, key: MoEConfig) -> Path:
+        return self._folder / f"weights-{abs(hash(key)):x}"
 
     def keep_only(self, configs: Sequence[MoEConfig]) -> None:
         """Forget all other problems, and their files."""
         kept = set(map(_weights_of, configs))
         for key in set(self._weights) - kept:
-            self.weights_at(key).unlink()
+            self._path(key).unlink()
             del self._weights[key]
         self._references = {c: found for c, found in self._references.items() if c in configs}
 
@@ -73,7 +85,7 @@ class Referee:
     def judge_first(self, config: MoEConfig, path: Path, inputs: int, before: Sequence[Parity]) -> Parity:
         """The worst of a worker's outputs for the first inputs, saved at `path`, and of what was found `before`.
 
-        Raises WorkerFailedError where their number is wrong.
+        The file is gone afterwards. Raises WorkerFailedError where their number is wrong.
         """
         references = self.references(config)[:inputs]
         try:
@@ -81,6 +93,8 @@ class Referee:
                 outputs = [saved[name] for name in saved.files]
         except (OSError, ValueError, BadZipFile) as error:
             raise WorkerFailedError(f"gave what is no array ({error})") from error
+        finally:
+            path.unlink(missing_ok=True)
         if len(outputs) != len(references):
             raise WorkerFailedError(f"gave {len(outputs)} outputs for {len(references)} inputs")
         verdicts = [compare_output(y, ref) for y, ref in zip(outputs, references, strict=True)]
@@ -93,11 +107,9 @@ class Referee:
             own = [k for k in kept if k.config == config]
             weights = self._weights[_weights_of(config)]
             whole = reference(Problem(weights, np.concatenate([k.x for k in own]), config.top_k))
-            ends = np.cumsum([len(k.x) for k in own])[:-1]
-            parts = zip(*(np.split(a, ends) for a in (whole.logits, whole.logit_error, whole.experts, whole.y)),
-                        strict=True)  # fmt: skip
-            for k, part in zip(own, parts, strict=True):
-                verdict = compare_output(k.y, Reference(Problem(weights, k.x, config.top_k), *part))
+            ends = np.cumsum([len(k.x) for k in own]).tolist()
+            for k, end in zip(own, ends, strict=True):
+                verdict = compare_output(k.y, whole.part(end - len(k.x), end))
                 if k.flaw:
                     verdict = replace(verdict, passed=False, reason=k.flaw)
                 found[k.number] = worst([found.get(k.number, verdict), verdict])
@@ -105,11 +117,13 @@ class Referee:
 
 
 def keep(number: int, config: MoEConfig, x: Float32Array, path: Path, random: Random) -> Kept:
-    """Some rows of an output that a worker saved at `path`, and of the input x that it is for."""
+    """Some rows of an output that a worker saved at `path`, which is gone then, and of the input x that it is for."""
     try:
         y = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise WorkerFailedError(f"gave what is no array ({error})") from error
+    finally:
+        path.unlink(missing_ok=True)
     flaw = ""
     if y.shape != x.shape or y.dtype != x.dtype:
         flaw = f"an output of a timed forward has shape {y.shape} and is {y.dtype}, expected {x.shape} and float32"
@@ -118,6 +132,19 @@ def keep(number: int, config: MoEConfig, x: Float32Array, path: Path, random: Ra
         flaw = "an output of a timed forward is not finite"
     tokens = sorted(random.sample(range(len(x)), min(ROWS, len(x))))
     return Kept(number, config, x[tokens], y[tokens], flaw)
+
+
+def _require_memory(config: MoEConfig, inputs: int) -> None:
+    """Raise MemoryError where the weights, the reference and what is compared with it would not fit what is free."""
+    weights = FLOAT32_BYTES * 2 * config.num_experts * config.d_model * config.d_ff
+    of_a_token = A_NUMBER_BYTES * config.d_model + EXPERT_BYTES * config.top_k
+    widest = config.tokens * max(config.num_experts, config.d_model, config.d_ff)
+    needed = MAKING * weights + inputs * config.tokens * of_a_token + AT_ONCE_BYTES * min(widest, NUMBERS_AT_ONCE)
+    free = MEMORY_SHARE * usable_memory()
+    if needed > free:
+        raise MemoryError(
+            f"comparing would take about {needed / 2**30:.1f} GiB, of {free / 2**30:.1f} GiB that are free"
+        )
 
 
 def _weights_of(config: MoEConfig) -> MoEConfig:

@@ -18,7 +18,7 @@ from typing import Any
 from moe.config import MoEConfig
 from moe.implementations import availability
 from moe.implementations.registry import entry_of
-from moe.measure.agreement import Kept, Referee, keep
+from moe.measure.agreement import MEMORY_SHARE, Kept, Referee, keep
 from moe.measure.capacity import is_crowded, mark_disturbed
 from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
 from moe.measure.conditions import Clock, Elsewhere, Watch
@@ -27,16 +27,16 @@ from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.lines import known_lines
 from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
+from moe.measure.saving import Saving
 from moe.measure.workers import Workers, require_files, require_threads
 from moe.measure.yardsticks import Yardsticks
 from moe.parity import Parity, worst
 from moe.processor import usable_memory
 from moe.progress import Progress
-from moe.run import NOT_REACHED, OTHER, TOO_LONG, Measurement, Run
+from moe.run import NO_ROOM, NOT_REACHED, OTHER, OVER_MEMORY, TOO_LONG, Measurement, Run
 from moe.variant import Variant
 
 NOT_REACHED_REASON = "the run ended before its first turn"
-MEMORY_SHARE = 0.8  # of what is free at the start: what a worker may hold unless another limit is given
 SECRET_BITS = 63
 READY_BYTES = 2**26  # of inputs that are made before they are timed
 SHORTEST_S = 1e-6  # that a forward is taken to last
@@ -59,7 +59,6 @@ class Bench:
     ) -> None:
         self.run = run
         self.settings = settings
-        self.path = path
         self.random = random.Random(settings.seed)
         self.progress = Progress("measuring", settings.budget_s, enabled=progress)
         self.memory_bytes = settings.memory_bytes or MEMORY_SHARE * usable_memory()
@@ -67,9 +66,8 @@ class Bench:
         self.patience = Patience()
         self.turn_most_s = settings.budget_s
         self.alive: dict[int, Measurement] = {}  # what nothing has gone wrong with, by its number
-        self._elapsed_before_s = run.elapsed_s
+        self._saving = Saving(run, path, settings.save_every_s if saves_rounds else 0.0)
         self._saves_rounds = saves_rounds
-        self._saved_at = 0.0
         self._kept: list[Kept] = []
         self._doubts = Doubts()
         self._copy_s: dict[MoEConfig, float] = {}
@@ -79,23 +77,20 @@ class Bench:
     def measuring(self) -> Iterator[None]:
         """Probes and a folder while it lasts; whatever happens, what was measured is judged and saved."""
         self._find_available()
-        self.save(now=True)  # a file that can't be written is found out before anything is measured
-        try:
-            with ExitStack() as stack:
-                self._folder = Path(stack.enter_context(TemporaryDirectory()))
-                self.referee = Referee(self._folder, self.settings.inputs)
-                self.progress.note("the machine's limits")
-                self._machine = Yardsticks(stack, self.run.protocol["threads"], self.settings.rest_most_s)
-                self._take_limits()
-                yield
-        finally:
-            self.progress.close()
-            for m in self.run.measurements:
-                m.keep_whole_turns()
+        with self._saving.lasting():
             try:
-                self._judge_all()
+                with ExitStack() as stack:
+                    self._folder = Path(stack.enter_context(TemporaryDirectory()))
+                    self.referee = Referee(self._folder, self.settings.inputs)
+                    self.progress.note("the machine's limits")
+                    self._machine = Yardsticks(stack, self.run.protocol["threads"], self.settings.rest_most_s)
+                    self._take_limits()
+                    yield
             finally:
-                self.save(now=True)
+                self.progress.close()
+                for m in self.run.measurements:
+                    m.keep_whole_turns()
+                self._judge_all()
 
     def _judge_all(self) -> None:
         """What can be said of rows only at the end."""
@@ -167,12 +162,9 @@ class Bench:
             if self._workers.release(m, number, self.settings.timeout_s):
                 self._fail(number, "it changed the weights that it was given")
 
-    def save(self, *, now: bool = False) -> None:
-        """Save the run, if that was some time ago or has to be `now`."""
-        self.run.elapsed_s = self._elapsed_before_s + time.monotonic() - self.begun
-        if self.path is not None and (now or time.monotonic() - self._saved_at > self.settings.save_every_s):
-            self.run.save(self.path, force=True)
-            self._saved_at = time.monotonic()
+    def save(self) -> None:
+        """Save what there is, where that costs little."""
+        self._saving.save_if_due()
 
     def _find_available(self) -> None:
         lines = {name: known_lines(name) for name in {m.implementation for m in self.run.measurements}}
@@ -201,6 +193,13 @@ class Bench:
         except NotRunError as error:
             if not m.samples_s:  # what was measured before stays
                 m.status, m.reason, m.code = "not_run", str(error) or "it gave no reason", error.code
+            del self.alive[number]
+            self._workers.release(m, number, self.settings.timeout_s)
+        except (OSError, MemoryError) as error:
+            if m.samples_s:
+                raise  # what had room before has none now: nothing else has
+            m.code = OVER_MEMORY if isinstance(error, MemoryError) else NO_ROOM
+            m.status, m.reason = "not_run", f"no room for it here: {error}"
             del self.alive[number]
             self._workers.release(m, number, self.settings.timeout_s)
         return False
@@ -243,8 +242,10 @@ class Bench:
         m.details["files"] = require_files(m.implementation, reply.get("files", {}))
         require_threads(reply["pools"], m.threads)
         turn_s = reply["first_call_s"] * (settings.turn_forwards + 1)
-        if turn_s > min(settings.timeout_s, self.turn_most_s):
-            raise NotRunError(f"a turn would take about {turn_s:.3g} s, too long for this run", TOO_LONG)
+        most = min((self.turn_most_s, "that are left of the budget"), (settings.timeout_s, "that a step may take"))
+        if m.config.tokens and turn_s > most[0]:
+            reason = f"a turn would take about {turn_s:.3g} s, more than the {most[0]:.3g} s {most[1]}"
+            raise NotRunError(reason, TOO_LONG)
         path = self._folder / f"{number}.npz"
         workers.ask(m, "outputs", timeout=settings.timeout_s, number=number, path=str(path))
         self._judge_first(m, path, inputs)
@@ -264,7 +265,6 @@ class Bench:
     def _judge_first(self, m: Measurement, path: Path, inputs: int) -> None:
         """Compare a worker's first outputs with the reference; only agreement on every one is agreement."""
         found = self.referee.judge_first(m.config, path, inputs, [Parity.from_dict(m.parity)] if m.parity else [])
-        path.unlink()
         self._note_parity(m, found)
         first = self.referee.references(m.config)[0]
         m.details["bytes_moved"] = first.problem.bytes_moved(first.experts)

@@ -58,7 +58,8 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **limits},
+            # Its streams carry JSON, and whatever an implementation prints: none of it is the terminal's.
+            env={**os.environ, **limits, "PYTHONIOENCODING": "utf-8:backslashreplace"},
             # Ctrl-C is the parent's to handle: it ends its workers after it has saved.
             start_new_session=True,
         )
@@ -77,7 +78,7 @@ class Child:
             self._process.stdin.flush()
 
     def receive(self, timeout: float) -> dict[str, Any]:
-        """The reply to the last request; raises WorkerFailedError as `ask` does."""
+        """The reply to the last request; raises WorkerFailedError as `ask` does, OSError where a disk was full."""
         line = self._read_line(timeout)
         if not line:
             raise WorkerFailedError(self._last_words())
@@ -86,6 +87,8 @@ class Child:
         except ValueError:
             self.kill()
             raise WorkerFailedError(f"something printed where its answers go: {line[:80]!r}") from None
+        if "no_room" in reply:
+            raise OSError(reply["no_room"])
         if "error" in reply:
             raise WorkerFailedError(reply["error"])
         return reply

@@ -22,6 +22,7 @@ from moe.measure.grid import Cell
 from moe.measure.merge import enter_machine
 from moe.measure.plan import plan_cells
 from moe.measure.protocol import Protocol
+from moe.measure.saving import Saving
 from moe.measure.schedule import measure_cells
 from moe.measure.start import new_run
 from moe.progress import Progress
@@ -45,10 +46,9 @@ class ClusterSweep:
         self.run = run
         self.cells = cells
         self.settings = settings
-        self.path = path
+        self.saving = Saving(run, path)
         self.progress = Progress("measuring", settings.budget_s, enabled=progress)
         self.begun = time.monotonic()
-        self.before_s = run.elapsed_s
         still_open = [m for m in run.measurements if m.is_open]
         for m in still_open:
             m.reason, m.code = NOT_REACHED_REASON, NOT_REACHED
@@ -59,8 +59,7 @@ class ClusterSweep:
     def measure(self, scheduler: str, implementations: Sequence[str]) -> None:
         """Have the open cells measured until the budget is spent; raises ClusterError where nobody can measure."""
         try:
-            with _connected(scheduler) as client:
-                self._save()  # a file that can't be written is found out before anything is measured
+            with _connected(scheduler) as client, self.saving.lasting():
                 self._measure_all(client, implementations)
         finally:
             self.progress.close()
@@ -74,10 +73,9 @@ class ClusterSweep:
             except TimeoutError:
                 return  # what the budget did not reach is left for a continuation
             self._take(client, self.under_way.pop(task), task)
-            self._save()
+            self.saving.save_if_due()
             self._submit(client, implementations, done)
         self.run.complete = not any(m.is_open for m in self.run.measurements)
-        self._save()
 
     def _submit(self, client: Client, implementations: Sequence[str], done: as_completed) -> None:
         """Give every machine a cell and none a second, since a worker that dies counts against all that it was given.
@@ -123,11 +121,6 @@ class ClusterSweep:
         for i, planned in zip(places, cell, strict=True):
             self.run.measurements[i] = m = measured[planned.label, planned.control]
             m.details |= {"cell": number, "machine": key}
-
-    def _save(self) -> None:
-        self.run.elapsed_s = self.before_s + time.monotonic() - self.begun
-        if self.path is not None:
-            self.run.save(self.path, force=True)
 
 
 def measure_cell(implementations: list[str], cell: Cell, protocol: dict[str, Any], event: tuple[str, int]) -> str:

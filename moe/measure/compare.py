@@ -33,8 +33,8 @@ def compare(
     One of them is measured a second time, as a control; `further` ones, each with a config of its own, are measured
     beside them on the fewest threads. What disagrees with the reference is `failed` and not
     timed; what can't run is `not_run`. With `path` the run is saved as it grows, and after Ctrl-C as far as it
-    got; `resume` adds to the run found there. Raises ValueError for a bad argument and RunFileError for a file
-    that may not be written.
+    got; `resume` adds to the run found there. Raises ValueError for a bad argument, RunFileError for a file
+    that may not be written, and RunEndedError, which has the run, where the system ends it or can't save it.
     """
     settings = Protocol(**protocol)
     more = [(parse_variant(name), size) for name, size in further]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
 
-from moe.config import PRESETS, MoEConfig, unknown_name
+from moe import ranges
+from moe.config import PRESETS, RANGES, MoEConfig, unknown_name
 from moe.models import MODELS
 
 THREADS = "threads"
@@ -76,8 +77,7 @@ def _value(key: str, value: Value) -> MoEConfig | int:
         number = int(str(value))
     except ValueError:
         raise ValueError(f"axis {key} must have whole numbers, got {value!r}") from None
-    if key == THREADS and number < 1:
-        raise ValueError(f"threads must be whole numbers of at least 1, got {number}")
+    (RANGES | {THREADS: ranges.THREADS})[key].check(f"axis {key}", number)
     return number
 
 

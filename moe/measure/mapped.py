@@ -16,11 +16,15 @@ PAGE = 4096  # each array begins on a page
 
 
 def write_weights(weights: Weights, path: Path) -> None:
-    """Write a problem's weights for `MappedWeights`."""
-    with path.open("wb") as file:
-        for array in (weights.gate, weights.w1, weights.w2):
-            file.write(array.data)
-            file.write(bytes(-array.nbytes % PAGE))
+    """Write a problem's weights for `MappedWeights`; where there is no room for all of them, nothing stays."""
+    try:
+        with path.open("wb") as file:
+            for array in (weights.gate, weights.w1, weights.w2):
+                file.write(array.data)
+                file.write(bytes(-array.nbytes % PAGE))
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 class MappedWeights:

@@ -8,6 +8,7 @@ from moe.config import MoEConfig
 from moe.implementations import entry_of
 from moe.implementations.registry import BASELINE
 from moe.measure.grid import Cell
+from moe.ranges import THREADS
 from moe.run import OTHER, Measurement
 from moe.variant import Variant
 
@@ -25,8 +26,7 @@ def plan(
     if not variants:
         raise ValueError("implementations must name at least one implementation")
     for count in threads:
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"threads must be whole numbers of at least 1, got {count!r}")
+        THREADS.check("threads", count)
     if not threads:
         raise ValueError("threads must name at least one number of threads")
     if len(set(map(str, variants))) < len(variants) or len(set(threads)) < len(threads):

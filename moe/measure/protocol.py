@@ -5,9 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from moe.ranges import COUNT, PAUSE, SECONDS, SEED, SHARE, Range
+
 FEWEST_INPUTS = 2  # an output for one could be right by accident, or be yesterday's
 
 CACHES = ("warm", "cold")
+MEMORY = Range(1, 2**60, whole=True)  # bytes
+RANGES = {
+    **dict.fromkeys(("budget_s", "timeout_s"), SECONDS),
+    **dict.fromkeys(("turn_s", "warm_up_s", "warm_up_most_s", "rest_most_s", "save_every_s"), PAUSE),
+    **dict.fromkeys(("processes", "rounds", "turn_forwards"), COUNT),
+    "repeats": Range(0, COUNT.most, whole=True),
+    "inputs": Range(FEWEST_INPUTS, COUNT.most, whole=True),
+    "target": SHARE,
+    "memory_bytes": MEMORY,
+    "seed": SEED,
+}
+MAY_BE_NONE = ("target", "memory_bytes")
 
 
 @dataclass(frozen=True)
@@ -55,11 +69,6 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.cache not in CACHES:
             raise ValueError(f"cache must be {' or '.join(CACHES)}, got {self.cache!r}")
-        if self.inputs < FEWEST_INPUTS:
-            raise ValueError(f"inputs must be at least {FEWEST_INPUTS}, got {self.inputs!r}")
-        for name in ("budget_s", "target", "timeout_s", "memory_bytes", "processes", "rounds", "turn_forwards"):
-            value = getattr(self, name)
-            if value is None and name in ("target", "memory_bytes"):
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be greater than 0, got {value!r}")
+        for name, allowed in RANGES.items():
+            if getattr(self, name) is not None or name not in MAY_BE_NONE:
+                allowed.check(name, getattr(self, name))

@@ -6,7 +6,6 @@ with the reference first, as everywhere; the forwards that this takes count as w
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,13 +13,16 @@ from tempfile import TemporaryDirectory
 from moe.claims import Claims
 from moe.implementations import availability, parse_variant
 from moe.measure.agreement import Referee
+from moe.measure.bench import NOT_REACHED_REASON
 from moe.measure.child import Child, WorkerFailedError
 from moe.measure.inputs import KNOWN
 from moe.measure.machine import describe_machine, describe_versions
 from moe.measure.protocol import FEWEST_INPUTS, Protocol
+from moe.measure.saving import Saving
+from moe.measure.start import run_to_measure
 from moe.measure.workers import require_files
 from moe.progress import Progress
-from moe.run import Measurement, Run
+from moe.run import NO_ROOM, NOT_REACHED, OTHER, Measurement, Run
 
 REPLAY_S = 10.0  # about what the four rows of the published comparison take
 
@@ -31,7 +33,6 @@ def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s:
     A row's samples are its forwards after the warm-up. A file without a protocol gives a run without measurements;
     what can't run or goes wrong costs its own row. Raises RunFileError where `path` exists.
     """
-    started = time.monotonic()
     protocol = claims.protocol
     forwards = protocol.forwards if protocol else Protocol.turn_forwards
     settings = Protocol(
@@ -42,8 +43,23 @@ def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s:
     for row in protocol.rows if protocol else ():
         variant = parse_variant(row.variant)
         run.measurements.append(
-            Measurement(row.name, variant.name, variant.options, claims.config, threads, variant.device)
+            Measurement(
+                row.name,
+                variant.name,
+                variant.options,
+                claims.config,
+                threads,
+                variant.device,
+                reason=NOT_REACHED_REASON,
+                code=NOT_REACHED,
+            )
         )
+    with Saving(run_to_measure(run, path, resume=False, force=False), path).lasting():
+        _measure_all(run, threads, protocol.warm_up if protocol else 0, settings)
+    return run
+
+
+def _measure_all(run: Run, threads: int, warm_up: int, settings: Protocol) -> None:
     progress = Progress("replaying", REPLAY_S)
     child = Child(threads)
     try:
@@ -52,21 +68,18 @@ def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s:
             if child.ended:
                 child.kill()
                 child = Child(threads)
-            _measure(child, number, m, protocol.warm_up if protocol else 0, settings)
+            _measure(child, number, m, warm_up, settings)
         run.complete = True
     finally:
         child.kill()
         progress.close()
-        run.elapsed_s = time.monotonic() - started
-        if path is not None:
-            run.save(path)
-    return run
 
 
 def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: Protocol) -> None:
     """Prepare, check and time one row."""
-    available, m.reason = availability(m.variant)
+    available, reason = availability(m.variant)
     if not available:
+        m.reason, m.code = reason, OTHER
         return
     what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config)}
     try:
@@ -76,7 +89,7 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
             what |= {"weights": weights, "inputs": settings.inputs}
             reply = child.ask("prepare", timeout=settings.timeout_s, number=number, **what)
             if "not_run" in reply:
-                m.reason = reply["not_run"]
+                m.reason, m.code = reply["not_run"], OTHER
                 return
             m.details["files"] = require_files(m.implementation, reply.get("files", {}))
             child.ask("outputs", timeout=settings.timeout_s, number=number, path=str(path))
@@ -90,8 +103,11 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
             "samples"
         ]
     except WorkerFailedError as error:
-        m.status, m.reason = "failed", str(error)
+        m.status, m.reason, m.code = "failed", str(error), OTHER
         return
-    m.status, m.reason = "ok", ""
+    except (OSError, MemoryError) as error:
+        m.reason, m.code = f"no room for it here: {error}", NO_ROOM
+        return
+    m.status, m.reason, m.code = "ok", "", ""
     m.warm_up_s, m.samples_s, m.processes = sum(samples[:more]), [samples[more:]], [0]
     m.others_cores, m.stolen_cores, m.waited = [0.0], [0.0], [None]

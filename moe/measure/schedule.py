@@ -12,7 +12,8 @@ from pathlib import Path
 from moe.analysis import summarise
 from moe.analysis.limits import limits_of
 from moe.config import FLOAT32_BYTES
-from moe.measure.bench import MEMORY_SHARE, NOT_REACHED_REASON, Bench
+from moe.measure.agreement import MEMORY_SHARE
+from moe.measure.bench import NOT_REACHED_REASON, Bench
 from moe.measure.protocol import Protocol
 from moe.measure.workers import Workers
 from moe.processor import usable_memory
@@ -111,7 +112,7 @@ def _cell_by_cell(bench: Bench) -> None:
                 bench.patience.most_s = LOST * bench.settings.budget_s * (place + 1) / len(todo)
                 if bench.alive and _take_on(bench):
                     _measure_cell(bench, fleet)
-                    bench.save(now=True)
+                    bench.save()
     finally:
         bench.run.complete = not any(measurements[n].is_open for n in available)
 

@@ -7,13 +7,14 @@ prints goes to standard error.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count, islice
 from operator import index
 from pathlib import Path
@@ -23,6 +24,10 @@ from typing import Any, TextIO
 
 PR_SET_PDEATHSIG = 1
 SETTLED = 0.97  # forwards that take at least this share of the time of earlier ones get no faster
+
+
+class NoRoomError(Exception):
+    """An output could not be saved, which is not its implementation's doing."""
 
 
 class Prepared:
@@ -108,7 +113,9 @@ class Worker:
         own = self.prepared[number]
         native = [own.kept, *(own.layer.forward(x) for x in own.ready[1:])]
         own.kept, own.ready = None, []
-        np.savez(path, *[np.asarray(own.layer.to_numpy(y)) for y in native], allow_pickle=False)
+        outputs = [np.asarray(own.layer.to_numpy(y)) for y in native]
+        with saving():
+            np.savez(path, *outputs, allow_pickle=False)
         return {}
 
     def warm(self, number: int, secret: int, warm_up: float, warm_up_most: float, cold_on: int) -> dict[str, Any]:
@@ -159,7 +166,8 @@ class Worker:
         import numpy as np
 
         own = self.prepared[number]
-        np.save(path, own.kept, allow_pickle=False)
+        with saving():
+            np.save(path, own.kept, allow_pickle=False)
         own.kept = None
         return {"peak_rss_bytes": peak_rss_bytes()}
 
@@ -172,7 +180,11 @@ class Worker:
     def release(self, number: int) -> dict[str, Any]:
         """Let go of a layer, and say whether its weights are still what it was given."""
         own = self.prepared.pop(number, None)
-        return {"changed": own is not None and own.weights.changed}
+        changed = own is not None and own.weights.changed
+        del own
+        # Its weights are a file, which takes its room on a disk for as long as a circle of references holds a layer.
+        gc.collect()
+        return {"changed": changed}
 
     def load_probes(self, threads: int) -> dict[str, Any]:
         """Make the probes of the machine ready on as many threads."""
@@ -189,6 +201,15 @@ class Worker:
     def capacity(self) -> dict[str, Any]:
         """Floating-point operations a second that the probes' threads reach right now."""
         return {"flops_per_s": self.machine.capacity()}
+
+
+@contextmanager
+def saving() -> Iterator[None]:
+    """Raise NoRoomError for what the system refuses meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        raise NoRoomError(f"an output could not be saved ({error})") from error
 
 
 def timed(forward: Callable[[Any], Any], x: Any) -> float:
@@ -293,6 +314,8 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         try:
             with contained():
                 reply = json.dumps(operations[request.pop("op")](**request))
+        except NoRoomError as error:
+            reply = json.dumps({"no_room": str(error)})
         except Exception as error:
             reply = json.dumps({"error": words_of(error)})
         replies.write(reply + "\n")

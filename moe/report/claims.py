@@ -10,6 +10,7 @@ from moe.analysis.verdicts import Trial
 from moe.claims import CLAIMS, Claims, load_claims
 from moe.implementations import installed_names
 from moe.measure.compare import compare
+from moe.measure.protocol import Protocol
 from moe.measure.replay import replay
 from moe.report.parameters import thread_counts
 from moe.report.source import checked_python, run_file
@@ -26,6 +27,7 @@ def arguments(*, claims: str, threads: str, budget_s: float) -> dict[str, Any]:
     """
     source = claims_file(claims)
     load_claims(source)
+    Protocol(budget_s=budget_s)
     return {"source": source, "threads": max(thread_counts(threads))}
 
 

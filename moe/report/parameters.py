@@ -6,9 +6,12 @@ Papermill itself runs on with a misspelt name and injects a wrong type; here bot
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import yaml
 from moe.config import unknown_name
 from moe.implementations.own_files import own_file
 from moe.processor import usable_cores
+from moe.ranges import THREADS
 from moe.variant import Variant
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent.parent / "notebooks"
@@ -32,22 +36,27 @@ class Parameter:
     name: str
     type: type
     default: Any
+    help: str = ""
 
     def parse(self, text: str) -> Any:
         """A value from the command line; raises ValueError naming the parameter and its type."""
         try:
             if self.type is bool:
                 return {"true": True, "false": False}[text.lower()]
-            return self.type(text)
+            value = self.type(text)
         except (KeyError, ValueError):
             raise ValueError(f"parameter {self.name} must be of type {self.type.__name__}, got {text!r}") from None
+        return self.check(value)
 
     def check(self, value: Any) -> Any:
         """A value from a profile; raises ValueError as `parse` does."""
         if self.type is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
+            with suppress(OverflowError):
+                value = float(value)
         if type(value) is not self.type:
             raise ValueError(f"parameter {self.name} must be of type {self.type.__name__}, got {value!r}")
+        if isinstance(value, float) and not isfinite(value):
+            raise ValueError(f"parameter {self.name} must be a finite number, got {value!r}")
         return value
 
 
@@ -58,21 +67,43 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
     if len(tagged) != 1:
         raise ValueError(f"{notebook.name} must have one cell tagged `parameters`, it has {len(tagged)}")
     found = {}
-    for line in ast.parse(tagged[0].source).body:
+    source = tagged[0].source
+    for line in ast.parse(source).body:
         if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value):
             raise ValueError(f"{notebook.name}: each parameter must look like `name: type = default`")
         kind = TYPES[ast.unparse(line.annotation)]
-        found[line.target.id] = Parameter(line.target.id, kind, ast.literal_eval(line.value))
+        _, _, comment = source.splitlines()[line.lineno - 1].encode()[line.end_col_offset :].decode().partition("#")
+        found[line.target.id] = Parameter(line.target.id, kind, ast.literal_eval(line.value), comment.strip())
     return found
+
+
+def parameter_lines(notebooks: Sequence[str]) -> list[str]:
+    """Every parameter that a user can set, by notebook: its type, what it is, and its value in each profile."""
+    profiles = {name: load_profile(name) for name in _profiles()}
+    lines: list[str] = []
+    for notebook in notebooks:
+        lines += ["", f"{notebook}:"] if lines else [f"{notebook}:"]
+        parameters = read_parameters(NOTEBOOKS / f"{notebook}.ipynb")
+        parameters.pop(RUN, None)
+        for name, parameter in parameters.items():
+            lines.append(f"  {name} ({parameter.type.__name__}): {parameter.help}")
+            found = {p: chosen.get(notebook, {}).get(name, parameter.default) for p, chosen in profiles.items()}
+            if len(set(found.values())) == 1:
+                found = {"every profile": next(iter(found.values()))}
+            lines += [f"      {profile}: {json.dumps(value)}" for profile, value in found.items()]
+    return lines
+
+
+def _profiles() -> list[str]:
+    return sorted(path.stem for path in (NOTEBOOKS / "profiles").glob("*.yaml"))
 
 
 def load_profile(name: str) -> dict[str, dict[str, Any]]:
     """A profile's parameters by notebook; raises ValueError for an unknown profile or a wrong parameter."""
     if not NOTEBOOKS.is_dir():
         raise ValueError(f"{NOTEBOOKS} not found: the package must be installed editable (`make env`)")
-    known = sorted(path.stem for path in (NOTEBOOKS / "profiles").glob("*.yaml"))
-    if name not in known:
-        raise ValueError(unknown_name("profile", name, known))
+    if name not in _profiles():
+        raise ValueError(unknown_name("profile", name, _profiles()))
     profile: dict[str, dict[str, Any]] = yaml.safe_load(
         (NOTEBOOKS / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
     )
@@ -142,6 +173,9 @@ def thread_counts(text: str) -> list[int]:
         cores = usable_cores()
         return sorted({2**i for i in range(cores.bit_length()) if 2**i <= cores} | {cores})
     try:
-        return [int(part) for part in text.split(",")]
+        counts = [int(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(f"threads must be auto or numbers like 1,2, got {text!r}") from None
+    for count in counts:
+        THREADS.check("threads", count)
+    return counts

@@ -7,7 +7,8 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from moe.claims import load_claims
 from moe.measure.busy import wait_until_quiet
 from moe.measure.compare import compare
 from moe.measure.replay import REPLAY_S
+from moe.measure.saving import RunEndedError
 from moe.measure.sweep import sweep
 from moe.report import breakdown, breakdown_views, claims, claims_views, comparison, scaling, scaling_views
 from moe.report.index import Findings, Page, figure_path, render_index
@@ -87,10 +89,25 @@ def measure_report(profile: str, parameters: dict[str, dict[str, Any]], command:
     folder = REPORTS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{profile}"
     folder.mkdir(parents=True)
     write_parameters(folder, command, parameters, busy)
-    for name, arguments in measurements.items():
-        _say(f"measuring for {name}, about {arguments.get('budget_s', REPLAY_S):.0f} s")
-        EXPERIMENTS[name].measure(**arguments, path=run_file(folder, name))
+    with _ending_says_what_is_in(folder):
+        for name, arguments in measurements.items():
+            _say(f"measuring for {name}, about {arguments.get('budget_s', REPLAY_S):.0f} s")
+            EXPERIMENTS[name].measure(**arguments, path=run_file(folder, name))
     return folder
+
+
+@contextmanager
+def _ending_says_what_is_in(folder: Path) -> Iterator[None]:
+    """Add to what ends a report early where its runs are and how to go on with them."""
+    go_on = f"what was measured is in {folder}; moe report --from {shlex.quote(str(folder))} makes pages of it"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(go_on) from None
+    except RunEndedError as error:
+        raise RunEndedError(error.run, f"{error}; {go_on}") from error
+    except OSError as error:
+        raise OSError(f"{error}; {go_on}") from error
 
 
 def try_claims(file: str, source: Path | None, profile: str, *, wait: bool = False) -> Trial:
@@ -118,6 +135,11 @@ def render_again(folder: Path, *, share: bool = False) -> int:
 
 def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]], share: bool) -> int:
     """Every notebook's page that can be made, and the index over them."""
+    with _ending_says_what_is_in(folder):
+        return _rendered(folder, parameters, share)
+
+
+def _rendered(folder: Path, parameters: Mapping[str, Mapping[str, Any]], share: bool) -> int:
     made = [_made(folder, name, values) for name, values in parameters.items()]
     pages = [page for page, _ in made]
     runs = [run for _, run in made if run is not None]
@@ -127,7 +149,7 @@ def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]], share
     print(folder / "index.html")
     if share:
         print(shutil.make_archive(str(folder), "zip", folder.parent, folder.name))
-    failed = any(m.status == "failed" for run in runs for m in run.measurements)
+    failed = any(run.went_wrong for run in runs)
     return 1 if failed or any(page.failed for page in pages) else 0
 
 

@@ -10,6 +10,7 @@ from moe.measure.grid import cells_of
 from moe.measure.protocol import Protocol
 from moe.measure.sweep import sweep
 from moe.models import MODELS, held
+from moe.ranges import Range
 from moe.report.parameters import thread_counts, words
 from moe.report.scaling_views import Parts, parts_of
 from moe.report.source import checked_python
@@ -17,6 +18,7 @@ from moe.run import load_run
 
 SMALL = {"d_model": [64], "d_ff": [128]}  # many experts of this size still fit a cache
 MIDDLE_TOKENS = 256
+MIB = Range(1, 2**40, whole=True)
 
 
 def arguments(
@@ -36,7 +38,10 @@ def arguments(
     """What `moe.sweep` is called with; raises ValueError for a parameter that makes no sense."""
     counts = thread_counts(threads)
     most = [max(counts)]
+    MIB.check("model_mib", model_mib)
     sizes = _numbers("token_counts", token_counts)
+    if not sizes:
+        raise ValueError(f"token_counts must be whole numbers like 1, 16, 256, got {token_counts!r}")
     # What is small comes first: a map that lacks its finest cells still is one.
     grids: list[dict[str, list[Any]]] = [
         {"tokens": [max(sizes)], "threads": counts},
