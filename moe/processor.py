@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-CGROUP = Path("/sys/fs/cgroup")  # of the container that this runs in, if any
+from moe.cgroups import core_quota, memory_left
 
 
 @dataclass(frozen=True)
@@ -39,40 +39,17 @@ def read_processor() -> Processor:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: its affinity and its container's quota can make them fewer than there are."""
+    """Cores that this process may use: its affinity and its groups' quota can make them fewer than there are."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores if (quota := core_quota()) is None else min(cores, max(1, int(quota)))
 
 
-def core_quota() -> float | None:
-    """Cores' worth of time that a container may use; None without a limit."""
-    if not (CGROUP / "cpu.max").exists():
-        return None
-    allowed, period = (CGROUP / "cpu.max").read_text().split()
-    return None if allowed == "max" else int(allowed) / int(period)
-
-
 def usable_memory() -> int:
-    """Bytes that are free here: the system's, or what a container's limit leaves of them."""
+    """Bytes that are free here: the system's, or what the limits of this process's groups leave of them."""
     free: int = psutil.virtual_memory().available
-    if (limit := memory_limit()) is not None:
-        free = min(free, limit - _container_memory())
+    if (left := memory_left()) is not None:
+        free = min(free, left)
     return max(0, free)
-
-
-def _container_memory() -> int:
-    """Bytes that a container holds and could not give back: files' pages that nobody uses can go at any time."""
-    held = int((CGROUP / "memory.current").read_text())
-    lines = (line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-    return held - next((int(value) for key, value in lines if key == "inactive_file"), 0)
-
-
-def memory_limit() -> int | None:
-    """Bytes that a container may hold; None without a limit."""
-    path = CGROUP / "memory.max"
-    if not path.exists() or (most := path.read_text().strip()) == "max":
-        return None
-    return int(most)
 
 
 def cache_sizes() -> dict[str, int]:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from moe.processor import cache_sizes, core_quota, memory_limit, read_processor, usable_cores
+from moe.cgroups import core_quota, memory_limit
+from moe.processor import cache_sizes, read_processor, usable_cores
 
 PACKAGES = ("numpy", "torch", "max", "threadpoolctl", "scipy")
 EXTRAS = ("onnxruntime", "openvino", "jax", "numba", "zentorch")  # named where they are installed
