@@ -102,7 +102,7 @@ def _own_groups() -> dict[str, str]:
 
 
 def _mounts() -> list[Mount]:
-    """The hierarchies that are mounted, from lines like `32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu`."""
+    """What is mounted where, from lines like `32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu`."""
     found = []
     for line in _text(PROC / "mountinfo").splitlines():
         place, _, system = line.partition(" - ")

@@ -16,9 +16,12 @@ def diagnose() -> tuple[list[str], bool]:
     """Lines for a person, and whether every implementation of the package works."""
     machine = describe_machine()
     vectors = ", ".join(machine["vector_features"]) or "no wide vectors known"
+    size = machine["memory_bytes"]
+    memory = "memory unknown" if size is None else f"{size / 2**30:.0f} GiB"
     lines = [
         f"machine   {machine['processor']} ({machine['architecture']}; {vectors}), "
-        f"{machine['usable_cores']} usable cores, {machine['memory_bytes'] / 2**30:.0f} GiB",
+        f"{machine['usable_cores']} usable cores, {memory}",
+        *(f"unknown   {name}: {why}" for name, why in machine.get("unknown", {}).items()),
         f"python    {platform.python_version()} at {sys.executable}",
         f"mojo      {_mojo()}",
         f"cuda      {_cuda()}",
@@ -45,9 +48,12 @@ def _cuda() -> str:
     if available:
         import torch
 
-        if torch.cuda.is_available():
-            return str(torch.cuda.get_device_name())
-        why = "PyTorch finds no CUDA device"
+        try:
+            if torch.cuda.is_available():
+                return str(torch.cuda.get_device_name())
+            why = "PyTorch finds no CUDA device"
+        except Exception as error:  # whatever a driver meets
+            why = f"{type(error).__name__}: {error}"
     return f"{why}; torch[device=cuda] is left out of reports"
 
 
