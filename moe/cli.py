@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from moe import mojo_build
 from moe.config import parse_config
+from moe.folders import settle
 from moe.implementations import availability, names, parse_variant
 from moe.implementations.registry import load
 from moe.run import RunFileError, load_run, write_atomically
@@ -31,6 +32,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    settle()
     parsed = _parser().parse_args(arguments)
     try:
         code: int = parsed.command(parsed)

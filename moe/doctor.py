@@ -7,6 +7,7 @@ import sys
 
 from moe import mojo_build
 from moe.config import MoEConfig
+from moe.folders import VARIABLE, try_folders
 from moe.implementations import NotAvailableError, availability, create, names
 from moe.measure.machine import describe_machine
 from moe.problem import Problem, make_problem
@@ -40,7 +41,11 @@ def _mojo() -> str:
         library = mojo_build.build()
     except mojo_build.MojoBuildError as error:
         return str(error)
-    return f"{library.compiler}, kernel compiled ({library.sha256[:12]})"
+    found = f"{library.compiler}, kernel compiled ({library.sha256[:12]})"
+    _, tried = try_folders(mojo_build.KEPT)
+    if tried:
+        found += f", kept in {library.path.parent}, not in {'; '.join(tried)}; {VARIABLE} names another place"
+    return found
 
 
 def _cuda() -> str:
