@@ -41,6 +41,8 @@ def _mojo() -> str:
         library = mojo_build.build()
     except mojo_build.MojoBuildError as error:
         return str(error)
+    except Exception as error:  # whatever its files are like
+        return f"{type(error).__name__}: {error}"
     found = f"{library.compiler}, kernel compiled ({library.sha256[:12]})"
     _, tried = try_folders(mojo_build.KEPT)
     if tried:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import moe
-from moe import doctor, processor
+from moe import doctor, mojo_build, processor
 from moe.analysis import summarise
 from moe.implementations import jax_layer, mojo_max_layer
 from moe.measure import busy, machine, worker
@@ -93,6 +93,14 @@ def test_a_mute_machine_is_diagnosed(mute: None, mojo: str) -> None:
     assert "memory unknown" in lines[0]
     assert f"unknown   frequency_mhz: {WHY}" in lines
     assert [line.split()[1:] for line in lines if line.startswith(("numpy", "mojo  "))][-1] == ["works"]
+
+
+def test_a_mojo_that_raises_is_a_line_of_the_diagnosis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mojo_build, "build", refuse)
+    lines, healthy = doctor.diagnose()
+    assert f"mojo      {WHY}" in lines
+    assert not healthy
+    assert "numpy         works" in lines
 
 
 def test_a_mute_machine_is_looked_at(mute: None) -> None:
