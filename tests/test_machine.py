@@ -19,7 +19,7 @@ import moe
 from moe import doctor, mojo_build, processor
 from moe.analysis import summarise
 from moe.implementations import jax_layer, mojo_max_layer
-from moe.measure import busy, machine, worker
+from moe.measure import busy, machine, waiting, worker
 from moe.measure.child import Child
 from moe.report import sentences, tables
 
@@ -185,6 +185,12 @@ def test_a_workers_time_is_known_without_its_own_clock(monkeypatch: pytest.Monke
         assert child.processor_s() > 0
     finally:
         child.kill()
+
+
+@pytest.mark.parametrize("text", ["", "1 2", "one two three"])
+def test_a_threads_waiting_that_is_told_badly_is_unknown(text: str, tmp_path: Path) -> None:
+    (tmp_path / "schedstat").write_text(text)
+    assert waiting._thread(tmp_path) is None
 
 
 def test_threads_that_are_not_told_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def ask_cores() -> list[Any]:
 def _times() -> tuple[float, float]:
     """Seconds that the cores which this process may use were busy, and that a hypervisor took from them.
 
-    None where the system does not say, of which the run's description of the machine says why.
+    Nothing where the system does not say, of which the run's description of the machine says why.
     """
     try:
         cores = ask_cores()
