@@ -4,7 +4,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # Two benchmarks at once would measure each other.
 .NOTPARALLEL:
-.PHONY: help env report sample test test-browser lab bench selfcheck lint format clean
+.PHONY: help env report sample test test-browser lab bench selfcheck lint format clean .venv
 
 PROFILE ?= quick
 PARAMS ?=
@@ -18,7 +18,7 @@ BIN := $(CONDA_PREFIX)/bin
 READY :=
 else
 BIN := .venv/bin
-READY := .venv/.ready
+READY := .venv
 endif
 
 help: ## What there is to make
@@ -27,11 +27,8 @@ help: ## What there is to make
 env: $(READY) ## Set up .venv and compile the Mojo kernel
 	$(BIN)/moe build || $(BIN)/moe doctor
 
-.venv/.ready: pyproject.toml constraints.txt
-	@echo "setting up .venv: a few minutes, about 2.5 GB"
-	$${PYTHON:-python3} -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@touch $@
+.venv:
+	@bash make_venv.sh
 
 report: $(READY) ## Measure and render: PROFILE=smoke|quick|full, PARAMS="tokens=256 top_k=1"
 	$(BIN)/moe report$(AT_ONCE) --profile $(PROFILE) $(foreach p,$(PARAMS),-p '$(p)')

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from moe import mojo_build, options
 from moe.config import parse_config
+from moe.folders import settle
 from moe.implementations import availability, names, parse_variant
 from moe.implementations.registry import load
 from moe.measure.saving import RunEndedError, RunInterrupted
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    settle()
     parsed = _parser().parse_args(arguments)
     try:
         code: int = parsed.command(parsed)

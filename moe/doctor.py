@@ -7,6 +7,7 @@ import sys
 
 from moe import mojo_build
 from moe.config import MoEConfig
+from moe.folders import VARIABLE, try_folders
 from moe.implementations import NotAvailableError, availability, create, names
 from moe.implementations.foreign import contained, words_of
 from moe.measure.machine import describe_machine
@@ -17,9 +18,12 @@ def diagnose() -> tuple[list[str], bool]:
     """Lines for a person, and whether every implementation of the package works."""
     machine = describe_machine()
     vectors = ", ".join(machine["vector_features"]) or "no wide vectors known"
+    size = machine["memory_bytes"]
+    memory = "memory unknown" if size is None else f"{size / 2**30:.0f} GiB"
     lines = [
         f"machine   {machine['processor']} ({machine['architecture']}; {vectors}), "
-        f"{machine['usable_cores']} usable cores, {machine['memory_bytes'] / 2**30:.0f} GiB",
+        f"{machine['usable_cores']} usable cores, {memory}",
+        *(f"unknown   {name}: {why}" for name, why in machine.get("unknown", {}).items()),
         f"python    {platform.python_version()} at {sys.executable}",
         f"mojo      {_mojo()}",
         f"cuda      {_cuda()}",
@@ -38,7 +42,13 @@ def _mojo() -> str:
         library = mojo_build.build()
     except mojo_build.MojoBuildError as error:
         return str(error)
-    return f"{library.compiler}, kernel compiled ({library.sha256[:12]})"
+    except Exception as error:  # whatever its files are like
+        return f"{type(error).__name__}: {error}"
+    found = f"{library.compiler}, kernel compiled ({library.sha256[:12]})"
+    _, tried = try_folders(mojo_build.KEPT)
+    if tried:
+        found += f", kept in {library.path.parent}, not in {'; '.join(tried)}; {VARIABLE} names another place"
+    return found
 
 
 def _cuda() -> str:

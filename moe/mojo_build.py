@@ -13,16 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from filelock import FileLock
-from platformdirs import user_cache_path
-
 from moe.config import PRESETS
+from moe.folders import alone, kept_folders, usable_folder
 from moe.processor import read_processor
 
 SOURCE = Path(__file__).resolve().parent.parent / "mojo_src"
@@ -36,6 +35,7 @@ HOW_TO_INSTALL = (
 # d_model, d_ff, num_experts and top_k of a library compiled for them; None where they are known at run time.
 Sizes = tuple[int, int, int, int]
 DEFINES = ("D_MODEL", "D_FF", "NUM_EXPERTS", "TOP_K")
+KEPT = "mojo"  # the folder's name
 COMPILER_NOISE = "Failed to initialize Crashpad"
 
 
@@ -96,9 +96,9 @@ def package_sources() -> list[Path]:
     return found
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: `$MOE_CACHE`, or the user's cache folder."""
-    return Path(os.environ.get("MOE_CACHE") or user_cache_path("moe")) / "mojo"
+def cache_folders() -> list[Path]:
+    """Where compiled kernels may be, the best place first."""
+    return kept_folders(KEPT)
 
 
 def prepared_sizes() -> tuple[Sizes | None, ...]:
@@ -167,30 +167,30 @@ def build_file(source: str | Path, timeout: float = 300) -> Library:
 
 
 def _built(toolchain: Toolchain, name: str, compile_to: Callable[[Path], None]) -> Library:
-    folder = cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MojoBuildError(f"no place for the compiled kernel: {error}; set MOE_CACHE to another folder") from error
-    path = folder / name
     started = time.monotonic()
-    if not path.exists():
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                compile_to(path)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    path = next((found for folder in cache_folders() if os.path.isfile(found := folder / name)), None)
+    if path is None:
+        try:
+            path = usable_folder(KEPT) / name
+            with alone(path):
+                if not path.exists():
+                    compile_to(path)
+        except OSError as error:
+            raise MojoBuildError(f"no place for the compiled kernel: {error}") from error
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise MojoBuildError(f"the compiled kernel can't be read: {error}") from error
     return Library(path, sha256, toolchain.version, time.monotonic() - started)
 
 
 def _compile(toolchain: Toolchain, source: Path, options: list[str], timeout: float, path: Path) -> None:
-    """Compile into a file beside `path` and move it there whole."""
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.so")
-    command = [str(toolchain.command), "build", *options]
-    try:
-        _run([*command, str(source), "-o", str(partial)], toolchain.environment, timeout)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Compile in a folder of its own beside `path`, and move it there whole."""
+    with TemporaryDirectory(dir=path.parent) as folder:
+        compiled = Path(folder) / path.name
+        command = [str(toolchain.command), "build", *options, str(source), "-o", str(compiled)]
+        _run(command, toolchain.environment, timeout)
+        os.replace(compiled, path)
 
 
 def _compile_package(toolchain: Toolchain, files: list[Path], timeout: float, path: Path) -> None:
@@ -217,20 +217,24 @@ def _compile_package(toolchain: Toolchain, files: list[Path], timeout: float, pa
 
 def _run(command: list[str], environment: Mapping[str, str], timeout: float) -> str:
     """Run the compiler and return its output; a hung one is stopped with everything that it started."""
-    process = subprocess.Popen(
-        command,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    )
+    try:
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise MojoBuildError(f"the Mojo compiler can't be started: {error}") from error
     try:
         output, _ = process.communicate(timeout=timeout)
     except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
             raise MojoBuildError(f"the Mojo compiler was stopped after {timeout:g} s: {' '.join(command)}") from None

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 from pathlib import Path
 
 import psutil
 
-CGROUP = Path("/sys/fs/cgroup")  # of the container that this runs in, if any
+from moe.cgroups import core_quota, memory_left
+
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,14 @@ class Processor:
 
 @cache
 def read_processor() -> Processor:
-    """This machine's processor, from /proc/cpuinfo or from sysctl."""
+    """This machine's processor, from /proc/cpuinfo or from sysctl; where neither can be read, its model says why."""
+    try:
+        return _read_processor()
+    except (OSError, ValueError) as error:
+        return Processor(platform.machine(), f"unknown ({type(error).__name__}: {error})", ())
+
+
+def _read_processor() -> Processor:
     if platform.system() == "Darwin":
         model = _sysctl("machdep.cpu.brand_string")
         features = _sysctl("machdep.cpu.features").lower().split()
@@ -39,51 +50,42 @@ def read_processor() -> Processor:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: its affinity and its container's quota can make them fewer than there are."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: its affinity and its groups' quota can make them fewer than there are."""
+    cores = len(allowed_cores())
     return cores if (quota := core_quota()) is None else min(cores, max(1, int(quota)))
 
 
-def core_quota() -> float | None:
-    """Cores' worth of time that a container may use; None without a limit."""
-    if not (CGROUP / "cpu.max").exists():
-        return None
-    allowed, period = (CGROUP / "cpu.max").read_text().split()
-    return None if allowed == "max" else int(allowed) / int(period)
+def allowed_cores() -> set[int]:
+    """Numbers of the cores that this process may run on; all of them where the system does not say."""
+    try:
+        return os.sched_getaffinity(0)
+    except (AttributeError, OSError):  # there is none on macOS, and a sandbox may refuse it
+        return set(range(os.cpu_count() or 1))
 
 
-def usable_memory() -> int:
-    """Bytes that are free here: the system's, or what a container's limit leaves of them."""
-    free: int = psutil.virtual_memory().available
-    if (limit := memory_limit()) is not None:
-        free = min(free, limit - _container_memory())
-    return max(0, free)
+def usable_memory() -> float:
+    """Bytes that are free here: the system's, or what the limits of this process's groups leave of them.
+
+    Where neither says, as many as are asked for.
+    """
+    left = memory_left()
+    return max(0.0, min(_free_memory(), inf if left is None else left))
 
 
-def _container_memory() -> int:
-    """Bytes that a container holds and could not give back: files' pages that nobody uses can go at any time."""
-    held = int((CGROUP / "memory.current").read_text())
-    lines = (line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-    return held - next((int(value) for key, value in lines if key == "inactive_file"), 0)
-
-
-def memory_limit() -> int | None:
-    """Bytes that a container may hold; None without a limit."""
-    path = CGROUP / "memory.max"
-    if not path.exists() or (most := path.read_text().strip()) == "max":
-        return None
-    return int(most)
+def _free_memory() -> float:
+    try:
+        return float(psutil.virtual_memory().available)
+    except Exception:  # whatever psutil meets: files that lack, are empty or have other words in them
+        return inf
 
 
 def cache_sizes() -> dict[str, int]:
     """Bytes of each cache of the first core, by level and type (`L1 Data`, `L2 Unified`); empty where unknown."""
     sizes = {}
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        files = [index / name for name in ("level", "type", "size")]
-        if not all(file.exists() for file in files):
-            continue
-        level, kind, size = (file.read_text().strip() for file in files)
-        sizes[f"L{level} {kind}"] = int(size.rstrip("K")) * 1024
+    for index in sorted(CACHES.glob("index*")):
+        with suppress(OSError, ValueError):
+            level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+            sizes[f"L{level} {kind}"] = int(size.rstrip("K")) * 1024
     return sizes
 
 

@@ -76,7 +76,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     clock = SimpleNamespace(monotonic=lambda: machine.now, sleep=machine.sleep, process_time=lambda: 0.0)
     monkeypatch.setattr(busy, "time", clock)
     monkeypatch.setattr(conditions, "time", clock)
-    monkeypatch.setattr(conditions.os, "sched_getaffinity", lambda _: set(range(CORES)), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(CORES)), raising=False)
     monkeypatch.setattr(psutil, "cpu_times", machine.cpu_times)
     monkeypatch.setattr(psutil, "process_iter", machine.process_iter)
     return machine

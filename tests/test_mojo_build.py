@@ -28,7 +28,7 @@ def test_a_compile_error_comes_in_the_compilers_words(own_source: Path) -> None:
     with pytest.raises(MojoBuildError, match=r"(?s)exit code 1.*moe_kernel\.mojo:1:.*error") as caught:
         mojo_build.build()
     assert "Crashpad" not in str(caught.value)
-    assert not list(mojo_build.cache_folder().glob("*.so"))
+    assert not list(mojo_build.cache_folders()[0].glob("*.so"))
 
 
 def test_a_warning_is_an_error(own_source: Path) -> None:
@@ -85,7 +85,7 @@ def test_the_package_for_max_is_another_with_any_module_of_the_kernel(own_source
     (own_source / "tile.mojo").write_text("def broken(:\n    pass\n")
     with pytest.raises(MojoBuildError, match=r"(?s)exit code 1.*tile\.mojo:1:.*error"):
         mojo_build.build_package()
-    assert {path for path in mojo_build.cache_folder().iterdir() if path.suffix != ".lock"} == paths
+    assert {path for path in mojo_build.cache_folders()[0].iterdir() if path.suffix != ".lock"} == paths
 
 
 def test_two_processes_end_with_one_whole_library(mojo: str, tmp_path: Path) -> None:

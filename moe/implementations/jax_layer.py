@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -64,8 +65,11 @@ class JaxLayer:
 
 def _pool_threads() -> int:
     """Threads that XLA has for products: on Linux counted, elsewhere those asked for."""
-    names = (task.read_text() for task in Path("/proc/self/task").glob("*/comm"))
-    return sum(name == "tf_XLAEigen\n" for name in names) or int(os.environ["NPROC"])
+    found = 0
+    for task in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # a thread may end meanwhile
+            found += task.read_text() == "tf_XLAEigen\n"
+    return found or int(os.environ["NPROC"])
 
 
 def _layer(experts_of: Any, top_k: int, x: Any, gate: Any, w1: Any, w2: Any) -> Any:

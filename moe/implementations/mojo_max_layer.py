@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 from moe import mojo_build
 from moe.implementations.contract import NotAvailableError
 from moe.problem import Float32Array, Weights
+from moe.processor import allowed_cores
 
 PREPARED = 4  # words that stand for a prepared layer: two addresses, then threads and lanes, as `max_op.mojo` says
 THREADS, WIDTH = 2, 3
@@ -131,15 +131,26 @@ def _one_quiet_thread() -> Iterator[None]:
     after a forward, and a logger that looks every 100 µs, a tenth of a core for the rest of the process. No setting
     of MAX changes either, but it counts the cores that it may use, and its threads inherit how late timers may be.
     """
-    if sys.platform != "linux":
+    others = _own_threads()
+    if not others:  # another system, or a sandbox that names no threads: none could be let go again
         yield
         return
-    system, cores, others = ctypes.CDLL(None), os.sched_getaffinity(0), set(os.listdir("/proc/self/task"))
-    os.sched_setaffinity(0, {min(cores)})
+    system, cores = ctypes.CDLL(None), allowed_cores()
+    with suppress(OSError):
+        os.sched_setaffinity(0, {min(cores)})
     system.prctl(PR_SET_TIMERSLACK, SLACK_NS)
     try:
         yield
     finally:
         system.prctl(PR_SET_TIMERSLACK, 0)  # what it was
-        for task in {"0"} | set(os.listdir("/proc/self/task")) - others:
-            os.sched_setaffinity(int(task), cores)
+        for task in {"0"} | _own_threads() - others:
+            with suppress(OSError):  # it may have ended
+                os.sched_setaffinity(int(task), cores)
+
+
+def _own_threads() -> set[str]:
+    """Numbers of this process's threads; none where Linux does not say."""
+    try:
+        return set(os.listdir("/proc/self/task"))
+    except OSError:
+        return set()

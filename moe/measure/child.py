@@ -46,6 +46,12 @@ class WorkerFailedError(RuntimeError):
     """A worker raised, died or hung; the message says which, with its last words."""
 
 
+def memory_of(process: int) -> int:
+    """Bytes of memory that a process holds; raises whatever the system does where it does not say."""
+    held: int = psutil.Process(process).memory_info().rss
+    return held
+
+
 class Child:
     """A worker process on `threads` threads with up to `memory_bytes`, answering one request at a time."""
 
@@ -151,12 +157,13 @@ class Child:
 
     def processor_s(self) -> float:
         """Processor time that the worker has used; 0 once it is gone."""
-        try:
+        with suppress(OSError):
             if LINUX:
                 # The process's own clock, as clock_getcpuclockid makes it from a process's number.
                 return time.clock_gettime((~self._process.pid << 3) | 2)
+        try:
             return sum(psutil.Process(self._process.pid).cpu_times()[:2])
-        except (OSError, psutil.Error):
+        except Exception:  # it is gone, or whatever else psutil meets
             return 0.0
 
     def usage(self) -> UsageClock:
@@ -166,10 +173,9 @@ class Child:
     def _memory(self) -> int:
         """Bytes of memory that the worker holds; 0 once it is gone."""
         try:
-            held: int = psutil.Process(self._process.pid).memory_info().rss
-        except psutil.Error:
-            held = 0
-        return held
+            return memory_of(self._process.pid)
+        except Exception:  # it is gone; or nobody says, of which the run's description of the machine says why
+            return 0
 
     def _last_words(self) -> str:
         """How a dead worker ended: its signal or exit code, and the end of its standard error."""

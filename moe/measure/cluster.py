@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client, Future, KilledWorker, as_completed, get_worker
-from filelock import FileLock
 
+from moe.folders import alone
 from moe.implementations import parse_variant
 from moe.measure.bench import NOT_REACHED_REASON
 from moe.measure.grid import Cell
@@ -131,7 +131,7 @@ def measure_cell(implementations: list[str], cell: Cell, protocol: dict[str, Any
     # Dask tells glibc to give memory back early: NumPy's temporary arrays would be new pages in every forward.
     os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
     # Whatever other workers of this user the machine has: two that measure at once would measure each other.
-    with FileLock(Path(tempfile.gettempdir()) / f"moe-measuring-{os.getuid()}.lock"):
+    with alone(Path(tempfile.gettempdir()) / f"moe-measuring-{os.getuid()}"):
         get_worker().log_event(*event)
         settings = Protocol(**protocol)
         planned = plan_cells([parse_variant(name) for name in implementations], [cell])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from typing import Any, NamedTuple
 
 import psutil
+
+from moe.processor import allowed_cores
 
 # Not work; and what ran in a guest is in `user` already.
 NOT_BUSY = ("idle", "iowait", "steal", "guest", "guest_nice")
@@ -57,15 +58,26 @@ class Watch:
 
 def watched_cores() -> int:
     """Cores whose time is counted: those that this process may run on, whatever quota it has of their time."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(allowed_cores())
+
+
+def ask_cores() -> list[Any]:
+    """What the system says of how each core's time was spent; raises whatever it does where it does not say."""
+    cores: list[Any] = psutil.cpu_times(percpu=True)
+    return cores
 
 
 def _times() -> tuple[float, float]:
-    """Seconds that the cores which this process may use were busy, and that a hypervisor took from them."""
-    cores: list[Any] = psutil.cpu_times(percpu=True)
-    if hasattr(os, "sched_getaffinity"):
-        # All of them where some are offline, which the list leaves out.
-        allowed = os.sched_getaffinity(0)
-        cores = [core for i, core in enumerate(cores) if i in allowed] or cores
+    """Seconds that the cores which this process may use were busy, and that a hypervisor took from them.
+
+    Nothing where the system does not say, of which the run's description of the machine says why.
+    """
+    try:
+        cores = ask_cores()
+    except Exception:  # whatever psutil meets: files that lack, are empty or have other words in them
+        return 0.0, 0.0
+    # All of them where some are offline, which the list leaves out.
+    allowed = allowed_cores()
+    cores = [core for i, core in enumerate(cores) if i in allowed] or cores
     busy = math.fsum(s for core in cores for name, s in core._asdict().items() if name not in NOT_BUSY)
     return busy, math.fsum(getattr(core, "steal", 0.0) for core in cores)

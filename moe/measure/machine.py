@@ -6,47 +6,78 @@ import hashlib
 import os
 import platform
 import subprocess
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 
-from moe.processor import cache_sizes, core_quota, memory_limit, read_processor, usable_cores
+from moe.cgroups import core_quota, memory_limit
+from moe.measure.child import memory_of
+from moe.measure.conditions import ask_cores
+from moe.processor import cache_sizes, read_processor, usable_cores
 
 PACKAGES = ("numpy", "torch", "max", "threadpoolctl", "scipy")
 EXTRAS = ("onnxruntime", "openvino", "jax", "numba", "zentorch")  # named where they are installed
-VOLATILE = ("load_average", "frequency_mhz", "key")  # another minute's, or its twin's, are no other machine's
+# What is another minute's, or its twin's, makes no other machine.
+VOLATILE = ("load_average", "frequency_mhz", "key", "unknown")
+VECTORS = ("avx512f", "avx2", "asimd", "sve")
 NOT_KNOWN = "unknown"
 MACHINE_ID = Path("/etc/machine-id")
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 SIBLINGS = Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
+
+# Each with what stands for it where asking for it raises. A lambda looks its function up when it is called.
+FACTS: dict[str, tuple[Callable[[], Any], Any]] = {
+    "processor": (lambda: read_processor().model, NOT_KNOWN),
+    "architecture": (lambda: read_processor().architecture, NOT_KNOWN),
+    "vector_features": (lambda: [f for f in VECTORS if f in read_processor().features], []),
+    "cores": (lambda: psutil.cpu_count(logical=False) or psutil.cpu_count(), None),
+    "usable_cores": (lambda: usable_cores(), 1),
+    "caches_bytes": (lambda: cache_sizes(), {}),
+    "memory_bytes": (lambda: psutil.virtual_memory().total, None),
+    "system": (lambda: f"{platform.system()} {platform.release()}", NOT_KNOWN),
+    "hypervisor": (lambda: "hypervisor" in read_processor().features, False),
+    "container": (lambda: _in_container(), False),
+    "core_quota": (lambda: core_quota(), None),
+    "memory_limit_bytes": (lambda: memory_limit(), None),
+    "huge_pages": (lambda: _chosen(HUGE_PAGES), NOT_KNOWN),
+    "threads_per_core": (lambda: _threads_per_core(), None),
+    "load_average": (lambda: psutil.getloadavg()[0], None),
+    "frequency_mhz": (lambda: _frequency_mhz(), None),
+    "key": (lambda: _key(), NOT_KNOWN),
+}
+# What is asked for again and again while something is measured: here only whether the system says it.
+ASKED: dict[str, Callable[[], Any]] = {
+    "others_cores": lambda: ask_cores(),
+    "workers_memory": lambda: memory_of(os.getpid()),
+}
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, memory and system, without names that say whose machine it is; `key` tells it from its twins."""
-    processor = read_processor()
-    vectors = [f for f in ("avx512f", "avx2", "asimd", "sve") if f in processor.features]
-    return {
-        "processor": processor.model,
-        "architecture": processor.architecture,
-        "vector_features": vectors,
-        "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
-        "usable_cores": usable_cores(),
-        "caches_bytes": cache_sizes(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "system": f"{platform.system()} {platform.release()}",
-        "hypervisor": "hypervisor" in processor.features,
-        "container": _in_container(),
-        "core_quota": core_quota(),
-        "memory_limit_bytes": memory_limit(),
-        "huge_pages": _chosen(Path("/sys/kernel/mm/transparent_hugepage/enabled")),
-        "threads_per_core": _threads_per_core(),
-        "load_average": psutil.getloadavg()[0],
-        "frequency_mhz": _frequency_mhz(),
-        "key": _key(),
-    }
+    """Processor, memory and system, without names that say whose machine it is; `key` tells it from its twins.
+
+    No fact that can't be had ends anything: it is unknown, and `unknown` says of each why.
+    """
+    found: dict[str, Any] = {}
+    unknown: dict[str, str] = {}
+    for name, (ask, otherwise) in FACTS.items():
+        found[name], why = _asked(ask, otherwise)
+        unknown |= {name: why} if why else {}
+    for name, ask in ASKED.items():
+        _, why = _asked(ask, None)
+        unknown |= {name: why} if why else {}
+    return found | ({"unknown": unknown} if unknown else {})
+
+
+def _asked(ask: Callable[[], Any], otherwise: Any) -> tuple[Any, str]:
+    """A fact; or what stands for it, and in words what asking raised, whatever that is."""
+    try:
+        return ask(), ""
+    except Exception as error:
+        return otherwise, f"{type(error).__name__}: {error}"
 
 
 def _key() -> str:
@@ -78,25 +109,22 @@ def _threads_per_core() -> int | None:
 
 def _frequency_mhz() -> float | None:
     """The cores' mean clock now, where the system says."""
-    try:
-        frequency = psutil.cpu_freq()
-    except (OSError, NotImplementedError):
-        return None
+    frequency = psutil.cpu_freq()
     return float(frequency.current) if frequency else None
 
 
 def describe_versions() -> dict[str, Any]:
     """Versions of what shapes a result, and NumPy's BLAS by its own account; None for one that is missing."""
-    found: dict[str, Any] = {"python": platform.python_version(), "moe": _commit(), "numpy's BLAS": numpy_blas()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    for package in EXTRAS:
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+    asked = {"python": platform.python_version, "moe": _commit, "numpy's BLAS": numpy_blas}
+    found: dict[str, Any] = {name: _asked(ask, NOT_KNOWN)[0] for name, ask in asked.items()}
+    found |= {package: _version(package) for package in PACKAGES}
+    return found | {package: known for package in EXTRAS if (known := _version(package))}
+
+
+def _version(package: str) -> str | None:
+    """An installed package's version; None where it is missing, or what was installed of it can't be read."""
+    known: str | None = _asked(lambda: version(package), None)[0]
+    return known
 
 
 def numpy_blas() -> str:
@@ -107,13 +135,16 @@ def numpy_blas() -> str:
 
 def _commit() -> str:
     """The package's version with its commit, marked where the checkout differs from it."""
+    known = _version("moe") or NOT_KNOWN
+    commit: str = _asked(_described, "")[0]
+    return f"{known}+{commit}" if commit else known
+
+
+def _described() -> str:
+    """What git calls the commit of the package's checkout; empty without one."""
     checkout = Path(__file__).resolve().parent.parent.parent
     # A package that is not installed from its checkout may lie inside somebody else's.
     if not (checkout / ".git").exists():
-        return version("moe")
+        return ""
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        commit = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        return version("moe")
-    return f"{version('moe')}+{commit}" if commit else version("moe")
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip()

@@ -75,9 +75,9 @@ def _folders(process: int) -> list[Path]:
 
 
 def _thread(folder: Path) -> Thread | None:
-    """What the system has counted of a thread, in nanoseconds; None for one that has just ended."""
+    """What the system has counted of a thread, in nanoseconds; None for one that has ended, or is told badly."""
     try:
-        ran, waited, _ = (folder / "schedstat").read_text().split()
+        ran, waited, _ = map(int, (folder / "schedstat").read_text().split())
     except (OSError, ValueError):
         return None
-    return Thread(int(ran) * NS, int(waited) * NS)
+    return Thread(ran * NS, waited * NS)

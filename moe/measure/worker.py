@@ -23,6 +23,7 @@ from time import perf_counter
 from typing import Any, TextIO
 
 PR_SET_PDEATHSIG = 1
+STATUS = Path("/proc/self/status")
 SETTLED = 0.97  # forwards that take at least this share of the time of earlier ones get no faster
 
 
@@ -280,10 +281,9 @@ def library_of(implementation: Any) -> dict[str, Any] | None:
 
 def peak_rss_bytes() -> int:
     """The most memory that this process has held, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not getrusage: on Linux its maximum is inherited from the parent.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    # Not getrusage where there is anything else: on Linux its maximum is inherited from the parent.
+    with suppress(OSError, ValueError, IndexError, StopIteration):
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -15,17 +15,20 @@ from moe.analysis import Interval
 from moe.analysis.breakdown import Breakdown, Experiment, Step
 from moe.analysis.overhead import Line
 from moe.report.figures import COLOURS, MARKERS, OTHER, STYLE, leave_room, nothing, whiskers
+from moe.report.style import own_settings
 from moe.report.text import seconds, significant, threads_text, times
 
 GREY = "#767676"
 LABELS_APART = 0.045  # of a logarithmic axis
 
 
+@own_settings()
 def ladder(breakdown: Breakdown) -> Figure:
     """Latency of each step of the ladder, on a log scale."""
     return _steps(breakdown, breakdown.ladder(), "latency of one forward, ms (log scale; less is better)")
 
 
+@own_settings()
 def optimisations(breakdown: Breakdown | None) -> Figure:
     """The ladder in a report where a breakdown was measured."""
     return (
@@ -33,6 +36,7 @@ def optimisations(breakdown: Breakdown | None) -> Figure:
     )
 
 
+@own_settings()
 def bridge(breakdown: Breakdown) -> Figure:
     """Latency of each step from NumPy over PyTorch to Mojo, on a log scale."""
     return _steps(breakdown, breakdown.bridge(), "latency of one forward, ms (log scale; less is better)")
@@ -70,6 +74,7 @@ def _steps(breakdown: Breakdown, steps: Sequence[Step], label: str) -> Figure:
     return figure
 
 
+@own_settings()
 def split(breakdown: Breakdown, experiment: Experiment) -> Figure:
     """What each factor gives: its Shapley value with interval, over the range of what it gave in any order."""
     label = "times as fast (log scale; a thin line spans the least and the most in any order)"
@@ -91,6 +96,7 @@ def split(breakdown: Breakdown, experiment: Experiment) -> Figure:
     return figure
 
 
+@own_settings()
 def overhead(breakdown: Breakdown) -> Figure:
     """Latency against tokens with the line through it, both on log scales."""
     with sns.axes_style(STYLE):

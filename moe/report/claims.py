@@ -13,7 +13,7 @@ from moe.measure.compare import compare
 from moe.measure.protocol import Protocol
 from moe.measure.replay import replay
 from moe.report.parameters import thread_counts
-from moe.report.source import checked_python, run_file
+from moe.report.source import run_file
 from moe.run import Run, load_run
 
 KEPT = "claims.yaml"
@@ -47,7 +47,6 @@ def measure(source: Path, threads: int, path: Path | None = None) -> Run:
 
 def load(run: str | None, *, claims: str, threads: str, budget_s: float) -> Trial:
     """The trial by the replay at `run` and the runs beside it, or by what is measured now in `budget_s` seconds."""
-    checked_python()
     if run is not None:
         return trial_of(Path(run).parent)
     what = arguments(claims=claims, threads=threads, budget_s=budget_s)

@@ -12,6 +12,7 @@ from moe.analysis import Interval
 from moe.analysis.verdicts import Judgement, Replayed, Trial, claimed_of
 from moe.report.claims_views import WORDS
 from moe.report.figures import COLOURS, OTHER, STYLE, as_text, leave_room, nothing, whiskers
+from moe.report.style import own_settings
 from moe.report.text import significant
 from moe.variant import Variant
 
@@ -22,6 +23,7 @@ CLAIMED = "#8A3FFC"
 MEASURED = "#000000"
 
 
+@own_settings()
 def ratios(trial: Trial) -> Figure:
     """How many times as fast, claimed and measured, for each claim that is about a ratio or a factor."""
     shown = [j for j in trial.judgements if j.found and ({"ratio", "factor"} & set(j.claim.quantity))]
@@ -38,6 +40,7 @@ def ratios(trial: Trial) -> Figure:
     return figure
 
 
+@own_settings()
 def replay(trial: Trial) -> Figure:
     """The source's rows: as published, by its own protocol here, and measured; arithmetic is hollow."""
     shown = trial.replayed()

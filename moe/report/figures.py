@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from moe.analysis import Interval, Row, Summary
+from moe.report.style import own_settings
 from moe.report.text import label_text, printable, significant, threads_text
 
 if TYPE_CHECKING:
@@ -29,16 +30,19 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 STYLE = "whitegrid"
 
 
+@own_settings()
 def latency(summary: Summary) -> Figure:
     """Seconds of one forward, on a log scale."""
     return _dots(summary, lambda row: row.latency, 1e3, "latency of one forward, ms (log scale; less is better)")
 
 
+@own_settings()
 def throughput(summary: Summary) -> Figure:
     """Tokens a second, on a log scale."""
     return _dots(summary, lambda row: row.throughput, 1.0, "tokens a second (log scale; more is better)")
 
 
+@own_settings()
 def speedup(summary: Summary) -> Figure:
     """Tokens a second over the baseline's on as many threads, on a log scale."""
     label = f"tokens a second over {as_text(summary.baseline)} on as many threads (log scale; more is better)"
@@ -124,6 +128,7 @@ def whiskers(values: list[Interval]) -> list[list[float]]:
     ]
 
 
+@own_settings()
 def scaling(summary: Summary, label: str = "mojo") -> Figure:
     """Throughput of one implementation against its number of threads, beside perfect scaling."""
     rows = [row for row in summary.measured if row.label == label and row.throughput]

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nbformat
 import papermill
+from jupyter_core.paths import ENV_JUPYTER_PATH, jupyter_path
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from moe.implementations.own_files import import_path
+from moe.report.kernel import own_kernel
 from moe.report.origin import Foot
-from moe.report.source import RUNNER
 from moe.report.text import printable
 
 CELL_TIMEOUT_S = 600
@@ -35,26 +38,32 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Path:
 
     Raises NotebookFailedError unless every code cell ran without an error.
     """
-    # The kernel is told which Python it must be; a kernel of that name may be another's.
-    os.environ[RUNNER] = sys.executable
     try:
-        papermill.execute_notebook(
-            _unformatted(source),
-            _unformatted(target),
-            parameters={k: printable(v) if isinstance(v, str) else v for k, v in parameters.items()},
-            kernel_name="python3",
-            cwd=str(target.parent),
-            progress_bar=False,
-            execution_timeout=CELL_TIMEOUT_S,
-            autosave_cell_every=0,
-            # Else ipykernel warns at each start that it talks over TCP.
-            extra_arguments=["--IPKernelApp.log_level=40", f"--IPKernelApp.exec_lines={_import_as_here()}"],
-        )
+        with TemporaryDirectory(prefix="moe-kernel-") as scratch:
+            papermill.execute_notebook(
+                _unformatted(source),
+                _unformatted(target),
+                parameters={k: printable(v) if isinstance(v, str) else v for k, v in parameters.items()},
+                kernel_name="python3",
+                kernel_manager_class=own_kernel(Path(scratch)),
+                cwd=str(target.parent),
+                progress_bar=False,
+                execution_timeout=CELL_TIMEOUT_S,
+                autosave_cell_every=0,
+                # Else ipykernel warns at each start that it talks over TCP.
+                extra_arguments=["--IPKernelApp.log_level=40", f"--IPKernelApp.exec_lines={_import_as_here()}"],
+            )
     except PapermillExecutionError as error:
         # It counts code cells from 1 in the notebook with the injected cell, as the saved one shows them.
         why = f"{error.ename}: {error.evalue}"
         raise NotebookFailedError(
             f"{source.name} failed in cell [{error.exec_count}]: {why} (executed as far as that in {target})"
+        ) from None
+    except DeadKernelError:
+        command = shlex.join([sys.executable, "-m", "ipykernel_launcher"])
+        raise NotebookFailedError(
+            f"{source.name} failed: its kernel died, {command}; what it said last stands above, and {command} "
+            f"--version says whether it can start (see {target})"
         ) from None
     except Exception as error:
         raise NotebookFailedError(f"{source.name} failed: {type(error).__name__}: {error} (see {target})") from error
@@ -68,8 +77,8 @@ def _unformatted(path: Path) -> str:
 
 
 def _import_as_here() -> str:
-    """What has a kernel of this Python import from where this process does, and not from the folder that it is in."""
-    return f"import sys; sys.path[:] = {import_path()!r} if sys.prefix == {sys.prefix!r} else sys.path"
+    """What has a kernel import from where this process does, and not from the folder that it is in."""
+    return f"import sys; sys.path[:] = {import_path()!r}"
 
 
 def _require_whole(source: Path, target: Path) -> None:
@@ -80,12 +89,21 @@ def _require_whole(source: Path, target: Path) -> None:
             raise NotebookFailedError(f"{source.name} stopped at code cell {number} of {len(cells)} (see {target})")
 
 
+class Page(HTMLExporter):  # type: ignore[misc]
+    """Pages by the templates of this Python's packages, not by a user's of the same names."""
+
+    def get_prefix_root_dirs(self) -> list[str]:
+        """Folders of Jupyter's in which templates are looked for."""
+        own = [root for root in ENV_JUPYTER_PATH if Path(root, "nbconvert", "templates", "lab").is_dir()]
+        return own or list(jupyter_path())
+
+
 def render(notebook: Path, foot: Foot) -> str:
     """The page of an executed notebook: one file that opens without a network."""
     config = Config()
     config.TagRemovePreprocessor.remove_cell_tags = HIDDEN_TAGS
     config.TagRemovePreprocessor.enabled = True
-    exporter = HTMLExporter(
+    exporter = Page(
         config=config,
         template_name="report",
         extra_template_basedirs=[str(TEMPLATES)],

@@ -16,6 +16,7 @@ from moe.analysis import limits_of
 from moe.analysis.scaling import OURS, THEIRS, CellResult, Scaling
 from moe.report.figures import COLOURS, MARKERS, OTHER, STYLE, as_text, nothing, whiskers
 from moe.report.scaling_views import AXES
+from moe.report.style import own_settings
 from moe.report.text import significant, threads_text
 from moe.variant import Variant
 
@@ -27,6 +28,7 @@ MAP_COLOURS = "PuOr"  # told apart under the common forms of colour blindness; t
 MOST_TIMES = 4.0  # the end of the map's colours: more is as dark
 
 
+@own_settings()
 def throughput(scaling: Scaling) -> Figure:
     """Tokens a second against tokens, both on log scales, with what the machine's limits allow."""
     line = scaling.line("tokens", lambda cell: cell.threads == scaling.most_threads and not cell.config.skew)
@@ -50,6 +52,7 @@ def throughput(scaling: Scaling) -> Figure:
     return figure
 
 
+@own_settings()
 def roofline(scaling: Scaling) -> Figure:
     """FLOP/s against FLOP a byte for every cell, under the roofs that the probes measured."""
     figure, axes = _canvas("FLOP a byte (log scale)", "GFLOP/s (log scale; more is better)")
@@ -89,6 +92,7 @@ def roofline(scaling: Scaling) -> Figure:
     return figure
 
 
+@own_settings()
 def regime(scaling: Scaling, other: str) -> Figure:
     """How many times as fast OURS is as THEIRS over tokens and another field; hatched where that is not resolved."""
     plane = {place: cell for place, cell in scaling.plane("tokens", other).items() if cell.ratio}
@@ -116,6 +120,7 @@ def regime(scaling: Scaling, other: str) -> Figure:
     return figure
 
 
+@own_settings()
 def threads(scaling: Scaling) -> Figure:
     """Speedup over one thread against threads, beside perfect scaling."""
     line = scaling.line("threads")
@@ -142,6 +147,7 @@ def threads(scaling: Scaling) -> Figure:
     return figure
 
 
+@own_settings()
 def skew(scaling: Scaling) -> Figure:
     """Latency against the share of tokens that go to one expert, over that of even routing."""
     line = scaling.line("skew")
@@ -165,6 +171,7 @@ def skew(scaling: Scaling) -> Figure:
     return figure
 
 
+@own_settings()
 def speed_and_lines(scaling: Scaling) -> Figure:
     """Tokens a second against lines of code, at the cell with the most work, and the Pareto front."""
     figure, axes = _canvas("lines of code (log scale; fewer is better)", "tokens a second (log scale)")

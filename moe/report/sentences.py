@@ -100,9 +100,10 @@ def warnings(summary: Summary) -> list[str]:
         ]
     quota = run.machine.get("core_quota")
     if quota is not None and quota < max(run.protocol["threads"]):
-        lines.append(
-            f"This container may use the time of {quota:g} cores: on more threads than that it is held back."
-        )
+        lines.append(f"This run may use the time of {quota:g} cores: on more threads than that it is held back.")
+    unwatched = run.machine.get("unknown", {}).get("others_cores")
+    if unwatched is not None:
+        lines.append(f"Whether others used the processor meanwhile is unknown: {unwatched}.")
     return lines
 
 

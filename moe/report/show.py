@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from IPython.display import HTML
 from matplotlib import rc_context
 
+from moe.report.style import own_settings
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -35,12 +37,13 @@ def show_figure(figure: Figure, name: str, finding: str, run: str | None) -> HTM
     """A figure with its finding as caption and text alternative, saved as PNG and SVG beside the run's file."""
     image = BytesIO()
     # No software version, no date, no random names: two renders of one run are the same bytes.
-    figure.savefig(image, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    with own_settings():
+        figure.savefig(image, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     if run is not None:
         folder = Path(run).parent / FIGURES
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.png").write_bytes(image.getvalue())
-        with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        with own_settings(), rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
     data = base64.b64encode(image.getvalue()).decode()
     width = round(figure.get_figwidth() * 96)

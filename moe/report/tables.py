@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from html import escape
 from statistics import median
 from typing import Any
@@ -178,6 +178,10 @@ def _limits(summary: Summary, threads: int) -> str:
     return f"{significant(limits.flops_per_s / 1e9)} GFLOP/s in float32, reads {', '.join(reads)}, by {limits.by}"
 
 
+# What is said of a machine only where it is unknown.
+UNWATCHED = {"others_cores": "others' use of the processor", "workers_memory": "workers' memory while they run"}
+
+
 def _container(facts: Mapping[str, Any]) -> str:
     cores, memory = facts.get("core_quota"), facts.get("memory_limit_bytes")
     held = [
@@ -192,19 +196,29 @@ def machine(summary: Summary, name: str = "machine") -> str:
     facts = summary.run.machine
     caches = ", ".join(f"{name} {size // 1024} KiB" for name, size in facts["caches_bytes"].items())
     hypervisor = ", under a hypervisor" if facts["hypervisor"] else ""
+
+    def told(fact: str, text: Callable[[Any], str]) -> str:
+        """A fact in words, or why it is unknown."""
+        if facts.get(fact) is not None:
+            return text(facts[fact])
+        why = facts.get("unknown", {}).get(fact)
+        return f"unknown ({why})" if why else "unknown"
+
     values = {
         "processor": f"{facts['processor']} ({facts['architecture']}{hypervisor})",
         "vector units": ", ".join(facts["vector_features"]) or "none known",
         "usable cores": facts["usable_cores"],
         "caches": caches or "unknown",
-        "memory": f"{facts['memory_bytes'] / 2**30:.1f} GiB",
+        "memory": told("memory_bytes", lambda size: f"{size / 2**30:.1f} GiB"),
         "system": facts["system"],
         "container": _container(facts),
         "huge pages": facts.get("huge_pages", "unknown"),
-        "hardware threads a core": facts.get("threads_per_core") or "unknown",
-        "clock at the start": f"{facts['frequency_mhz']:.0f} MHz" if facts.get("frequency_mhz") else "unknown",
-        "load average at the start": f"{facts['load_average']:.2f}",
+        "hardware threads a core": told("threads_per_core", str),
+        "clock at the start": told("frequency_mhz", lambda mhz: f"{mhz:.0f} MHz" if mhz else "unknown"),
+        "load average at the start": told("load_average", lambda load: f"{load:.2f}"),
     }
+    unwatched = facts.get("unknown", {})
+    values |= {what: told(fact, str) for fact, what in UNWATCHED.items() if fact in unwatched}
     values |= {f"limits on {threads_text(t)}": _limits(summary, t) for t in summary.thread_counts}
     libraries = [m.details["library"] for m in summary.run.measurements if "library" in m.details]
     values["Mojo library"] = ", ".join(sorted({f"{lib['compiler']}, SHA-256 {lib['sha256']}" for lib in libraries}))
