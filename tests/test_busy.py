@@ -193,7 +193,7 @@ def test_nobody_waits_for_an_error_or_a_cluster(monkeypatch: pytest.MonkeyPatch)
         pytest.fail("looked")
 
     monkeypatch.setattr("moe.measure.busy.wait_until_quiet", look)
-    for wrong in (["bench", "nunpy"], ["bench", "--cache", "cool"], ["sweep", "numpy", "--budget", "-1"]):
+    for wrong in (["bench", "nunpy"], ["bench", "--cache", "cool"], ["sweep", "nunpy"]):
         assert main(wrong) == 2
     monkeypatch.setattr("moe.measure.sweep.sweep", begin)
     with pytest.raises(BegunError):
