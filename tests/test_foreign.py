@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class Theirs(NumpyLayer):
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
     """Install a package of a third party, that does one thing in one place; gives its implementation's name."""
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -66,11 +66,11 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[{registry.ENTRY_POINTS}]\ntheirs = theirs:Theirs\n")
-        registry.load_again()
-        sys.modules.pop("theirs", None)
         return "theirs"
 
-    return install
+    yield install
+    registry.load_again()
+    sys.modules.pop("theirs", None)
 
 
 @pytest.fixture(params=PLACES)
