@@ -119,6 +119,25 @@ class TakesMoreThreads(Wrong):
         self.limits = threadpool_limits(threads + 1)
 
 
+class TellsEnvironment(Wrong):
+    """Fails with what its process was started with."""
+
+    def go_wrong(self, y: Any) -> Any:
+        told = ("OMP_THREAD_LIMIT", "OMP_NUM_THREADS", "KMP_BLOCKTIME", "MODULAR_ENABLE_AFFINITY", "ZENDNNL_LIKED")
+        raise ArithmeticError(" ".join(f"{name}={os.environ.get(name)}" for name in told))
+
+
+class SharesACore(Wrong):
+    """Has PyTorch's threads, as many as it was given, all on one core."""
+
+    def __init__(self, weights: Any, *, top_k: int, threads: int) -> None:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        import torch
+
+        torch.set_num_threads(threads)
+        super().__init__(weights, top_k=top_k, threads=threads)
+
+
 class HoldsMemory(Wrong):
     """Takes more and more memory, and never gives any back."""
 

@@ -28,8 +28,9 @@ from moe.measure.conditions import Watch
 from moe.measure.mapped import write_weights
 from moe.measure.plan import plan
 from moe.measure.protocol import Protocol
+from moe.measure.threads import require_threads
 from moe.measure.worker import Worker, settle
-from moe.measure.workers import Workers, require_threads
+from moe.measure.workers import Workers
 from moe.report import sentences
 from moe.run import Measurement, Run, RunFileError, load_run
 

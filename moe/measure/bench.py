@@ -28,7 +28,8 @@ from moe.measure.lines import known_lines
 from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
 from moe.measure.saving import Saving
-from moe.measure.workers import Workers, require_files, require_threads
+from moe.measure.threads import CoreCheck, require_threads
+from moe.measure.workers import Workers, require_files
 from moe.measure.yardsticks import Yardsticks
 from moe.parity import Parity, worst
 from moe.processor import usable_memory
@@ -70,6 +71,7 @@ class Bench:
         self._saves_rounds = saves_rounds
         self._kept: list[Kept] = []
         self._doubts = Doubts()
+        self._core_check = CoreCheck()
         self._copy_s: dict[MoEConfig, float] = {}
         self._workers = self.workers()
 
@@ -241,6 +243,7 @@ class Bench:
         m.details |= {key: reply[key] for key in ("pools", "library") if reply[key]}
         m.details["files"] = require_files(m.implementation, reply.get("files", {}))
         require_threads(reply["pools"], m.threads)
+        self._core_check.require_cores(workers, m, self._machine.capacity, settings.timeout_s)
         turn_s = reply["first_call_s"] * (settings.turn_forwards + 1)
         most = min((self.turn_most_s, "that are left of the budget"), (settings.timeout_s, "that a step may take"))
         if m.config.tokens and turn_s > most[0]:
@@ -295,7 +298,7 @@ class Bench:
         turn, elsewhere, after = self._time(number, m)
         self._note_others(m, others_s, turning.stop())
         if m.threads > 1:
-            workers.rest(m, self.settings.rest_most_s)
+            self._doubts.note_rest(number, workers.rest(m, self.settings.rest_most_s))
         crowded = is_crowded(threads, elsewhere)
         self.patience.note(crowded=crowded)
         undisturbed = not crowded and self._machine.capacity.enough(threads, before, after)

@@ -199,6 +199,12 @@ class Worker:
         found: dict[str, Any] = self.machine.measure()
         return found
 
+    def cores(self, library: str, threads: int) -> dict[str, Any]:
+        """How many cores a library's own threads keep busy."""
+        from moe.measure.cores import cores_used
+
+        return {"cores": cores_used(library, threads)}
+
     def capacity(self) -> dict[str, Any]:
         """Floating-point operations a second that the probes' threads reach right now."""
         return {"flops_per_s": self.machine.capacity()}
@@ -308,6 +314,7 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         "forwards": worker.forwards,
         "release": worker.release,
         "capacity": worker.capacity,
+        "cores": worker.cores,
     }
     for line in requests:
         request = json.loads(line)
