@@ -33,8 +33,8 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for child in self._children.values():
-            child.kill()
+        while self._children:
+            self._children.popitem()[1].kill()
 
     def start(self, m: Measurement) -> bool:
         """Start a measurement's worker; returns whether there was none."""
