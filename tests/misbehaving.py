@@ -111,12 +111,75 @@ class TooManyThreads(Wrong):
     threads = 7
 
 
+class TakesFewerThreads(Wrong):
+    """Uses one thread, however many it is given."""
+
+    def __init__(self, weights: Any, *, top_k: int, threads: int) -> None:
+        super().__init__(weights, top_k=top_k, threads=1)
+
+
 class TakesMoreThreads(Wrong):
     """Gives NumPy's own pool more threads than the worker was given."""
 
     def __init__(self, weights: Any, *, top_k: int, threads: int) -> None:
         super().__init__(weights, top_k=top_k, threads=threads)
         self.limits = threadpool_limits(threads + 1)
+
+
+class ChangesItsInput(Wrong):
+    """Right, and from its second call on makes its input zeros, for which zeros at once are right."""
+
+    right = 1
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        if self.calls <= self.right:
+            return super().forward(x)
+        x[:] = 0
+        return np.zeros_like(x)
+
+
+class ChangesItsInputLater(ChangesItsInput):
+    """The same, once its first outputs were compared."""
+
+    right = 2
+
+
+class SpoilsItsInput(Wrong):
+    """Always right, and leaves something else in its input."""
+
+    def forward(self, x: Any) -> Any:
+        y = super().forward(x)
+        x[...] = -x
+        return y
+
+
+class ChangesItsWeights(Wrong):
+    """Right, and from its second call on makes its weights zeros, for which zeros at once are right."""
+
+    def __init__(self, weights: Any, *, top_k: int, threads: int) -> None:
+        super().__init__(weights, top_k=top_k, threads=threads)
+        self.weights = weights
+
+    def go_wrong(self, y: Any) -> Any:
+        if self.calls == 1:
+            return y
+        self.weights.w2[:] = 0
+        return np.zeros_like(y)
+
+
+class SpoilsItsWeights(Wrong):
+    """Always right, and scales an expert's two matrices in its second call, which cancels out."""
+
+    def __init__(self, weights: Any, *, top_k: int, threads: int) -> None:
+        super().__init__(weights, top_k=top_k, threads=threads)
+        self.weights = weights
+
+    def go_wrong(self, y: Any) -> Any:
+        if self.calls == 2:
+            self.weights.w1[0] *= 2
+            self.weights.w2[0] /= 2
+        return y
 
 
 class TellsEnvironment(Wrong):

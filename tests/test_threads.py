@@ -12,6 +12,7 @@ import pytest
 
 import moe
 from moe.analysis import summarise
+from moe.implementations import numpy_layer
 from moe.implementations.registry import REGISTRY
 from moe.measure import environment, threads
 from moe.measure.child import Child, WorkerFailedError
@@ -19,7 +20,7 @@ from moe.measure.cores import WORK, cores_used
 from moe.measure.environment import THREAD_LIMITS, not_passed_on, worker_environment
 from moe.measure.threads import CoreCheck
 from moe.measure.workers import Workers
-from moe.report import tables
+from moe.report import parameters, tables
 from moe.run import Measurement, load_run
 
 from .conftest import require
@@ -166,6 +167,55 @@ def test_pinned_threads_are_found_in_a_real_worker(monkeypatch: pytest.MonkeyPat
     pinned = run.measurements[1]
     assert pinned.status == "failed"
     assert "asked for 2 threads, but a large product on them kept" in pinned.reason
+
+
+def test_a_count_that_a_library_does_not_take_is_not_run_with_the_reason() -> None:
+    fewer = f"{MISBEHAVING}:TakesFewerThreads"
+    run = measure("numpy", fewer, threads=[1, 2])
+    rows = {(m.label, m.threads): m for m in run.measurements}
+    assert rows[fewer, 2].status == "not_run"
+    assert rows[fewer, 2].reason.startswith("asked for 2 threads, but got fewer (openblas")
+    assert {m.status for place, m in rows.items() if place != (fewer, 2)} == {"ok"}
+
+
+class SmallBlas:
+    """Stands in for a BLAS that is built for 64 threads."""
+
+    def select(self, user_api: str) -> SmallBlas:
+        assert user_api == "blas"
+        return self
+
+    def limit(self, limits: int) -> None:
+        self.threads = min(limits, 64)
+
+    def info(self) -> list[dict[str, int]]:
+        return [{"num_threads": self.threads}]
+
+
+def test_numpy_says_how_many_threads_its_blas_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = moe.make_problem(TINY).weights
+    monkeypatch.setattr(numpy_layer, "ThreadpoolController", SmallBlas)
+    moe.create("numpy", weights, top_k=2, threads=64)
+    with pytest.raises(moe.implementations.NotAvailableError, match="BLAS takes at most 64 threads, got 96"):
+        moe.create("numpy", weights, top_k=2, threads=96)
+
+
+@pytest.mark.parametrize(
+    ("blas", "most", "last"),
+    [
+        ({"openblas configuration": "OpenBLAS 0.3.30 DYNAMIC_ARCH Haswell MAX_THREADS=64"}, 64, [32, 64]),
+        ({"openblas configuration": "OpenBLAS 0.3.30 DYNAMIC_ARCH Haswell MAX_THREADS=128"}, 128, [64, 96]),
+        ({"openblas configuration": "unknown"}, None, [64, 96]),
+        ({"name": "accelerate"}, None, [64, 96]),
+    ],
+)
+def test_auto_stops_where_the_baseline_does(
+    monkeypatch: pytest.MonkeyPatch, blas: dict[str, str], most: int | None, last: list[int]
+) -> None:
+    monkeypatch.setattr(numpy_layer.np, "show_config", lambda mode: {"Build Dependencies": {"blas": blas}})
+    monkeypatch.setattr(parameters, "usable_cores", lambda: 96)
+    assert numpy_layer.most_threads() == most
+    assert parameters.thread_counts("auto")[-2:] == last
 
 
 @pytest.mark.parametrize(("library", "name"), [("numpy", "numpy"), ("torch", "torch"), ("mojo", "mojo")])

@@ -11,7 +11,7 @@ from moe.measure.child import WorkerFailedError
 from moe.measure.conditions import Watch
 from moe.measure.workers import Workers
 from moe.processor import usable_cores
-from moe.run import Measurement
+from moe.run import Measurement, NotRunError
 from moe.variant import Variant
 
 TRIES = 6
@@ -21,17 +21,17 @@ LEAST = 0.25  # of the cores beyond the first: a library may leave out hardware 
 
 
 def require_threads(pools: Sequence[dict[str, Any]], threads: int) -> None:
-    """Raise WorkerFailedError unless what a worker found inside itself is what it was given.
+    """Raise WorkerFailedError or NotRunError unless what a worker found inside itself is what it was given.
 
-    No pool may have more threads, and one must have as many: an idle BLAS beside a kernel with threads of its
-    own may have fewer, since it takes no more than there are cores.
+    No pool may have more threads: it has failed. One must have as many, or the library can't use them and is not run:
+    an idle BLAS beside a kernel with threads of its own may have fewer, since it takes no more than there are cores.
     """
     for pool in pools:
         if pool["threads"] > threads:
             raise WorkerFailedError(f"asked for {threads} threads, but {pool['name']} uses {pool['threads']}")
     if pools and max(pool["threads"] for pool in pools) < threads:
         found = ", ".join(f"{pool['name']}: {pool['threads']}" for pool in pools)
-        raise WorkerFailedError(f"asked for {threads} threads, but got fewer ({found})")
+        raise NotRunError(f"asked for {threads} threads, but got fewer ({found})")
 
 
 class CoreCheck:
