@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from moe.config import PRESETS
 from moe.edges import edge_problems
 from moe.implementations import Layer, NotAvailableError, availability, create, entry_of, parse_variant
 from moe.implementations.foreign import contained, words_of
-from moe.parity import Parity, compare_output, worst
-from moe.problem import Problem, make_problem
+from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, compare_output, mark_of, worst
+from moe.problem import Problem, Weights, make_problem
 from moe.processor import usable_cores
 from moe.reference import reference
 
@@ -32,12 +32,16 @@ class Check:
 def check_layer(layer: Layer, problem: Problem) -> Parity:
     """Compare a layer's output on the problem, and on its tokens in reverse, with the reference.
 
-    Both are computed before the first is looked at, so that an output which a later call overwrites fails.
+    Both are computed before the first is looked at, so that an output which a later call overwrites fails. So does a
+    layer that writes to its input.
     """
-    reverse = Problem(problem.weights, problem.x[::-1], problem.top_k)
-    outputs = [layer(problem.x), layer(reverse.x)]
-    verdicts = [compare_output(y, reference(p)) for y, p in zip(outputs, (problem, reverse), strict=True)]
-    return worst(verdicts)
+    both = (problem, Problem(problem.weights, problem.x[::-1], problem.top_k))
+    inputs = [p.x.copy() for p in both]
+    outputs = [layer(x) for x in inputs]
+    found = worst(compare_output(y, reference(p)) for y, p in zip(outputs, both, strict=True))
+    if any(mark_of(x) != mark_of(p.x) for x, p in zip(inputs, both, strict=True)):
+        return replace(found, passed=False, reason=INPUT_CHANGED)
+    return found
 
 
 def check(names: Sequence[str], threads: Sequence[int] | None = None) -> Iterator[Check]:
@@ -79,14 +83,21 @@ def _check_presets(name: str, threads: int) -> Iterator[Check]:
 
 def _checked(name: str, title: str, threads: int, problem: Problem, note: str = "") -> tuple[Check, float]:
     """One check with the seconds of a forward; an implementation that raises has failed it."""
+    arrays = (problem.weights.gate, problem.weights.w1, problem.weights.w2)
+    given = [array.copy() for array in arrays]  # the reference's, and other problems', stay what they are
     try:
         with contained():
-            layer = create(name, problem.weights, top_k=problem.top_k, threads=threads)
+            layer = create(name, Weights(*given), top_k=problem.top_k, threads=threads)
             parity = check_layer(layer, problem)
-            native = layer.to_native(problem.x)
+            x = problem.x.copy()
+            native = layer.to_native(x)
             started = time.perf_counter()
             layer.forward(native)
             forward_s = time.perf_counter() - started
+        if mark_of(x) != mark_of(problem.x):
+            parity = replace(parity, passed=False, reason=INPUT_CHANGED)
+        if mark_of(*given) != mark_of(*arrays):
+            parity = replace(parity, passed=False, reason=WEIGHTS_CHANGED)
     except NotAvailableError as error:
         return Check(name, title, threads, "not_run", str(error)), 0.0
     except Exception as error:

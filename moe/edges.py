@@ -31,6 +31,9 @@ def edge_problems() -> dict[str, Problem]:
         "NaN in a token": _with_value(plain, np.nan),
         "Inf in a token": _with_value(plain, np.inf),
         "-Inf in a token": _with_value(plain, -np.inf),
+        "NaN in the gate": with_weight(plain, "gate", (7, 2), np.nan),
+        "NaN in w1": with_weight(plain, "w1", (2, 7, 13), np.nan),
+        "NaN in w2": with_weight(plain, "w2", (2, 13, 7), np.nan),
     }
 
 
@@ -41,6 +44,13 @@ def _with_logits(problem: Problem, logits: list[float]) -> Problem:
     gate = np.zeros_like(problem.weights.gate)
     gate[0] = logits
     return Problem(Weights(gate, problem.weights.w1, problem.weights.w2), x, problem.top_k)
+
+
+def with_weight(problem: Problem, name: str, place: tuple[int, ...], value: float) -> Problem:
+    """The problem with `value` at one place of one of its weights."""
+    arrays = {key: getattr(problem.weights, key).copy() for key in ("gate", "w1", "w2")}
+    arrays[name][place] = value
+    return Problem(Weights(**arrays), problem.x, problem.top_k)
 
 
 def _with_value(problem: Problem, value: float) -> Problem:

@@ -6,6 +6,7 @@ may go either way, and is then compared with the output of the choice that it to
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -19,6 +20,8 @@ from moe.reference import Reference
 
 TOLERANCE = 1e-5  # of the largest reference value
 MOST_CHOICES = 5_000  # a token with more admissible sets of experts than this is not searched
+INPUT_CHANGED = "it changed its input"
+WEIGHTS_CHANGED = "it changed the weights that it was given"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,14 @@ class Parity:
         return cls(**{**data, "max_rel_error": inf if error is None else error})
 
 
+def mark_of(*arrays: NDArray[np.float32]) -> int:
+    """A number that tells whether somebody has written to arrays: that of their bits, NaN's among them."""
+    mark = 0
+    for array in arrays:
+        mark = zlib.crc32(array.data, mark)
+    return mark
+
+
 def worst(verdicts: Iterable[Parity]) -> Parity:
     """The comparison that failed, if one did, or else that with the largest error."""
     return max(verdicts, key=lambda v: (not v.passed, v.max_rel_error))
@@ -68,18 +79,10 @@ def compare_output(output: object, ref: Reference, tolerance: float = TOLERANCE)
     if output.dtype != np.float32:
         return verdict(inf, 0, 0, f"output is {output.dtype}, expected float32")
 
-    finite = np.isfinite(ref.y).all(axis=1)  # (T,)
-    if not np.isnan(output[~finite]).all():
-        return verdict(inf, 0, 0, "a token with NaN or Inf must give a row of NaN")
-    if not np.isfinite(output[finite]).all():
-        bad = int(np.flatnonzero(finite & ~np.isfinite(output).all(axis=1))[0])
-        return verdict(inf, 0, 0, f"output of token {bad} is not finite, the reference is")
-
     y = output.astype(np.float64)
-    scale = float(np.abs(ref.y[finite]).max(initial=0.0))
-    row_error = np.zeros(len(y))
-    row_error[finite] = _relative(np.abs(y - ref.y)[finite], scale)
-    tied = [token for token in ref.contested if np.isfinite(ref.y[token]).all()]
+    scale = _largest(ref.y)
+    row_error = _row_errors(y, ref.y, scale)
+    tied = ref.contested
     rerouted = 0
     for token in tied:
         if row_error[token] > tolerance:
@@ -87,13 +90,40 @@ def compare_output(output: object, ref: Reference, tolerance: float = TOLERANCE)
             if other <= tolerance:
                 row_error[token] = other
                 rerouted += 1
-    return verdict(float(row_error.max(initial=0.0)), len(tied), rerouted, "")
+    return verdict(float(row_error.max(initial=0.0)), len(tied), rerouted, _not_finite(y, ref.y, row_error))
 
 
-def _relative(difference: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    """Largest entry of each row over `scale`; where the reference is all zeros, only zeros are right."""
+def _largest(y: NDArray[np.float64]) -> float:
+    """The largest of the values that are finite; 0 where none is."""
+    return float(np.abs(y[np.isfinite(y)]).max(initial=0.0))
+
+
+@np.errstate(invalid="ignore")
+def _row_errors(y: NDArray[np.float64], expected: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """Largest error of each row over `scale`; where the reference is all zeros, only zeros are right.
+
+    Infinite where NaN, which only NaN is, or another value that is not finite is expected or found alone.
+    """
+    finite = np.isfinite(expected)
+    alike = np.where(np.isnan(expected), np.isnan(y), np.isfinite(y) == finite)
+    difference = y - expected
+    np.abs(difference, out=difference)
+    difference[~(alike & finite)] = 0.0
     largest = difference.max(axis=1)
-    return largest / scale if scale > 0 else np.where(largest > 0, inf, 0.0)
+    errors = largest / scale if scale > 0 else np.where(largest > 0, inf, 0.0)
+    return np.where(alike.all(axis=1), errors, inf)
+
+
+def _not_finite(y: NDArray[np.float64], expected: NDArray[np.float64], row_error: NDArray[np.float64]) -> str:
+    """What is wrong with the first row that has NaN or Inf where it should not, or lacks it where it should."""
+    for token in np.flatnonzero(row_error == inf).tolist():
+        if not np.isfinite(y[token][np.isfinite(expected[token])]).all():
+            return f"output of token {token} is not finite, the reference is"
+        if np.isnan(expected[token]).all():
+            return "a token with NaN or Inf must give a row of NaN"
+        if not np.isfinite(expected[token]).all():
+            return f"output of token {token} lacks NaN or Inf that the reference has"
+    return ""
 
 
 def _best_choice(ref: Reference, token: int, y: NDArray[np.float64], scale: float) -> float:
@@ -103,8 +133,7 @@ def _best_choice(ref: Reference, token: int, y: NDArray[np.float64], scale: floa
     open_slots = ref.problem.top_k - len(certain)
     if comb(len(candidates), open_slots) > MOST_CHOICES:
         return inf
-    errors = [
-        _relative(np.abs(y - ref.output_for(token, (*sorted(certain), *choice)))[None, :], scale)[0]
-        for choice in combinations(candidates, open_slots)
-    ]
-    return float(min(errors))
+    choices = combinations(candidates, open_slots)
+    outputs = (ref.output_for(token, (*sorted(certain), *choice))[None, :] for choice in choices)
+    # Where the reference has nothing to go by, being NaN or 0 everywhere, an output is its own measure.
+    return min(float(_row_errors(y[None, :], other, scale or _largest(other))[0]) for other in outputs)

@@ -34,6 +34,7 @@ class Reference:
     y: Float64Array
     contested: Mapping[int, tuple[int, ...]]
 
+    @np.errstate(invalid="ignore")
     def output_for(self, token: int, experts: tuple[int, ...]) -> Float64Array:
         """The output (d,) of one token if it had been sent to `experts`."""
         x = self.problem.x[token : token + 1].astype(np.float64)
@@ -48,11 +49,13 @@ class Reference:
         return Reference(problem, self.experts[start:stop], self.y[start:stop], contested)
 
 
+@np.errstate(invalid="ignore")  # of weights with NaN or Inf: nothing to warn about
 def reference(problem: Problem) -> Reference:
     """Compute the layer for `problem` in float64.
 
-    A token with NaN or Inf has a NaN output row by definition: its logits are made NaN here. What has a number for
-    each token and expert is made for some tokens at a time.
+    A token with NaN or Inf has a NaN output row by definition: its logits are made NaN here. Weights with NaN or Inf
+    give what arithmetic says, and the softmax is over all experts: a token with one logit that is NaN has a NaN row.
+    What has a number for each token and expert is made for some tokens at a time.
     """
     weights, tokens = problem.weights, len(problem.x)
     at_once = max(1, NUMBERS_AT_ONCE // max(weights.num_experts, weights.d_ff, weights.d_model))
@@ -65,17 +68,20 @@ def reference(problem: Problem) -> Reference:
         x = problem.x[rows].astype(np.float64)
         finite = np.isfinite(x).all(axis=1, keepdims=True)
         safe = np.where(finite, x, 0.0)
-        logits = np.where(finite, safe @ gate, np.nan)
+        logits = safe @ gate
+        error = np.where(np.isfinite(logits), _float32_logit_error(safe, gate), 0.0)
+        logits = np.where(finite & ~np.isnan(logits).any(axis=1, keepdims=True), logits, np.nan)
         # Stable sort: a tie goes to the lower expert number.
         experts = np.argsort(-logits, axis=1, kind="stable")[:, : problem.top_k]
         chosen[rows] = experts
         y[rows] = np.where(finite, _combine(problem, safe, np.where(finite, logits, 0.0), experts), np.nan)
-        open_ = _contested(logits, _float32_logit_error(safe, gate), problem.top_k)
+        open_ = _contested(logits, error, problem.top_k)
         found = np.flatnonzero(open_.any(axis=1))
         contested |= {start + int(t): tuple(np.flatnonzero(open_[t]).tolist()) for t in found}
     return Reference(problem, chosen, y, contested)
 
 
+@np.errstate(invalid="ignore")
 def _contested(logits: Float64Array, logit_error: Float64Array, k: int) -> NDArray[np.bool_]:
     """Mark (T, E) the experts that float32 may as well take as leave.
 
@@ -95,6 +101,7 @@ def _contested(logits: Float64Array, logit_error: Float64Array, k: int) -> NDArr
     return np.asarray(loose & (loose.sum(axis=1, keepdims=True) > 1))
 
 
+@np.errstate(invalid="ignore")
 def _combine(problem: Problem, x: Float64Array, logits: Float64Array, experts: IndexArray) -> Float64Array:
     """Weighted sum (T, d) of the outputs of `experts` (T, k)."""
     chosen = np.take_along_axis(logits, experts, axis=1)  # (T, k)

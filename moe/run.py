@@ -43,6 +43,14 @@ BEGINNINGS = {
 Place = tuple[int, int]  # a process's number, and a round's
 
 
+class NotRunError(Exception):
+    """A measurement that can't be made here; the message says why, `code` in one word."""
+
+    def __init__(self, reason: str, code: str = OTHER) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
 class RunFileError(ValueError):
     """A run's file can't be read or may not be written; the message names it and says why."""
 

@@ -1,5 +1,6 @@
 """Tests of routing: which experts, with what weights, in what order."""
 
+from std.memory import bitcast
 from std.testing import TestSuite, assert_almost_equal, assert_equal, assert_true
 
 from routing import choose_experts, scratch_ints, sort_by_expert
@@ -91,10 +92,14 @@ def test_tokens_in_lanes_do_not_mix() raises:
 
 
 def test_bad_logits_give_nan_and_different_experts() raises:
-    """NaN and infinite logits give NaN weights, and still k different experts in range."""
-    var nan = Float32(0) / Float32(0)
+    """One logit that is NaN, of either sign, or +Inf gives NaN weights, and still k different experts in range."""
+    var nan = bitcast[DType.float32](UInt32(0x7FC00000))
+    var negative = bitcast[DType.float32](UInt32(0xFFC00000))
     var inf = Float32(1) / Float32(0)
     var bad: List[List[Float32]] = [[nan, nan, nan], [inf, nan, -inf], [-inf, -inf, -inf], [nan, inf, inf]]
+    for one in [nan, negative, inf]:
+        bad.append([one, 1.0, 2.0])
+        bad.append([1.0, 2.0, one])
     for logits in bad:
         var weights = new_floats(2)
         var experts = chosen(logits.copy(), 2, weights)

@@ -111,12 +111,94 @@ class TooManyThreads(Wrong):
     threads = 7
 
 
+class TakesFewerThreads(Wrong):
+    """Uses one thread, however many it is given."""
+
+    def __init__(self, weights: Any, *, top_k: int, threads: int) -> None:
+        super().__init__(weights, top_k=top_k, threads=1)
+
+
 class TakesMoreThreads(Wrong):
     """Gives NumPy's own pool more threads than the worker was given."""
 
     def __init__(self, weights: Any, *, top_k: int, threads: int) -> None:
         super().__init__(weights, top_k=top_k, threads=threads)
         self.limits = threadpool_limits(threads + 1)
+
+
+class ChangesItsInput(Wrong):
+    """Right, and from its second call on makes its input zeros, for which zeros at once are right."""
+
+    right = 1
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        if self.calls <= self.right:
+            return super().forward(x)
+        x[:] = 0
+        return np.zeros_like(x)
+
+
+class ChangesItsInputLater(ChangesItsInput):
+    """The same, once its first outputs were compared."""
+
+    right = 2
+
+
+class SpoilsItsInput(Wrong):
+    """Always right, and leaves something else in its input."""
+
+    def forward(self, x: Any) -> Any:
+        y = super().forward(x)
+        x[...] = -x
+        return y
+
+
+class ChangesItsWeights(Wrong):
+    """Right, and from its second call on makes its weights zeros, for which zeros at once are right."""
+
+    def __init__(self, weights: Any, *, top_k: int, threads: int) -> None:
+        super().__init__(weights, top_k=top_k, threads=threads)
+        self.weights = weights
+
+    def go_wrong(self, y: Any) -> Any:
+        if self.calls == 1:
+            return y
+        self.weights.w2[:] = 0
+        return np.zeros_like(y)
+
+
+class SpoilsItsWeights(Wrong):
+    """Always right, and scales an expert's two matrices in its second call, which cancels out."""
+
+    def __init__(self, weights: Any, *, top_k: int, threads: int) -> None:
+        super().__init__(weights, top_k=top_k, threads=threads)
+        self.weights = weights
+
+    def go_wrong(self, y: Any) -> Any:
+        if self.calls == 2:
+            self.weights.w1[0] *= 2
+            self.weights.w2[0] /= 2
+        return y
+
+
+class TellsEnvironment(Wrong):
+    """Fails with what its process was started with."""
+
+    def go_wrong(self, y: Any) -> Any:
+        told = ("OMP_THREAD_LIMIT", "OMP_NUM_THREADS", "KMP_BLOCKTIME", "MODULAR_ENABLE_AFFINITY", "ZENDNNL_LIKED")
+        raise ArithmeticError(" ".join(f"{name}={os.environ.get(name)}" for name in told))
+
+
+class SharesACore(Wrong):
+    """Has PyTorch's threads, as many as it was given, all on one core."""
+
+    def __init__(self, weights: Any, *, top_k: int, threads: int) -> None:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        import torch
+
+        torch.set_num_threads(threads)
+        super().__init__(weights, top_k=top_k, threads=threads)
 
 
 class HoldsMemory(Wrong):

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 import moe
 from moe.check import check_layer
-from moe.edges import edge_problems
+from moe.edges import edge_problems, with_weight
 from moe.implementations import availability, entry_of, parse_variant
 from moe.implementations.registry import REGISTRY, load
 from tests.conftest import CHOSEN, require
 
 THREADS = (1, 2)
+# What libraries do to NaN inside a fused or compiled step is theirs: these take no such weights, and say so.
+FINITE_ONLY = ("torch-onednn", "onnxruntime", "onnxruntime[form=graph]", "openvino", "jax[form=ragged]")
 
 
 def layer_for(name: str, problem: moe.Problem, threads: int = 1) -> moe.implementations.Layer:
@@ -27,8 +29,53 @@ def layer_for(name: str, problem: moe.Problem, threads: int = 1) -> moe.implemen
 @pytest.mark.parametrize("edge", edge_problems())
 def test_edges(name: str, edge: str, threads: int) -> None:
     problem = edge_problems()[edge]
-    parity = check_layer(layer_for(name, problem, threads), problem)
-    assert parity.passed, parity.reason
+    if takes(name, problem):
+        parity = check_layer(layer_for(name, problem, threads), problem)
+        assert parity.passed, parity.reason
+
+
+def takes(name: str, problem: moe.Problem) -> bool:
+    """Whether an implementation takes a problem's weights; those that don't have to refuse them."""
+    weights = problem.weights
+    if name not in FINITE_ONLY or all(np.isfinite(a).all() for a in (weights.gate, weights.w1, weights.w2)):
+        return True
+    with pytest.raises(moe.implementations.NotAvailableError, match="weights must be finite"):
+        layer_for(name, problem)
+    return False
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("tensor", ["gate", "w1", "w2"])
+def test_nan_and_inf_in_weights_are_never_lost(name: str, tensor: str, value: float) -> None:
+    check_weight(name, tensor, value)
+
+
+def check_weight(name: str, tensor: str, value: float) -> None:
+    """One value in the first, an inner and the last place of one of the weights; all tokens are compared."""
+    for edge in ("every expert", "odd sizes", "narrow"):
+        problem = edge_problems()[edge]
+        shape = getattr(problem.weights, tensor).shape
+        for place in (tuple(0 for _ in shape), tuple(n // 2 for n in shape), tuple(n - 1 for n in shape)):
+            bad = with_weight(problem, tensor, place, value)
+            for threads in THREADS if takes(name, bad) else ():
+                parity = check_layer(layer_for(name, bad, threads), bad)
+                assert parity.passed, (edge, place, threads, parity.reason)
+
+
+@pytest.mark.parametrize("variant", ["numpy[batch=off]", "numpy[dtype=float64]", "torch[dtype=float64]"])
+def test_variants_lose_no_nan(variant: str) -> None:
+    for tensor in ("gate", "w1", "w2"):
+        check_weight(variant, tensor, np.nan)
+
+
+def test_nan_in_any_place_of_a_token_makes_its_row_nan(name: str) -> None:
+    problem = edge_problems()["narrow"]
+    for place in range(problem.x.size):
+        x = problem.x.copy()
+        x.flat[place] = -np.nan
+        bad = moe.Problem(problem.weights, x, problem.top_k)
+        parity = check_layer(layer_for(name, bad), bad)
+        assert parity.passed, (place, parity.reason)
 
 
 @pytest.mark.parametrize("threads", THREADS)
@@ -58,6 +105,8 @@ def test_other_forms_of_what_is_installed(peer: str, threads: int) -> None:
     require(peer)
     refused = []
     for edge, problem in (edge_problems() | {"seed": moe.make_problem(moe.PRESETS["seed"])}).items():
+        if not takes(peer, problem):
+            continue
         try:
             layer = layer_for(peer, problem, threads)
         except moe.implementations.NotAvailableError:

@@ -62,6 +62,17 @@ def test_a_worker_that_is_busy_in_most_turns_of_others_is_named() -> None:
     assert doubts.of(2, ended=False) == ""
 
 
+def test_a_worker_that_does_not_come_to_rest_after_most_of_its_turns_is_named() -> None:
+    doubts = Doubts()
+    doubts.note_rest(1, False)
+    assert doubts.of(1, ended=True) == ""  # something else may have been going on
+    doubts.note_rest(1, False)
+    assert "does not come to rest" in doubts.of(1, ended=False)
+    for rested in (True, True, False, False, True):
+        doubts.note_rest(2, rested)
+    assert doubts.of(2, ended=True) == ""
+
+
 def test_a_worker_that_wakes_now_and_then_in_a_long_turn_is_at_rest() -> None:
     doubts = Doubts()
     for _ in range(5):

@@ -28,10 +28,11 @@ from moe.measure.conditions import Watch
 from moe.measure.mapped import write_weights
 from moe.measure.plan import plan
 from moe.measure.protocol import Protocol
+from moe.measure.threads import require_threads
 from moe.measure.worker import Worker, settle
-from moe.measure.workers import Workers, require_threads
+from moe.measure.workers import Workers
 from moe.report import sentences
-from moe.run import Measurement, Run, RunFileError, load_run
+from moe.run import Measurement, NotRunError, Run, RunFileError, load_run
 
 TINY = moe.MoEConfig(tokens=6, d_model=8, d_ff=16, num_experts=3, top_k=2)
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
@@ -325,15 +326,15 @@ def test_no_tokens_are_checked_and_not_timed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pools", "message"),
+    ("pools", "error", "message"),
     [
-        ([{"name": "blas", "threads": 3}], "blas uses 3"),
-        ([{"name": "kernel", "threads": 2}, {"name": "blas", "threads": 3}], "blas uses 3"),
-        ([{"name": "blas", "threads": 1}], r"got fewer \(blas: 1\)"),
+        ([{"name": "blas", "threads": 3}], WorkerFailedError, "blas uses 3"),
+        ([{"name": "kernel", "threads": 2}, {"name": "blas", "threads": 3}], WorkerFailedError, "blas uses 3"),
+        ([{"name": "blas", "threads": 1}], NotRunError, r"got fewer \(blas: 1\)"),
     ],
 )
-def test_threads_are_read_back(pools: list[dict[str, object]], message: str) -> None:
-    with pytest.raises(WorkerFailedError, match=message):
+def test_threads_are_read_back(pools: list[dict[str, object]], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         require_threads(pools, 2)
 
 

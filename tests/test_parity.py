@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import moe
+from moe.edges import with_weight
 from moe.parity import compare_output
 from moe.problem import make_inputs
 from moe.reference import Reference, reference
@@ -79,6 +80,36 @@ def test_a_row_that_must_be_nan_has_to_be(ref: Reference) -> None:
     partly = right(bad)
     partly[2, 0] = 1.0
     assert not compare_output(partly, bad).passed
+
+
+def test_nan_and_inf_of_weights_have_to_be_where_the_reference_has_them(ref: Reference) -> None:
+    problem = with_weight(ref.problem, "w2", (1, 3, 5), np.nan)
+    bad = reference(problem)
+    rows = np.flatnonzero(np.isnan(bad.y[:, 5]))
+    assert 0 < len(rows) < len(bad.y)
+    assert np.isfinite(np.delete(bad.y, 5, axis=1)).all()
+    assert compare_output(right(bad), bad).passed
+    lost, spread = right(bad), right(bad)
+    lost[rows[0], 5] = 0.0
+    spread[rows[0], 6] = np.nan
+    assert "lacks NaN or Inf" in compare_output(lost, bad).reason
+    assert "is not finite, the reference is" in compare_output(spread, bad).reason
+    infinite = reference(with_weight(ref.problem, "w1", (1, 3, 5), np.inf))
+    assert np.isinf(infinite.y).any()
+    assert compare_output(right(infinite), infinite).passed
+    assert not compare_output(np.nan_to_num(right(infinite)), infinite).passed
+
+
+def test_a_tie_between_an_expert_with_nan_and_one_without_may_go_either_way() -> None:
+    tied = nearly_tied()
+    taken = int(tied.experts[0, 1])
+    bad = reference(with_weight(tied.problem, "w1", (taken, 0, 0), np.nan))
+    assert np.isnan(bad.y[0]).all()
+    other = right(bad)
+    other[0] = bad.output_for(0, (0, 3 - taken))
+    assert np.isfinite(other[0]).all()
+    parity = compare_output(other, bad)
+    assert (parity.passed, parity.rerouted_tokens) == (True, 1)
 
 
 def test_where_the_reference_is_zero_only_zero_is_right(ref: Reference) -> None:

@@ -25,7 +25,7 @@ def by_hand(problem: moe.Problem, token: int) -> list[float]:
     kept = fsum(probabilities[e] for e in chosen)
     y = [0.0] * d
     for e in chosen:
-        hidden = [max(0.0, fsum(x[i] * float(w.w1[e, i, j]) for i in range(d))) for j in range(f)]
+        hidden = [max(fsum(x[i] * float(w.w1[e, i, j]) for i in range(d)), 0.0) for j in range(f)]
         for i in range(d):
             y[i] += probabilities[e] / kept * fsum(hidden[j] * float(w.w2[e, j, i]) for j in range(f))
     return y

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol
 
+import numpy as np
+
 from moe.problem import Weights
 
 DTYPES = ("float32", "float64")
@@ -25,6 +27,12 @@ def installed(extra: str, *others: str) -> tuple[bool, str]:
     if missing:
         return False, f"{' and '.join(missing)} not installed: pip install -e '.[{extra}]'"
     return True, ""
+
+
+def require_finite(weights: Weights, who: str) -> None:
+    """Raise NotAvailableError for weights with NaN or Inf, which `who` is not known to keep."""
+    if not all(np.isfinite(array).all() for array in (weights.gate, weights.w1, weights.w2)):
+        raise NotAvailableError(f"{who} may lose NaN and Inf: weights must be finite")
 
 
 class NotAvailableError(RuntimeError):

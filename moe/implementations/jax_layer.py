@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from moe.implementations.contract import check_option, installed
+from moe.implementations.contract import check_option, installed, require_finite
 from moe.problem import Float32Array, Weights
 
 FIRST_STEP = 1 / 16  # of the mean number of tokens an expert
@@ -39,6 +39,8 @@ class JaxLayer:
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int, form: str = "capacity") -> None:
         experts = FORMS[check_option("form", form, tuple(FORMS))]
+        if form == "ragged":
+            require_finite(weights, "ragged_dot, which multiplies every row with every expert,")
         os.environ["NPROC"] = str(threads)  # read once, when XLA starts its threads; no option of JAX's sets them
         import jax
 
@@ -79,10 +81,12 @@ def _layer(experts_of: Any, top_k: int, x: Any, gate: Any, w1: Any, w2: Any) -> 
 
     if not len(x):
         return x
-    logits, experts = jax.lax.top_k(x @ gate, top_k)  # a tie goes to the lower number
+    all_logits = x @ gate
+    logits, experts = jax.lax.top_k(all_logits, top_k)  # a tie goes to the lower number
     out = experts_of(x, w1, w2, experts.ravel()).reshape(len(x), top_k, -1)
     # A softmax over the chosen logits alone: dividing by their sum cancels the others.
-    return jnp.einsum("tk,tkd->td", jax.nn.softmax(logits), out)
+    shares = jnp.where(jnp.isnan(all_logits).any(axis=1, keepdims=True), jnp.nan, jax.nn.softmax(logits))
+    return jnp.einsum("tk,tkd->td", shares, out)
 
 
 def _by_capacity(x: Any, w1: Any, w2: Any, experts: Any) -> Any:

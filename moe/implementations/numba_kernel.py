@@ -45,9 +45,15 @@ def multiply(a: Any, b: Any, c: Any) -> None:
 
 @njit(fastmath=SUMS, error_model="numpy")
 def choose(logits: Any, experts: Any, shares: Any) -> None:
-    """A token's k experts (k,) from its logits (E,), a tie to the lower number, and their shares (k,)."""
+    """A token's k experts (k,) from its logits (E,), a tie to the lower number, and their shares (k,).
+
+    One logit that is NaN makes every share NaN, as in a softmax over all experts.
+    """
     free = np.ones(len(logits), np.bool_)
     total = np.float32(0)
+    for e in range(len(logits)):
+        if np.isnan(logits[e]):
+            total = logits[e]
     for slot in range(len(experts)):
         best = -1
         for e in range(len(logits)):

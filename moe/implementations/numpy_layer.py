@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
-from moe.implementations.contract import DTYPES, SWITCH, check_option
+from moe.implementations.contract import DTYPES, SWITCH, NotAvailableError, check_option
 from moe.problem import Float32Array, Weights
+
+
+def most_threads() -> int | None:
+    """Threads that NumPy's BLAS was built for; None where it does not say."""
+    blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
+    found = re.search(r"MAX_THREADS=(\d+)", blas.get("openblas configuration", ""))
+    return int(found[1]) if found else None
 
 
 class NumpyLayer:
@@ -30,11 +38,15 @@ class NumpyLayer:
     def __init__(
         self, weights: Weights, *, top_k: int, threads: int, dtype: str = "float32", batch: str = "on"
     ) -> None:
-        threadpool_limits(limits=threads, user_api="blas")
+        pools = ThreadpoolController().select(user_api="blas")
+        pools.limit(limits=threads)
+        if (taken := max((pool["num_threads"] for pool in pools.info()), default=threads)) < threads:
+            raise NotAvailableError(f"NumPy's BLAS takes at most {taken} threads, got {threads}")
         self.top_k = top_k
         self.dtype = np.dtype(check_option("dtype", dtype, DTYPES))
         self._layer = self._by_expert if check_option("batch", batch, SWITCH) == "on" else self._by_token
         self.gate = weights.gate.astype(self.dtype, copy=False)
+        self._gate_is_finite = bool(np.isfinite(self.gate).all())
         self.w1 = weights.w1.astype(self.dtype, copy=False)
         self.w2 = weights.w2.astype(self.dtype, copy=False)
 
@@ -90,4 +102,7 @@ class NumpyLayer:
         weights -= weights[:, :1].copy()
         np.exp(weights, out=weights)
         weights /= weights.sum(axis=1, keepdims=True)
+        if not self._gate_is_finite:
+            # A token's own NaN is in all of its logits, the gate's in one, which may not be among the chosen.
+            weights[np.isnan(logits).any(axis=1)] = np.nan
         return experts, weights

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from moe.implementations.contract import NotAvailableError
+from moe.implementations.contract import NotAvailableError, require_finite
 from moe.problem import Weights
 
 OPSETS = {"": 18, "com.microsoft": 1}
@@ -23,6 +23,7 @@ class _Model:
         held = weights.gate.nbytes + weights.w1.nbytes + weights.w2.nbytes
         if held > MOST_BYTES:
             raise NotAvailableError(f"an ONNX model holds less than 2 GiB, these weights take {held / 2**30:.1f} GiB")
+        require_finite(weights, "ONNX's Relu and TopK")
         self.d_model = weights.d_model
         self.nodes: list[Any] = []
         self.constants: list[Any] = []

@@ -50,7 +50,8 @@ class PythonLayer:
     def _token(self, token: Vector) -> Vector:
         y = [0.0] * len(token)
         for expert, weight in self._route(token):
-            hidden = [max(0.0, sum(map(mul, token, column))) for column in self.w1[expert]]  # (f,)
+            # Not max(0.0, …), which is 0 for NaN.
+            hidden = [max(sum(map(mul, token, column)), 0.0) for column in self.w1[expert]]  # (f,)
             for i, column in enumerate(self.w2[expert]):
                 y[i] += weight * sum(map(mul, hidden, column))
         return y
@@ -59,7 +60,9 @@ class PythonLayer:
         """The token's k experts with their weights; sorted() is stable, so a tie goes to the lower number."""
         logits = [sum(map(mul, token, column)) for column in self.gate]
         largest = max(logits)
-        probabilities = [exp(logit - largest) for logit in logits]
+        powers = [exp(logit - largest) for logit in logits]
+        total = sum(powers)  # over all experts: one logit that is NaN makes every probability NaN
+        probabilities = [power / total for power in powers]
         chosen = sorted(range(len(logits)), key=lambda e: -logits[e])[: self.top_k]
-        total = sum(probabilities[e] for e in chosen)
-        return [(e, probabilities[e] / total) for e in chosen]
+        kept = sum(probabilities[e] for e in chosen)
+        return [(e, probabilities[e] / kept) for e in chosen]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moe.implementations.contract import NotAvailableError
+from moe.implementations.contract import NotAvailableError, require_finite
 from moe.implementations.torch_common import OnTheCpu, TorchWeights, sorted_by_expert
 from moe.problem import Weights
 
@@ -25,6 +25,7 @@ class TorchOnednnLayer(OnTheCpu):
 
         if not torch.backends.mkldnn.is_available():
             raise NotAvailableError("this PyTorch is built without oneDNN")
+        require_finite(weights, "oneDNN's fused ReLU")
         native = TorchWeights(weights, threads=threads)
         pack = torch.ops.mkldnn._reorder_linear_weight  # from (out, in)
         self.w1 = [pack(w.T.contiguous()) for w in native.w1]

@@ -15,7 +15,7 @@ from moe.config import FLOAT32_BYTES, MoEConfig
 from moe.measure.child import WorkerFailedError
 from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.mapped import write_weights
-from moe.parity import Parity, compare_output, worst
+from moe.parity import INPUT_CHANGED, Parity, compare_output, mark_of, worst
 from moe.problem import Float32Array, Problem, Weights, make_weights
 from moe.processor import usable_memory
 from moe.reference import NUMBERS_AT_ONCE, Reference, reference
@@ -81,6 +81,12 @@ class Referee:
                 for i in range(self._inputs)
             ]
         return self._references[config]
+
+    def require_unchanged(self, config: MoEConfig, marks: Sequence[int]) -> None:
+        """Raise WorkerFailedError unless these are the marks of the first inputs, after a worker's first forwards."""
+        references = self.references(config)[: len(marks)]
+        if list(marks) != [mark_of(first.problem.x) for first in references]:
+            raise WorkerFailedError(INPUT_CHANGED)
 
     def judge_first(self, config: MoEConfig, path: Path, inputs: int, before: Sequence[Parity]) -> Parity:
         """The worst of a worker's outputs for the first inputs, saved at `path`, and of what was found `before`.

@@ -28,12 +28,13 @@ from moe.measure.lines import known_lines
 from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
 from moe.measure.saving import Saving
-from moe.measure.workers import Workers, require_files, require_threads
+from moe.measure.threads import CoreCheck, require_threads
+from moe.measure.workers import Workers, require_files
 from moe.measure.yardsticks import Yardsticks
-from moe.parity import Parity, worst
+from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, mark_of, worst
 from moe.processor import usable_memory
 from moe.progress import Progress
-from moe.run import NO_ROOM, NOT_REACHED, OTHER, OVER_MEMORY, TOO_LONG, Measurement, Run
+from moe.run import NO_ROOM, NOT_REACHED, OTHER, OVER_MEMORY, TOO_LONG, Measurement, NotRunError, Run
 from moe.variant import Variant
 
 NOT_REACHED_REASON = "the run ended before its first turn"
@@ -41,14 +42,6 @@ SECRET_BITS = 63
 READY_BYTES = 2**26  # of inputs that are made before they are timed
 SHORTEST_S = 1e-6  # that a forward is taken to last
 MOST_FORWARDS = 20_000
-
-
-class NotRunError(Exception):
-    """A measurement that can't be made here; the message says why, `code` in one word."""
-
-    def __init__(self, reason: str, code: str = OTHER) -> None:
-        super().__init__(reason)
-        self.code = code
 
 
 class Bench:
@@ -70,6 +63,7 @@ class Bench:
         self._saves_rounds = saves_rounds
         self._kept: list[Kept] = []
         self._doubts = Doubts()
+        self._core_check = CoreCheck()
         self._copy_s: dict[MoEConfig, float] = {}
         self._workers = self.workers()
 
@@ -160,7 +154,7 @@ class Bench:
         """Have the workers let go of all layers; one that has changed its weights has failed."""
         for number, m in list(self.alive.items()):
             if self._workers.release(m, number, self.settings.timeout_s):
-                self._fail(number, "it changed the weights that it was given")
+                self._fail(number, WEIGHTS_CHANGED)
 
     def save(self) -> None:
         """Save what there is, where that costs little."""
@@ -241,14 +235,16 @@ class Bench:
         m.details |= {key: reply[key] for key in ("pools", "library") if reply[key]}
         m.details["files"] = require_files(m.implementation, reply.get("files", {}))
         require_threads(reply["pools"], m.threads)
+        self._core_check.require_cores(workers, m, self._machine.capacity, settings.timeout_s)
         turn_s = reply["first_call_s"] * (settings.turn_forwards + 1)
         most = min((self.turn_most_s, "that are left of the budget"), (settings.timeout_s, "that a step may take"))
         if m.config.tokens and turn_s > most[0]:
             reason = f"a turn would take about {turn_s:.3g} s, more than the {most[0]:.3g} s {most[1]}"
             raise NotRunError(reason, TOO_LONG)
         path = self._folder / f"{number}.npz"
-        workers.ask(m, "outputs", timeout=settings.timeout_s, number=number, path=str(path))
-        self._judge_first(m, path, inputs)
+        marks = workers.ask(m, "outputs", timeout=settings.timeout_s, number=number, path=str(path))["marks"]
+        self.referee.require_unchanged(m.config, marks)
+        self._judge_first(number, m, path, inputs)
         if not m.config.tokens:
             raise NotRunError("nothing to time: no tokens; it agrees with the reference")
         self._calls(m)
@@ -262,17 +258,19 @@ class Bench:
             reply = self._workers.ask(m, "calls", timeout=self.settings.timeout_s, library=library)
             m.details["calls"] = reply["calls"]
 
-    def _judge_first(self, m: Measurement, path: Path, inputs: int) -> None:
+    def _judge_first(self, number: int, m: Measurement, path: Path, inputs: int) -> None:
         """Compare a worker's first outputs with the reference; only agreement on every one is agreement."""
         found = self.referee.judge_first(m.config, path, inputs, [Parity.from_dict(m.parity)] if m.parity else [])
-        self._note_parity(m, found)
+        self._note_parity(number, m, found)
         first = self.referee.references(m.config)[0]
         m.details["bytes_moved"] = first.problem.bytes_moved(first.experts)
 
-    def _note_parity(self, m: Measurement, found: Parity) -> None:
+    def _note_parity(self, number: int, m: Measurement, found: Parity) -> None:
         """Keep the worst of every process: a later one's agreement hides nothing."""
         m.parity = found.to_dict()
         if not found.passed:
+            if self._workers.release(m, number, self.settings.timeout_s):
+                raise WorkerFailedError(WEIGHTS_CHANGED)
             raise WorkerFailedError(f"disagrees with the reference: {found.reason}")
 
     def _may_repeat(self, number: int, repeated: int) -> bool:
@@ -295,7 +293,7 @@ class Bench:
         turn, elsewhere, after = self._time(number, m)
         self._note_others(m, others_s, turning.stop())
         if m.threads > 1:
-            workers.rest(m, self.settings.rest_most_s)
+            self._doubts.note_rest(number, workers.rest(m, self.settings.rest_most_s))
         crowded = is_crowded(threads, elsewhere)
         self.patience.note(crowded=crowded)
         undisturbed = not crowded and self._machine.capacity.enough(threads, before, after)
@@ -348,6 +346,8 @@ class Bench:
         making = Clock()
         x = Inputs(m.config, secret)[chosen]
         own_s = making.stop() + count * self._copying_s(m.config)
+        if kept["mark"] != mark_of(x):
+            raise WorkerFailedError(INPUT_CHANGED)
         self._kept.append(keep(number, m.config, x, path, self.random))
         turn = Turn(
             timed["samples"], timed["flush_s"], framed, used, m.threads, made_s, own_s, self._copying_s(m.config)
@@ -384,9 +384,9 @@ class Bench:
                 self._attempt(number, self._take_parity(found))
 
     def _take_parity(self, found: Parity) -> Callable[[int, Measurement], None]:
-        def take(_: int, m: Measurement) -> None:
+        def take(number: int, m: Measurement) -> None:
             before = [Parity.from_dict(m.parity)] if m.parity else []
-            self._note_parity(m, worst([*before, found]))
+            self._note_parity(number, m, worst([*before, found]))
 
         return take
 

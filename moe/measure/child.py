@@ -19,18 +19,9 @@ from typing import Any
 import psutil
 
 from moe.implementations.own_files import import_path
+from moe.measure.environment import worker_environment
 from moe.measure.waiting import UsageClock
 
-# Every library that might be inside reads one of these once, when it is loaded.
-THREAD_LIMITS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
 # Started as `-m` or `-c` it would import from the folder that one stands in, also where this process does not.
 WORKER = "import sys; sys.path[:], sys.argv[1:] = sys.argv[1:], []; from moe.measure.worker import main; main()"
 LAST_LINES = 5
@@ -57,7 +48,6 @@ class Child:
 
     def __init__(self, threads: int, memory_bytes: float = inf) -> None:
         self._memory_bytes = memory_bytes
-        limits = dict.fromkeys(THREAD_LIMITS, str(threads))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", WORKER, *import_path()],
@@ -65,7 +55,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             # Its streams carry JSON, and whatever an implementation prints: none of it is the terminal's.
-            env={**os.environ, **limits, "PYTHONIOENCODING": "utf-8:backslashreplace"},
+            env=worker_environment(threads) | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
             # Ctrl-C is the parent's to handle: it ends its workers after it has saved.
             start_new_session=True,
         )
@@ -132,15 +122,19 @@ class Child:
             most = self._memory_bytes / 2**20
             raise WorkerFailedError(f"stopped at {held / 2**20:.0f} MiB of memory, {most:.0f} allowed")
 
-    def rest(self, most_s: float) -> None:
-        """Wait until the worker uses no processor time, at most so long: idle threads may go on spinning."""
+    def rest(self, most_s: float) -> bool:
+        """Wait until the worker uses no processor time, at most so long: idle threads may go on spinning.
+
+        Returns whether it has come to rest.
+        """
         end = time.monotonic() + most_s
         used = self.processor_s()
         while time.monotonic() < end:
             time.sleep(REST_S)
             before, used = used, self.processor_s()
             if used - before < IDLE * REST_S:
-                return
+                return True
+        return False
 
     @contextmanager
     def stopped(self) -> Iterator[None]:

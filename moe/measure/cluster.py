@@ -128,8 +128,6 @@ def measure_cell(implementations: list[str], cell: Cell, protocol: dict[str, Any
 
     `event` is what the scheduler is told when it begins: a topic, and the number of the cell.
     """
-    # Dask tells glibc to give memory back early: NumPy's temporary arrays would be new pages in every forward.
-    os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
     # Whatever other workers of this user the machine has: two that measure at once would measure each other.
     with alone(Path(tempfile.gettempdir()) / f"moe-measuring-{os.getuid()}"):
         get_worker().log_event(*event)

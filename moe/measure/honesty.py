@@ -31,6 +31,7 @@ CONVERSION_S, CONVERSION_SHARE = 1e-3, 0.1  # and of a forward
 RECORD = 1.25  # how much faster than the machine a row may seem before it is impossible
 SLOWER = 75  # percentile of a row's rounds: a few honest ones don't make it possible
 RESTLESS_S, RESTLESS_SHARE = 0.01, 0.02  # of processor time in somebody else's turn, and of a core
+FEWEST_RESTLESS = 2  # turns: after one, something else may have been going on
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Doubts:
     def __init__(self) -> None:
         self._turns: dict[int, list[Turn]] = defaultdict(list)
         self._restless: dict[int, list[bool]] = defaultdict(list)
+        self._rested: dict[int, list[bool]] = defaultdict(list)
 
     def note(self, number: int, turn: Turn) -> None:
         """Count an undisturbed turn."""
@@ -63,11 +65,18 @@ class Doubts:
         for number in numbers:
             self._restless[number].append(processor_s > max(RESTLESS_S, RESTLESS_SHARE * turn_s))
 
+    def note_rest(self, number: int, rested: bool) -> None:
+        """Count whether a row's worker came to rest after its turn."""
+        self._rested[number].append(rested)
+
     def of(self, number: int, *, ended: bool) -> str:
         """Why a row can't be believed, or nothing; some of it is only asked of a run that has `ended`."""
         seen = self._restless[number]
         if sum(seen) >= FEWEST_TURNS and 2 * sum(seen) > len(seen):
             return "its worker goes on using processor time in others' turns"
+        spun = self._rested[number].count(False)
+        if spun >= FEWEST_RESTLESS and 2 * spun > len(self._rested[number]):
+            return "its worker does not come to rest: its threads go on using processor time after its turns"
         turns = self._turns[number]
         return doubt(turns) or (_uneven(turns) if ended and len(turns) >= FEWEST_EVEN else "")
 

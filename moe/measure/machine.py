@@ -17,12 +17,13 @@ import psutil
 from moe.cgroups import core_quota, memory_limit
 from moe.measure.child import memory_of
 from moe.measure.conditions import ask_cores
+from moe.measure.environment import not_passed_on
 from moe.processor import cache_sizes, read_processor, usable_cores
 
 PACKAGES = ("numpy", "torch", "max", "threadpoolctl", "scipy")
 EXTRAS = ("onnxruntime", "openvino", "jax", "numba", "zentorch")  # named where they are installed
 # What is another minute's, or its twin's, makes no other machine.
-VOLATILE = ("load_average", "frequency_mhz", "key", "unknown")
+VOLATILE = ("load_average", "frequency_mhz", "key", "unknown", "not_passed_on")
 VECTORS = ("avx512f", "avx2", "asimd", "sve")
 NOT_KNOWN = "unknown"
 MACHINE_ID = Path("/etc/machine-id")
@@ -48,6 +49,7 @@ FACTS: dict[str, tuple[Callable[[], Any], Any]] = {
     "load_average": (lambda: psutil.getloadavg()[0], None),
     "frequency_mhz": (lambda: _frequency_mhz(), None),
     "key": (lambda: _key(), NOT_KNOWN),
+    "not_passed_on": (lambda: not_passed_on(), {}),
 }
 # What is asked for again and again while something is measured: here only whether the system says it.
 ASKED: dict[str, Callable[[], Any]] = {

@@ -15,12 +15,13 @@ from moe.implementations import availability, parse_variant
 from moe.measure.agreement import Referee
 from moe.measure.bench import NOT_REACHED_REASON
 from moe.measure.child import Child, WorkerFailedError
-from moe.measure.inputs import KNOWN
+from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.machine import describe_machine, describe_versions
 from moe.measure.protocol import FEWEST_INPUTS, Protocol
 from moe.measure.saving import Saving
 from moe.measure.start import run_to_measure
 from moe.measure.workers import require_files
+from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, mark_of
 from moe.progress import Progress
 from moe.run import NO_ROOM, NOT_REACHED, OTHER, Measurement, Run
 
@@ -92,16 +93,20 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
                 m.reason, m.code = reply["not_run"], OTHER
                 return
             m.details["files"] = require_files(m.implementation, reply.get("files", {}))
-            child.ask("outputs", timeout=settings.timeout_s, number=number, path=str(path))
+            marks = child.ask("outputs", timeout=settings.timeout_s, number=number, path=str(path))["marks"]
+            referee.require_unchanged(m.config, marks)
             parity = referee.judge_first(m.config, path, settings.inputs, [])
-        m.parity = parity.to_dict()
-        if not parity.passed:
-            raise WorkerFailedError(f"disagrees with the reference: {parity.reason}")
-        more = max(0, warm_up - 1 - settings.inputs)  # the first call and the checked outputs were before
-        count = more + settings.turn_forwards
-        samples = child.ask("forwards", timeout=settings.timeout_s, number=number, secret=KNOWN, count=count)[
-            "samples"
-        ]
+            m.parity = parity.to_dict()
+            if not parity.passed:
+                _require_weights(child, number, settings)
+                raise WorkerFailedError(f"disagrees with the reference: {parity.reason}")
+            more = max(0, warm_up - 1 - settings.inputs)  # the first call and the checked outputs were before
+            count = more + settings.turn_forwards
+            reply = child.ask("forwards", timeout=settings.timeout_s, number=number, secret=KNOWN, count=count)
+            if reply["mark"] != mark_of(Inputs(m.config, KNOWN)[0]):
+                raise WorkerFailedError(INPUT_CHANGED)
+            _require_weights(child, number, settings)
+            samples = reply["samples"]
     except WorkerFailedError as error:
         m.status, m.reason, m.code = "failed", str(error), OTHER
         return
@@ -111,3 +116,9 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
     m.status, m.reason, m.code = "ok", "", ""
     m.warm_up_s, m.samples_s, m.processes = sum(samples[:more]), [samples[more:]], [0]
     m.others_cores, m.stolen_cores, m.waited = [0.0], [0.0], [None]
+
+
+def _require_weights(child: Child, number: int, settings: Protocol) -> None:
+    """Have the layer let go of its weights; raises WorkerFailedError where it has changed them."""
+    if child.ask("release", timeout=settings.timeout_s, number=number)["changed"]:
+        raise WorkerFailedError(WEIGHTS_CHANGED)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from moe.measure.environment import say_what_is_not_passed_on
 from moe.measure.machine import VOLATILE, describe_machine, describe_versions
 from moe.measure.protocol import Protocol
 from moe.run import Measurement, Run, RunFileError, load_run
@@ -14,6 +15,7 @@ from moe.run import Measurement, Run, RunFileError, load_run
 
 def new_run(planned: list[Measurement], settings: Protocol, threads: Sequence[int]) -> Run:
     """A run of this machine without samples."""
+    say_what_is_not_passed_on()
     for m in planned:
         m.cache = settings.cache
     return Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": list(threads)}, planned)

@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import count, islice
+from itertools import count
 from operator import index
 from pathlib import Path
 from statistics import fmean, median
@@ -39,6 +39,7 @@ class Prepared:
         self.weights = weights
         self.config = config
         self.flush: Any = None
+        self.given: list[Any] = []  # the arrays that the ready inputs were made from
         self.ready: list[Any] = []
         self.kept: Any = None
 
@@ -48,6 +49,14 @@ class Prepared:
 
         own = Inputs(self.config, secret)
         return (self.layer.to_native(own[number]) for number in count())
+
+    def make_ready(self, secret: int, number: int) -> None:
+        """Have the first inputs ready, and the arrays that they were made from, which no forward may write to."""
+        from moe.measure.inputs import Inputs
+
+        own = Inputs(self.config, secret)
+        self.given = [own[place] for place in range(number)]
+        self.ready = [self.layer.to_native(x) for x in self.given]
 
 
 class Worker:
@@ -92,7 +101,7 @@ class Worker:
             return {"not_run": str(error)}
         prepare_s = perf_counter() - started
         self.prepared[number] = own = Prepared(layer, mapped, size)
-        own.ready = list(islice(own.inputs(KNOWN), inputs))
+        own.make_ready(KNOWN, inputs)
         started = perf_counter()
         own.kept = layer.forward(own.ready[0])
         return {
@@ -104,20 +113,23 @@ class Worker:
         }
 
     def outputs(self, number: int, path: str) -> dict[str, Any]:
-        """Save the outputs for the inputs that are ready, which the parent compares with the reference.
+        """Save the outputs for the inputs that are ready, which the parent compares with the reference; mark those.
 
         The first is the first call's, and all are computed before it is saved: an output that a later call overwrites
         is caught.
         """
         import numpy as np
 
+        from moe.parity import mark_of
+
         own = self.prepared[number]
         native = [own.kept, *(own.layer.forward(x) for x in own.ready[1:])]
-        own.kept, own.ready = None, []
         outputs = [np.asarray(own.layer.to_numpy(y)) for y in native]
+        marks = [mark_of(x) for x in own.given]
+        own.kept, own.ready, own.given = None, [], []
         with saving():
             np.savez(path, *outputs, allow_pickle=False)
-        return {}
+        return {"marks": marks}
 
     def warm(self, number: int, secret: int, warm_up: float, warm_up_most: float, cold_on: int) -> dict[str, Any]:
         """Run untimed forwards until they settle; says how long they took, and how long one is likely to take.
@@ -138,7 +150,7 @@ class Worker:
     def ready(self, number: int, secret: int, count: int) -> dict[str, Any]:
         """Make as many inputs, in the layer's own form."""
         own = self.prepared[number]
-        own.ready = list(islice(own.inputs(secret), count))
+        own.make_ready(secret, count)
         return {}
 
     def timed(self, number: int, keep: int, *, clock: Callable[[], float] = perf_counter) -> dict[str, Any]:
@@ -157,26 +169,32 @@ class Worker:
             samples.append(clock() - started)
             converted = np.asarray(to_numpy(y))
             if place == keep:
-                own.kept = converted
+                own.kept = converted, own.given[place]
             del y, converted
-        own.ready, own.flush = [], None
+        own.ready, own.given, own.flush = [], [], None
         return {"samples": samples, "flush_s": flush_s}
 
     def kept(self, number: int, path: str) -> dict[str, Any]:
-        """Save the output that was kept."""
+        """Save the output that was kept, and mark the input that it is for."""
         import numpy as np
 
+        from moe.parity import mark_of
+
         own = self.prepared[number]
+        y, x = own.kept
         with saving():
-            np.save(path, own.kept, allow_pickle=False)
+            np.save(path, y, allow_pickle=False)
         own.kept = None
-        return {"peak_rss_bytes": peak_rss_bytes()}
+        return {"mark": mark_of(x), "peak_rss_bytes": peak_rss_bytes()}
 
     def forwards(self, number: int, secret: int, count: int) -> dict[str, Any]:
-        """Time `count` single forwards of one input, with no warm-up."""
+        """Time `count` single forwards of one input, with no warm-up, and mark that."""
+        from moe.parity import mark_of
+
         own = self.prepared[number]
-        x = next(own.inputs(secret))
-        return {"samples": [timed(own.layer.forward, x) for _ in range(count)]}
+        own.make_ready(secret, 1)
+        samples = [timed(own.layer.forward, own.ready[0]) for _ in range(count)]
+        return {"samples": samples, "mark": mark_of(own.given[0])}
 
     def release(self, number: int) -> dict[str, Any]:
         """Let go of a layer, and say whether its weights are still what it was given."""
@@ -198,6 +216,12 @@ class Worker:
         """The machine's limits on the probes' threads, now."""
         found: dict[str, Any] = self.machine.measure()
         return found
+
+    def cores(self, library: str, threads: int) -> dict[str, Any]:
+        """How many cores a library's own threads keep busy."""
+        from moe.measure.cores import cores_used
+
+        return {"cores": cores_used(library, threads)}
 
     def capacity(self) -> dict[str, Any]:
         """Floating-point operations a second that the probes' threads reach right now."""
@@ -308,6 +332,7 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         "forwards": worker.forwards,
         "release": worker.release,
         "capacity": worker.capacity,
+        "cores": worker.cores,
     }
     for line in requests:
         request = json.loads(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
@@ -33,8 +33,8 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for child in self._children.values():
-            child.kill()
+        while self._children:
+            self._children.popitem()[1].kill()
 
     def start(self, m: Measurement) -> bool:
         """Start a measurement's worker; returns whether there was none."""
@@ -85,9 +85,15 @@ class Workers:
         for known in (self._children, self._done, self._inside):
             known.pop(key, None)
 
-    def rest(self, m: Measurement, most_s: float) -> None:
-        """Wait until a measurement's worker uses no processor time."""
-        self._children[_key(m)].rest(most_s)
+    def rest(self, m: Measurement, most_s: float) -> bool:
+        """Wait until a measurement's worker uses no processor time; one that does not come to that is ended.
+
+        Returns whether it did: its threads would otherwise be in everybody's way.
+        """
+        rested = self._children[_key(m)].rest(most_s)
+        if not rested:
+            self.end_unless_needed(m, ())
+        return rested
 
     def stopped(self, m: Measurement) -> AbstractContextManager[None]:
         """Hold a measurement's worker for as long as that lasts."""
@@ -133,17 +139,3 @@ def require_files(implementation: str, files: dict[str, str]) -> dict[str, str]:
     if difference := first_difference(implementation, files):
         raise WorkerFailedError(difference)
     return {what: shown(file) for what, file in files.items()}
-
-
-def require_threads(pools: Sequence[dict[str, Any]], threads: int) -> None:
-    """Raise WorkerFailedError unless what a worker found inside itself is what it was given.
-
-    No pool may have more threads, and one must have as many: an idle BLAS beside a kernel with threads of its
-    own may have fewer, since it takes no more than there are cores.
-    """
-    for pool in pools:
-        if pool["threads"] > threads:
-            raise WorkerFailedError(f"asked for {threads} threads, but {pool['name']} uses {pool['threads']}")
-    if pools and max(pool["threads"] for pool in pools) < threads:
-        found = ", ".join(f"{pool['name']}: {pool['threads']}" for pool in pools)
-        raise WorkerFailedError(f"asked for {threads} threads, but got fewer ({found})")

@@ -19,6 +19,7 @@ import nbformat
 import yaml
 
 from moe.config import unknown_name
+from moe.implementations.numpy_layer import most_threads
 from moe.implementations.own_files import own_file
 from moe.processor import usable_cores
 from moe.ranges import THREADS
@@ -168,9 +169,13 @@ def _is_there(name: str) -> bool:
 
 
 def thread_counts(text: str) -> list[int]:
-    """`1,2` as numbers; `auto` is 1, 2, 4 … and every usable core. Raises ValueError for anything else."""
+    """`1,2` as numbers; `auto` is 1, 2, 4 … and every usable core. Raises ValueError for anything else.
+
+    On more cores than the baseline takes threads, `auto` ends with as many as it takes: beyond there is nothing to
+    compare with.
+    """
     if text == "auto":
-        cores = usable_cores()
+        cores = min(usable_cores(), most_threads() or usable_cores())
         return sorted({2**i for i in range(cores.bit_length()) if 2**i <= cores} | {cores})
     try:
         counts = [int(part) for part in text.split(",")]

@@ -219,6 +219,8 @@ def machine(summary: Summary, name: str = "machine") -> str:
     }
     unwatched = facts.get("unknown", {})
     values |= {what: told(fact, str) for fact, what in UNWATCHED.items() if fact in unwatched}
+    if kept_back := facts.get("not_passed_on"):
+        values["not passed on to workers"] = ", ".join(f"{name}={value}" for name, value in kept_back.items())
     values |= {f"limits on {threads_text(t)}": _limits(summary, t) for t in summary.thread_counts}
     libraries = [m.details["library"] for m in summary.run.measurements if "library" in m.details]
     values["Mojo library"] = ", ".join(sorted({f"{lib['compiler']}, SHA-256 {lib['sha256']}" for lib in libraries}))

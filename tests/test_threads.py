@@ -1,0 +1,277 @@
+"""What workers get of the caller's settings, and whether their threads are what they were given."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import moe
+from moe.analysis import summarise
+from moe.implementations import numpy_layer
+from moe.implementations.registry import REGISTRY
+from moe.measure import environment, threads
+from moe.measure.child import Child, WorkerFailedError
+from moe.measure.cores import WORK, cores_used
+from moe.measure.environment import THREAD_LIMITS, not_passed_on, worker_environment
+from moe.measure.threads import CoreCheck
+from moe.measure.workers import Workers
+from moe.report import parameters, tables
+from moe.run import Measurement, load_run
+
+from .conftest import require
+from .synthetic import synthetic_run
+
+TINY = moe.MoEConfig(tokens=6, d_model=8, d_ff=16, num_experts=3, top_k=2)
+MISBEHAVING = Path(__file__).with_name("misbehaving.py")
+SETTINGS = (
+    *("OMP_THREAD_LIMIT", "OMP_DYNAMIC", "OMP_PROC_BIND", "OMP_PLACES", "OMP_WAIT_POLICY", "OMP_NESTED"),
+    *("OMP_MAX_ACTIVE_LEVELS", "OMP_SCHEDULE", "OMP_STACKSIZE", "GOMP_SPINCOUNT", "GOMP_CPU_AFFINITY"),
+    *("KMP_BLOCKTIME", "KMP_AFFINITY", "KMP_HW_SUBSET", "MKL_DYNAMIC", "MKL_DOMAIN_NUM_THREADS"),
+    *("OPENBLAS_CORETYPE", "OPENBLAS_THREAD_TIMEOUT", "GOTO_NUM_THREADS", "GOTOBLAS_MAIN_FREE", "BLIS_JC_NT"),
+    *("NUMEXPR_MAX_THREADS", "NUMBA_THREADING_LAYER", "NUMBA_DISABLE_JIT", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES"),
+    *("ATEN_CPU_CAPABILITY", "TORCHINDUCTOR_CPP_THREADS", "ONEDNN_MAX_CPU_ISA", "TBB_NUM_THREADS"),
+    *("MODULAR_ENABLE_AFFINITY", "MODULAR_THREAD_BUSY_WAIT_US", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_"),
+    "GLIBC_TUNABLES",
+)
+KEPT = (
+    *("ZENDNNL_MATMUL_WEIGHT_CACHE", "MODULAR_HOME", "MODULAR_CACHE_DIR", "MODULAR_TELEMETRY_ENABLED", "TORCH_HOME"),
+    *("TORCHINDUCTOR_CACHE_DIR", "NUMBA_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR", "JAX_PLATFORMS", "MOE_CACHE"),
+    *("CUDA_VISIBLE_DEVICES", "KMP_DUPLICATE_LIB_OK", "PYTHONPATH", "LD_LIBRARY_PATH"),
+    *("SLURM_CPUS_PER_TASK", "OMPI_COMM_WORLD_RANK"),
+)
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in not_passed_on():
+        monkeypatch.delenv(name)
+    for name in (*SETTINGS, *KEPT, *THREAD_LIMITS):
+        monkeypatch.setenv(name, "7")
+    environment._say.cache_clear()
+    yield
+    environment._say.cache_clear()
+
+
+def test_no_setting_that_shapes_threads_reaches_a_worker(settings: None) -> None:
+    got = worker_environment(2)
+    assert [name for name in SETTINGS if name in got] == []
+    assert {name: got.get(name) for name in KEPT} == dict.fromkeys(KEPT, "7")
+    assert {got[name] for name in THREAD_LIMITS} == {"2"}
+    assert not_passed_on() == dict.fromkeys(sorted({*SETTINGS, *THREAD_LIMITS}), "7")
+
+
+def measure(*names: str, **changed: Any) -> moe.Run:
+    quick = {"budget_s": 0.5, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}
+    return moe.compare(list(names), TINY, **{**quick, **changed})
+
+
+def test_what_is_not_passed_on_is_recorded_and_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    environment._say.cache_clear()
+    given = {"KMP_BLOCKTIME": "infinite", "MODULAR_ENABLE_AFFINITY": "1", "OMP_THREAD_LIMIT": "1"}
+    for name, value in (given | {"ZENDNNL_LIKED": "1"}).items():
+        monkeypatch.setenv(name, value)
+    name = f"{MISBEHAVING}:TellsEnvironment"
+    run = measure(name, threads=[2], path=tmp_path / "run.json")
+    measure(name)
+    told = next(m.reason for m in run.measurements if m.label == name)
+    expected = (
+        "OMP_THREAD_LIMIT=None OMP_NUM_THREADS=2 KMP_BLOCKTIME=None MODULAR_ENABLE_AFFINITY=None ZENDNNL_LIKED=1"
+    )
+    assert told == f"ArithmeticError: {expected}"
+    assert load_run(tmp_path / "run.json").machine["not_passed_on"] == given
+    said = [line for line in capsys.readouterr().err.splitlines() if "not passed on" in line]
+    assert len(said) == 1
+    assert said[0].endswith("KMP_BLOCKTIME=infinite, MODULAR_ENABLE_AFFINITY=1, OMP_THREAD_LIMIT=1")
+
+
+def test_a_page_shows_what_was_not_passed_on_where_there_is_any() -> None:
+    run = synthetic_run({"numpy": 1.0})
+    assert "not passed on" not in tables.machine(summarise(run))
+    run.machine["not_passed_on"] = {"OMP_THREAD_LIMIT": "1"}
+    assert "OMP_THREAD_LIMIT=1" in tables.machine(summarise(run))
+
+
+class Tries:
+    """Stands in for workers and for the machine's capacity: how many cores each try keeps busy, and who is there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *tries: tuple[float | None, bool]) -> None:
+        self.left = list(tries)
+        self.asked = 0
+        self.crowded = False
+        self.waited = 0
+        monkeypatch.setattr(threads, "is_crowded", lambda *_: self.crowded)
+        monkeypatch.setattr(threads, "usable_cores", lambda: 2)
+
+    def processor_s(self, _: Measurement) -> float:
+        return 0.0
+
+    def ask(self, _: Measurement, operation: str, **__: Any) -> dict[str, float | None]:
+        assert operation == "cores"
+        self.asked += 1
+        cores, self.crowded = self.left.pop(0)
+        return {"cores": cores}
+
+    def wait(self, *_: Any, **__: Any) -> None:
+        self.waited += 1
+
+    def require(self, check: CoreCheck, **changed: Any) -> None:
+        m = Measurement(
+            **{"label": "", "implementation": "torch", "options": {}, "config": TINY, "threads": 2, **changed}
+        )
+        check.require_cores(self, m, self, 1.0)  # type: ignore[arg-type]
+
+
+def test_threads_that_share_a_core_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = Tries(monkeypatch, (1.0, False), (0.8, True), (1.02, False), (1.0, False))
+    with pytest.raises(WorkerFailedError, match="asked for 2 threads, but a large product on them kept 1 cores busy"):
+        tries.require(CoreCheck())
+
+
+def test_where_others_hold_a_core_nothing_is_said_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    Tries(monkeypatch, *[(0.9, True)] * threads.TRIES).require(CoreCheck())
+    tries = Tries(monkeypatch, (0.9, True), (1.0, False), (1.9, True))
+    tries.require(CoreCheck())
+    assert (tries.asked, tries.waited) == (3, 2)
+
+
+def test_cores_are_tried_once_for_each_library_and_only_where_there_are_some_to_get(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries, check = Tries(monkeypatch, *[(1.9, False)] * 3), CoreCheck()
+    for changed in ({}, {"implementation": "torch-naive"}, {"threads": 1}, {"device": "cuda"}):
+        tries.require(check, **changed)
+    assert tries.asked == 1
+    tries.require(check, implementation="numpy")
+    tries.require(check, control=True)
+    assert tries.asked == 3
+    monkeypatch.setattr(threads, "usable_cores", lambda: 1)
+    tries.require(check, implementation="mojo")
+    assert tries.asked == 3
+
+
+def test_what_has_no_such_work_is_not_judged_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    Tries(monkeypatch, (None, False)).require(CoreCheck(), implementation="file.py:Class")
+
+
+def test_pinned_threads_are_found_in_a_real_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "is_crowded", lambda *_: False)  # whoever is: on one core they never have more
+    monkeypatch.setattr(threads, "usable_cores", lambda: 2)
+    run = measure("numpy", f"{MISBEHAVING}:SharesACore", threads=[2], processes=1)
+    pinned = run.measurements[1]
+    assert pinned.status == "failed"
+    assert "asked for 2 threads, but a large product on them kept" in pinned.reason
+
+
+def test_a_count_that_a_library_does_not_take_is_not_run_with_the_reason() -> None:
+    fewer = f"{MISBEHAVING}:TakesFewerThreads"
+    run = measure("numpy", fewer, threads=[1, 2])
+    rows = {(m.label, m.threads): m for m in run.measurements}
+    assert rows[fewer, 2].status == "not_run"
+    assert rows[fewer, 2].reason.startswith("asked for 2 threads, but got fewer (openblas")
+    assert {m.status for place, m in rows.items() if place != (fewer, 2)} == {"ok"}
+
+
+class SmallBlas:
+    """Stands in for a BLAS that is built for 64 threads."""
+
+    def select(self, user_api: str) -> SmallBlas:
+        assert user_api == "blas"
+        return self
+
+    def limit(self, limits: int) -> None:
+        self.threads = min(limits, 64)
+
+    def info(self) -> list[dict[str, int]]:
+        return [{"num_threads": self.threads}]
+
+
+def test_numpy_says_how_many_threads_its_blas_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = moe.make_problem(TINY).weights
+    monkeypatch.setattr(numpy_layer, "ThreadpoolController", SmallBlas)
+    moe.create("numpy", weights, top_k=2, threads=64)
+    with pytest.raises(moe.implementations.NotAvailableError, match="BLAS takes at most 64 threads, got 96"):
+        moe.create("numpy", weights, top_k=2, threads=96)
+
+
+@pytest.mark.parametrize(
+    ("blas", "most", "last"),
+    [
+        ({"openblas configuration": "OpenBLAS 0.3.30 DYNAMIC_ARCH Haswell MAX_THREADS=64"}, 64, [32, 64]),
+        ({"openblas configuration": "OpenBLAS 0.3.30 DYNAMIC_ARCH Haswell MAX_THREADS=128"}, 128, [64, 96]),
+        ({"openblas configuration": "unknown"}, None, [64, 96]),
+        ({"name": "accelerate"}, None, [64, 96]),
+    ],
+)
+def test_auto_stops_where_the_baseline_does(
+    monkeypatch: pytest.MonkeyPatch, blas: dict[str, str], most: int | None, last: list[int]
+) -> None:
+    monkeypatch.setattr(numpy_layer.np, "show_config", lambda mode: {"Build Dependencies": {"blas": blas}})
+    monkeypatch.setattr(parameters, "usable_cores", lambda: 96)
+    assert numpy_layer.most_threads() == most
+    assert parameters.thread_counts("auto")[-2:] == last
+
+
+@pytest.mark.parametrize(("library", "name"), [("numpy", "numpy"), ("torch", "torch"), ("mojo", "mojo")])
+def test_each_library_has_work_to_try(library: str, name: str) -> None:
+    require(name)
+    assert (cores_used(library, 1) or 0.0) > 0
+    assert {entry.library for entry in REGISTRY.values()} >= set(WORK)
+
+
+def test_an_unknown_library_with_threads_of_its_own_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cores_used("file.py:Class", 999) is None  # PyTorch has not as many here, whether it is loaded or not
+
+
+def test_rest_is_where_no_processor_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = Child(1)
+    try:
+        used = itertools.count()
+        monkeypatch.setattr(child, "processor_s", lambda: float(next(used)))
+        assert not child.rest(0.05)
+        used = itertools.chain([1.0, 2.0], itertools.repeat(3.0))  # type: ignore[assignment]
+        assert child.rest(10.0)
+    finally:
+        child.kill()
+
+
+def test_a_worker_that_does_not_come_to_rest_has_failed_and_is_in_nobodys_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[str] = []
+    begin = Workers.start
+
+    def start(self: Workers, m: Measurement) -> bool:
+        new = begin(self, m)
+        started.extend([m.label] if new else [])
+        return new
+
+    @contextmanager
+    def restless(label: str) -> Iterator[None]:
+        rest = Workers.rest
+
+        def one_does_not(self: Workers, m: Measurement, most_s: float) -> bool:
+            with monkeypatch.context() as patch:
+                if m.label == label:
+                    patch.setattr(Child, "rest", lambda *_: False)
+                return rest(self, m, most_s)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Workers, "rest", one_does_not)
+            patch.setattr(Workers, "start", start)
+            yield
+
+    with restless("torch"):
+        run = measure("numpy", "torch", threads=[2], budget_s=20.0, processes=1, rounds=3, target=1e3)
+    numpy, torch, control = run.measurements
+    assert torch.status == "failed"
+    assert torch.reason.startswith("its worker does not come to rest")
+    assert (numpy.status, control.status) == ("ok", "ok")
+    assert started.count("numpy") == len(set(numpy.processes))
+    assert started.count("torch") >= 2
