@@ -2,12 +2,14 @@
 # Sets up .venv: a Python that the project runs on, and what pyproject.toml names, as constraints.txt locks it.
 #
 # PYTHON=python3.12 says which Python; else it stays the one that .venv has, or python3. Where .venv is as it should be
-# this does nothing; where it can't be mended, being another Python's or another folder's, it is made anew.
+# this does nothing; where it can't be mended, being another Python's or another folder's, it is made anew. One that
+# somebody else made, of a Python that fits, is theirs: what lacks is installed there, and nothing is deleted.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 ready=.venv/.ready
 own=.venv/bin/python
+made=.venv/.made-here
 needed=$(sed -n 's/^requires-python = "\(.*\)"$/\1/p' pyproject.toml)
 
 # What a Python says of itself, whatever its age: version, where it lies, whether it is what is needed, what it lacks.
@@ -50,7 +52,11 @@ how="with another Python: PYTHON=/path/to/python3.12 make env"
 ask "$python" || fail "$python can't be run, and Python $needed is needed; $how"
 [ -n "$fits" ] || fail "$python is Python $version (in $base), and $needed is needed; $how"
 
-if [ "$venv_base" = "$base/$version" ] && is_here; then
+if [ -n "$venv_base" ] && [ ! -e "$made" ] && [ "$venv_base" != "$base/$version" ]; then
+    echo "make: .venv stays what it is, since it was not made here; rm -r .venv lets PYTHON choose" >&2
+    ask "$own"
+fi
+if [ "$venv_base" = "$base/$version" ] && { [ ! -e "$made" ] || is_here; }; then
     if [ "$ready" -nt pyproject.toml ] && [ "$ready" -nt constraints.txt ]; then exit 0; fi
     clear=
 else
@@ -60,8 +66,10 @@ fi
 rm -f "$ready"
 if [ -n "$clear" ] || ! "$own" -c "import pip" 2>/dev/null; then
     [ -z "$lacks" ] || fail "$python (Python $version) can't make a .venv: $lacks (on Debian and Ubuntu it is in python${version%.*}-venv); $how"
+    [ ! -L .venv ] || fail ".venv is a link to a folder whose Python does not do; rm .venv lets make set up its own"
     echo "setting up .venv with Python $version: a few minutes, about 2.5 GB"
     "$executable" -m venv $clear .venv
+    touch "$made"
 fi
 "$own" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 touch "$ready"

@@ -258,7 +258,8 @@ def _bench(parsed: argparse.Namespace) -> int:
     _need_file(parsed)
     chosen, config = parsed.names or names(), parse_config(parsed.config)
     settings = {**_settings(parsed), "target": parsed.target, "cache": parsed.cache}
-    _look_around(parsed, chosen, settings)
+    if config.tokens:  # else there is nothing to time
+        _look_around(parsed, chosen, settings)
     run = compare(
         chosen, config, parsed.threads, path=parsed.json, resume=parsed.resume, force=parsed.force, **settings
     )
@@ -307,8 +308,11 @@ def _merge(parsed: argparse.Namespace) -> int:
 
 
 def _need_file(parsed: argparse.Namespace) -> None:
+    from moe.measure.start import require_free
+
     if (parsed.resume or parsed.force) and parsed.json is None:
         raise ValueError("--resume and --force need --json FILE")
+    require_free(parsed.json, resume=parsed.resume, force=parsed.force)
 
 
 def _settings(parsed: argparse.Namespace) -> dict[str, Any]:

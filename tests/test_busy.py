@@ -188,13 +188,18 @@ def test_every_command_that_measures_looks_first_unless_it_is_told_not_to(
         assert looked == [True]
 
 
-def test_nobody_waits_for_an_error_or_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_an_error_or_a_cluster_or_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def look() -> None:
         pytest.fail("looked")
 
     monkeypatch.setattr("moe.measure.busy.wait_until_quiet", look)
-    for wrong in (["bench", "nunpy"], ["bench", "--cache", "cool"], ["sweep", "nunpy"]):
+    (tmp_path / "run.json").touch()
+    exists = ["bench", "numpy", "--json", str(tmp_path / "run.json")]
+    for wrong in (["bench", "nunpy"], ["bench", "--cache", "cool"], ["sweep", "nunpy"], exists):
         assert main(wrong) == 2
+    monkeypatch.setattr("moe.measure.compare.compare", begin)
+    with pytest.raises(BegunError):
+        main(["bench", "numpy", "--config", "tokens=0"])
     monkeypatch.setattr("moe.measure.sweep.sweep", begin)
     with pytest.raises(BegunError):
         main(["sweep", "numpy", "--scheduler", "tcp://127.0.0.1:9"])

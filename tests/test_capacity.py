@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from moe.measure import capacity as capacity_module
-from moe.measure.capacity import AWAKE, Capacity, mark_disturbed
+from moe.measure.capacity import AWAKE, Capacity, is_crowded, mark_disturbed
 from moe.measure.child import WorkerFailedError
+from moe.measure.conditions import Elsewhere
 from moe.measure.waiting import Usage
 
 from .synthetic import synthetic_run
@@ -38,6 +39,11 @@ class Probe:
 class Dead(Probe):
     def ask(self, operation: str, **_: Any) -> dict[str, float]:
         raise WorkerFailedError("gone")
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity_module, "watched_cores", lambda: 2)
 
 
 def capacity(probe: Any) -> Capacity:
@@ -91,6 +97,19 @@ def test_a_probe_that_waited_for_others_says_nothing_of_the_machine() -> None:
     probe.waits.extend([0.5] * AWAKE)
     assert seen.after(2) is None
     assert seen.enough(2, 100.0, None)
+    probe.rates.extend([50.0, 99.0, 98.0])
+    probe.waits.extend([0.0, 0.5])
+    assert seen.after(2) == 98.0, "the first only woke a core"
+
+
+def test_more_threads_than_cores_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity_module, "watched_cores", lambda: 1)
+    probe = Probe()
+    seen = capacity(probe)
+    probe.waits.append(0.5)
+    assert seen.now(2) == 100.0
+    assert not is_crowded(2, Elsewhere(0.1, 0.0, 0.5))
+    assert is_crowded(2, Elsewhere(0.2, 0.0, 0.0))
 
 
 def test_where_others_were_seen_a_turn_waits_until_they_leave(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,9 +150,8 @@ def test_turns_are_marked_anew_by_all_of_a_run_s_probes() -> None:
     assert not any(any(m.disturbed) for m in run.measurements if m is not one)
 
 
-def test_turns_in_which_others_used_more_than_was_free_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_turns_in_which_others_used_more_than_was_free_are_marked() -> None:
     """On a machine of two cores one thread leaves one free."""
-    monkeypatch.setattr(capacity_module, "watched_cores", lambda: 2)
     run = synthetic_run({"numpy": 1.0, "mojo": 1.0}, (1, 2))
     for m in run.measurements:
         m.capacities = [[1.0, 1.0] for _ in m.samples_s]

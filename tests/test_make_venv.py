@@ -210,3 +210,35 @@ def test_a_venv_whose_python_is_gone_is_made_anew(checkout: Checkout) -> None:
     python.symlink_to("/nowhere/python3")
     assert checkout.make().returncode == 0
     assert checkout.done == ["3.12.1 venv --clear", "3.12.1 pip install"]
+
+
+def by_hand(checkout: Checkout, version: str, folder: Path) -> None:
+    """A venv of a Python on the path that `make` did not make."""
+    (folder / "bin").mkdir(parents=True)
+    shutil.copy(checkout.pythons / version / "bin" / "python3", folder / "bin" / "python")
+    (folder / "bin" / "pip").write_text("#!/bin/sh\n'''exec' python\n")  # as where it may be moved
+    (folder / "torch").touch()
+
+
+def test_a_venv_that_somebody_made_stays_whatever_python_is_named(checkout: Checkout) -> None:
+    checkout.add("3.12.1", name="python3")
+    checkout.add("3.13.1")
+    by_hand(checkout, "3.12.1", checkout.folder / ".venv")
+    answer = checkout.make(PYTHON="python3.13")
+    assert answer.returncode == 0
+    assert ".venv stays what it is" in answer.stderr
+    assert checkout.done == ["3.12.1 pip install"]
+    assert (checkout.folder / ".venv" / "torch").exists()
+
+
+def test_nothing_is_deleted_through_a_link(checkout: Checkout) -> None:
+    checkout.add("3.12.1", name="python3")
+    checkout.add("3.9.2")
+    shared = checkout.folder.with_name("shared")
+    by_hand(checkout, "3.9.2", shared)
+    (checkout.folder / ".venv").symlink_to(shared)
+    answer = checkout.make()
+    assert ".venv is a link" in answer.stderr
+    assert answer.returncode != 0
+    assert checkout.done == []
+    assert (shared / "torch").exists()

@@ -36,8 +36,9 @@ def test_nothing_waits_once_a_run_has_lost_what_it_may() -> None:
     patience = Patience()
     machine: Any = Busy()
     patience.lost_s = patience.most_s = 1.0
-    assert patience.lets(two_threads(), 0, machine)
-    assert not machine.asked
+    lets = [patience.lets(two_threads(), put_off, machine) for put_off in range(PUT_OFF + 1)]
+    assert lets == [False] * PUT_OFF + [True]
+    assert machine.asked == [(2, 0.0, False)] * PUT_OFF
 
 
 def test_only_turns_on_several_threads_look_for_others_and_only_after_some_were_seen() -> None:

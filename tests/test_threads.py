@@ -19,6 +19,7 @@ from moe.measure.child import Child, WorkerFailedError
 from moe.measure.cores import WORK, cores_used
 from moe.measure.environment import THREAD_LIMITS, not_passed_on, worker_environment
 from moe.measure.threads import CoreCheck
+from moe.measure.waiting import Usage
 from moe.measure.workers import Workers
 from moe.report import parameters, tables
 from moe.run import Measurement, load_run
@@ -109,8 +110,11 @@ class Tries:
         monkeypatch.setattr(threads, "is_crowded", lambda *_: self.crowded)
         monkeypatch.setattr(threads, "usable_cores", lambda: 2)
 
-    def processor_s(self, _: Measurement) -> float:
-        return 0.0
+    def usage(self, _: Measurement) -> Tries:
+        return self
+
+    def stop(self) -> Usage:
+        return Usage(1.0, 0.0, None)
 
     def ask(self, _: Measurement, operation: str, **__: Any) -> dict[str, float | None]:
         assert operation == "cores"
@@ -130,8 +134,11 @@ class Tries:
 
 def test_threads_that_share_a_core_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     tries = Tries(monkeypatch, (1.0, False), (0.8, True), (1.02, False), (1.0, False))
-    with pytest.raises(WorkerFailedError, match="asked for 2 threads, but a large product on them kept 1 cores busy"):
-        tries.require(CoreCheck())
+    check = CoreCheck()
+    for implementation in ("torch", "torch-naive"):  # all whose threads they are
+        with pytest.raises(WorkerFailedError, match="2 threads, but a large product on them kept 1 cores busy"):
+            tries.require(check, implementation=implementation)
+    assert tries.asked == 4
 
 
 def test_where_others_hold_a_core_nothing_is_said_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def look_beside(path: Path | None) -> None:
     if _folder:
         _found[_folder] = {name: sys.modules.pop(name) for name in _imported_from(_folder)}
         sys.path[:] = [place for place in sys.path if place != _folder]
-    _folder = "" if folder in sys.path else folder
+    _folder = "" if folder in map(os.path.abspath, sys.path) else folder
     if _folder:
         sys.path.append(_folder)
         sys.modules.update(_found.pop(_folder, {}))
@@ -81,7 +81,9 @@ def forget_beside() -> None:
 
 def import_path() -> list[str]:
     """Where this process looks for modules, whatever folder it is in; what lies beside a file comes with the file."""
-    return [os.path.abspath(place) for place in sys.path if not _folder or place != _folder]
+    places = [place for place in sys.path if not _folder or place != _folder]
+    # What is no place in the file system means something to somebody else's import hook.
+    return [os.path.abspath(place) if os.path.exists(place or ".") else place for place in places]
 
 
 def _imported_from(folder: str) -> list[str]:

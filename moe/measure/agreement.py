@@ -50,9 +50,9 @@ class Referee:
 
     def weights_at(self, config: MoEConfig) -> Path:
         """Where a problem's weights are, for workers to map; raises MemoryError where this process can't judge it."""
-        if config not in self._references:
-            _require_memory(config, self._inputs)
         key = _weights_of(config)
+        if config not in self._references:
+            _require_memory(config, self._inputs, made=key in self._weights)
         path = self._path(key)
         if key not in self._weights:
             weights = make_weights(key)
@@ -140,9 +140,12 @@ def keep(number: int, config: MoEConfig, x: Float32Array, path: Path, random: Ra
     return Kept(number, config, x[tokens], y[tokens], flaw)
 
 
-def _require_memory(config: MoEConfig, inputs: int) -> None:
-    """Raise MemoryError where the weights, the reference and what is compared with it would not fit what is free."""
-    weights = FLOAT32_BYTES * 2 * config.num_experts * config.d_model * config.d_ff
+def _require_memory(config: MoEConfig, inputs: int, *, made: bool) -> None:
+    """Raise MemoryError where the weights, the reference and what is compared with it would not fit what is free.
+
+    What is free lacks the weights already where they were `made`.
+    """
+    weights = 0 if made else FLOAT32_BYTES * 2 * config.num_experts * config.d_model * config.d_ff
     of_a_token = A_NUMBER_BYTES * config.d_model + EXPERT_BYTES * config.top_k
     widest = config.tokens * max(config.num_experts, config.d_model, config.d_ff)
     needed = MAKING * weights + inputs * config.tokens * of_a_token + AT_ONCE_BYTES * min(widest, NUMBERS_AT_ONCE)

@@ -53,7 +53,9 @@ class Capacity:
         except WorkerFailedError:
             del self._probes[threads]  # and no more limits either
             return None
-        return None if (using.stop().waited or 0.0) > WAITED else reached
+        # More threads than cores wait for each other.
+        known = threads <= watched_cores()
+        return None if known and (using.stop().waited or 0.0) > WAITED else reached
 
     def note(self, threads: int, *flops_per_s: float | None) -> None:
         """Count what was reached before and after a turn among what is expected."""
@@ -72,7 +74,7 @@ class Capacity:
         for _ in range(AWAKE):
             if (now := self.now(threads)) is not None:
                 reached.append(now)
-            if reached and self.enough(threads, now):
+            if now is not None and self.enough(threads, now):
                 break
         return max(reached, default=None)
 
@@ -109,7 +111,7 @@ def is_crowded(threads: int, elsewhere: Elsewhere) -> bool:
     """
     free = max(0, watched_cores() - threads)
     others, stolen, waited = elsewhere
-    if waited is None:
+    if waited is None or threads > watched_cores():
         return others + stolen > free + CROWDED
     return (waited > WAITED and others > NOTICED) or stolen > free + CROWDED
 

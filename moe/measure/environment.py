@@ -22,8 +22,9 @@ THREAD_LIMITS = (
 # list of names would lack the next one. PyTorch's own OpenMP is GNU's, others' Intel's and LLVM's. Of Mojo's runtime
 # those that name such a thing, since others say where its compiler is.
 SHAPES_THREADS = re.compile(
-    r"(OMP|GOMP|KMP|LIBOMP|MKL|OPENBLAS|GOTO|GOTOBLAS|BLIS|VECLIB|NUMEXPR|NUMBA|ONEDNN|DNNL|TBB|JAX|XLA|TF_NUM|TF_XLA"
-    r"|ATEN|TORCH|TORCHINDUCTOR|MALLOC)_.*"
+    r"(OMP|GOMP|KMP|LIBOMP|MKL|OPENBLAS|GOTO|GOTOBLAS|BLIS|VECLIB|NUMEXPR|NUMBA|ONEDNN|DNNL|TBB|XLA|TF_NUM|TF_XLA"
+    r"|ATEN|MALLOC)_.*"
+    r"|(JAX|TORCH|TORCHINDUCTOR)_.*(THREAD|CPU).*"
     r"|MODULAR_.*(THREAD|AFFINITY|WAIT|ASYNCRT|PROFIL|DEBUG).*"
     r"|GLIBC_TUNABLES|NPROC"
 )

@@ -21,8 +21,10 @@ def loaded_files(implementation: str) -> dict[str, str]:
 def first_difference(implementation: str, theirs: dict[str, str]) -> str:
     """What a worker imported from another file than this process has, or would; nothing where there is none."""
     for what, name in _modules(implementation).items():
-        own, other = _file_of(name) or _file_to_import(name), theirs.get(what)
-        if own and other and os.path.realpath(own) != os.path.realpath(other):
+        if not (other := theirs.get(what)):
+            continue
+        own = _file_of(name) or _file_to_import(name)
+        if own and os.path.realpath(own) != os.path.realpath(other):
             return f"it imported {what} from {other}, and this process from {own}"
     return "" if "moe" in theirs else "it does not say what it imported"
 

@@ -54,6 +54,11 @@ class MappedWeights:
         return Weights(*found)
 
     @property
+    def is_held(self) -> bool:
+        """Whether somebody still has them."""
+        return self._pages() is not None
+
+    @property
     def changed(self) -> bool:
         """Whether whoever holds the weights has written to them."""
         pages = self._pages()

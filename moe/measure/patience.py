@@ -19,7 +19,7 @@ class Patience:
 
     def __init__(self) -> None:
         self.lost_s = 0.0  # to waiting for the machine, and to turns that it disturbed
-        self.most_s = inf  # before turns wait no more, and none is repeated
+        self.most_s = inf  # before turns no more wait, and none is repeated
         self._looks = 0
 
     @property
@@ -34,9 +34,10 @@ class Patience:
     def lets(self, m: Measurement, put_off: int, capacity: Capacity) -> bool:
         """Whether a measurement takes its turn now, which was put off so often, or another one goes first.
 
-        It does once the machine has its capacity and others, where they were seen lately, are out of its way.
+        It does once the machine has its capacity and others, where they were seen lately, are out of its way. Letting
+        others go first costs a look, and goes on when there is no time left to wait.
         """
-        if put_off > PUT_OFF or not self.is_left:
+        if put_off > PUT_OFF or (put_off == PUT_OFF and not self.is_left):
             return True
         waiting = Clock()
         look = self._looks > 0 and m.probed_threads > 1

@@ -12,8 +12,8 @@ FEWEST_INPUTS = 2  # an output for one could be right by accident, or be yesterd
 CACHES = ("warm", "cold")
 MEMORY = Range(1, 2**60, whole=True)  # bytes
 RANGES = {
-    **dict.fromkeys(("budget_s", "timeout_s"), SECONDS),
-    **dict.fromkeys(("turn_s", "warm_up_s", "warm_up_most_s", "rest_most_s", "save_every_s"), PAUSE),
+    **dict.fromkeys(("budget_s", "timeout_s", "rest_most_s"), SECONDS),
+    **dict.fromkeys(("turn_s", "warm_up_s", "warm_up_most_s", "save_every_s"), PAUSE),
     **dict.fromkeys(("processes", "rounds", "turn_forwards"), COUNT),
     "repeats": Range(0, COUNT.most, whole=True),
     "inputs": Range(FEWEST_INPUTS, COUNT.most, whole=True),

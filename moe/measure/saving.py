@@ -77,7 +77,7 @@ class Saving:
         """
         now = time.monotonic()
         left_s = SHARE * (now - self._begun) - self._spent_s
-        if self.path is None or now - self._saved_at < self._every_s or left_s < 2 * self._took_s:
+        if self.path is None or now - self._saved_at < self._every_s:
             return
         grown = 1 + SAMPLE_BYTES * (self._count() - self._samples) / (ROWS_BYTES + SAMPLE_BYTES * self._samples)
         if left_s < 2 * grown * self._took_s:

@@ -23,11 +23,16 @@ def new_run(planned: list[Measurement], settings: Protocol, threads: Sequence[in
 
 def run_to_measure(run: Run, path: Path | None, *, resume: bool, force: bool) -> Run:
     """A new run, or with `resume` the one at `path`; raises RunFileError where that may not be."""
+    require_free(path, resume=resume, force=force)
     if path is None or force or not path.exists():
         return run
-    if not resume:
-        raise RunFileError(f"{path} exists: --resume continues it, --force replaces it")
     return _continued(load_run(path), run, path)
+
+
+def require_free(path: Path | None, *, resume: bool, force: bool) -> None:
+    """Raise RunFileError where there is a file that is neither to be continued nor to be replaced."""
+    if path is not None and path.exists() and not (resume or force):
+        raise RunFileError(f"{path} exists: --resume continues it, --force replaces it")
 
 
 def _continued(old: Run, new: Run, path: Path) -> Run:

@@ -38,7 +38,7 @@ class CoreCheck:
     """Tries once a run whether each library's threads get cores: pools that say so may sit on one."""
 
     def __init__(self) -> None:
-        self._tried: set[tuple[str, int, bool]] = set()
+        self._found: dict[tuple[str, int, bool], str] = {}  # what is wrong with each that was tried, or nothing
 
     def require_cores(self, workers: Workers, m: Measurement, capacity: Capacity, timeout_s: float) -> None:
         """Raise WorkerFailedError where work that a library shares among its threads keeps about one core busy.
@@ -48,20 +48,29 @@ class CoreCheck:
         """
         library = entry_of(Variant(m.implementation)).library or m.implementation
         cores = min(m.threads, usable_cores())
-        if m.device != "cpu" or cores < 2 or (library, m.threads, m.control) in self._tried:
+        if m.device != "cpu" or cores < 2:
             return
-        self._tried.add((library, m.threads, m.control))
-        alone: list[float] = []
-        for _ in range(TRIES):
-            watch, before_s = Watch(), workers.processor_s(m)
-            used = workers.ask(m, "cores", timeout=timeout_s, library=library, threads=m.threads)["cores"]
-            elsewhere = watch.stop(workers.processor_s(m) - before_s)
-            if used is None or used >= 1 + LEAST * (cores - 1):
-                return
-            if not is_crowded(m.threads, elsewhere):
-                alone.append(used)
-            if len(alone) == FEWEST_ALONE:
-                raise WorkerFailedError(
-                    f"asked for {m.threads} threads, but a large product on them kept {max(alone):.2g} cores busy"
-                )
-            capacity.wait(m.threads, WAIT_S, look=True)
+        key = library, m.threads, m.control
+        if key not in self._found:
+            self._found[key] = _try_cores(workers, m, library, 1 + LEAST * (cores - 1), capacity, timeout_s)
+        if self._found[key]:
+            raise WorkerFailedError(self._found[key])
+
+
+def _try_cores(
+    workers: Workers, m: Measurement, library: str, least: float, capacity: Capacity, timeout_s: float
+) -> str:
+    """What is wrong with the cores that a library's threads get, or nothing."""
+    alone: list[float] = []
+    for _ in range(TRIES):
+        watch, using = Watch(), workers.usage(m)
+        cores = workers.ask(m, "cores", timeout=timeout_s, library=library, threads=m.threads)["cores"]
+        used = using.stop()
+        if cores is None or cores >= least:
+            return ""
+        if not is_crowded(m.threads, watch.stop(used.processor_s)._replace(waited=used.waited)):
+            alone.append(cores)
+        if len(alone) == FEWEST_ALONE:
+            return f"asked for {m.threads} threads, but a large product on them kept {max(alone):.2g} cores busy"
+        capacity.wait(m.threads, WAIT_S, look=True)
+    return ""
