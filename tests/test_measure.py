@@ -72,7 +72,7 @@ def test_a_run_has_everything(mojo: str, tmp_path: Path) -> None:
         assert set(m.processes) == {0}
         turns = (m.processes, m.samples_s, m.rounds, m.capacities, m.disturbed, m.waited)
         assert len({len(values) for values in turns}) == 1
-        assert all(min(pair) > 0 for pair in m.capacities if pair)
+        assert all(rate is None or rate > 0 for pair in m.capacities for rate in pair or ())
         assert m.details["memory_of"] == [m.implementation]
         for samples in m.samples_s:
             assert len(samples) >= 3
