@@ -217,7 +217,7 @@ def test_what_others_use_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     clock[0], own[0] = 10.0, 1.0
     busy = SystemTimes(user=2.0, system=1.0, idle=6.0, iowait=1.0)
     system[:] = busy, SystemTimes(user=10.0), SystemTimes(user=4.0, system=1.0, idle=3.0, steal=2.0)
-    assert watch.stop(3.0) == (pytest.approx(0.4), pytest.approx(0.2))
+    assert watch.stop(3.0) == (pytest.approx(0.4), pytest.approx(0.2), None)
 
 
 def test_idle_workers_use_no_processor_time(mojo: str, tmp_path: Path) -> None:
