@@ -16,7 +16,7 @@ from moe.run import Measurement, Run
 CONFIG = MoEConfig(tokens=256, d_model=128, d_ff=512, num_experts=4, top_k=2)  # forwards of a few milliseconds
 TRIALS = {(CONFIG, 1): 60.0, (CONFIG.with_tokens(1), 1): 45.0, (CONFIG, 2): 20.0}  # on so many threads: seconds
 # Turns as short and as many as will do: nobody is after an interval.
-SETTINGS: dict[str, Any] = {"processes": 1, "rounds": 5, "repeats": 0, "warm_up_s": 0.02, "warm_up_most_s": 0.1}
+SETTINGS: dict[str, Any] = {"processes": 1, "rounds": 6, "repeats": 2, "warm_up_s": 0.02, "warm_up_most_s": 0.1}
 SHARE = 0.75  # of the honest layer's fastest round: what is no faster than this may be chance
 
 
