@@ -209,7 +209,7 @@ def test_untimed_forwards_are_accounted_for() -> None:
 def test_what_others_use_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processors that it may use, 10 s: 8 busy seconds, of which 3 were the worker's and 1 this process's."""
     clock, own, system = [0.0], [0.0], [SystemTimes()] * 3
-    monkeypatch.setattr(conditions.os, "sched_getaffinity", lambda _: {0, 2}, raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 2}, raising=False)
     monkeypatch.setattr(conditions.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(conditions.time, "process_time", lambda: own[0])
     monkeypatch.setattr(conditions.psutil, "cpu_times", lambda percpu: system)
