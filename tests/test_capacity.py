@@ -74,13 +74,13 @@ def test_a_turn_waits_for_the_capacity_and_no_longer() -> None:
     assert list(probe.rates) == [95.0]
 
 
-def test_after_a_turn_cores_get_time_to_wake_up() -> None:
+def test_beside_a_turn_cores_get_time_to_wake_up() -> None:
     probe = Probe(*[100.0] * 10, 50.0, 96.0)
     seen = capacity(probe)
-    assert seen.after(2) == 96.0
-    probe.rates.extend([50.0] * 10)
+    assert seen.beside(2) == 96.0
+    probe.rates.extend([50.0] * AWAKE)
     asked = probe.asked
-    assert seen.after(2) == 50.0
+    assert seen.beside(2) == 50.0
     assert probe.asked == asked + AWAKE
 
 
@@ -93,13 +93,13 @@ def test_a_probe_that_waited_for_others_says_nothing_of_the_machine() -> None:
     assert not probe.rates
     probe.rates.extend([50.0, 60.0])
     probe.waits.extend([0.5, 0.0])
-    assert seen.after(2) == 100.0
+    assert seen.beside(2) == 100.0
     probe.waits.extend([0.5] * AWAKE)
-    assert seen.after(2) is None
+    assert seen.beside(2) is None
     assert seen.enough(2, 100.0, None)
     probe.rates.extend([50.0, 99.0, 98.0])
     probe.waits.extend([0.0, 0.5])
-    assert seen.after(2) == 98.0, "the first only woke a core"
+    assert seen.beside(2) == 98.0, "the first only woke a core"
 
 
 def test_more_threads_than_cores_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_a_probe_that_has_died_is_asked_no_more() -> None:
 def test_without_a_probe_nothing_is_disturbed(probes: dict[int, Any]) -> None:
     seen = Capacity(probes)
     assert seen.now(2) is None
-    assert seen.after(2) is None
+    assert seen.beside(2) is None
     assert seen.wait(2, 60.0)
     assert seen.enough(2, None, None)
 

@@ -288,7 +288,7 @@ class Bench:
         workers = self._workers
         self.progress.note(f"{m.label} (threads: {m.threads})")
         threads = m.probed_threads
-        before = self._machine.capacity.now(threads)
+        before = self._machine.capacity.beside(threads)
         others_s, turning = workers.others_s(m), Clock()
         turn, elsewhere, after = self._time(number, m)
         self._note_others(m, others_s, turning.stop())
@@ -340,7 +340,7 @@ class Bench:
         framed, used, waited = timing.stop()
         elsewhere = watch.stop(workers.processor_s(m) - worker_s)._replace(waited=waited)
         with workers.stopped(m):
-            after = self._machine.capacity.after(m.probed_threads)
+            after = self._machine.capacity.beside(m.probed_threads)
         path = self._folder / f"{number}.npy"
         kept = ask("kept", path=str(path))
         making = Clock()

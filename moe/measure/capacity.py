@@ -25,7 +25,7 @@ NOTICED = 0.05  # of a core: what others use at least where it is because of the
 CROWDED = 0.15  # of a core, beyond those that a turn leaves free: what others may use, where no waiting is known
 FIRST = 10  # probes before anything is measured
 LOOK_S = 0.04  # at who uses the cores, where others were seen to: the system counts in steps of 10 ms
-AWAKE = 3  # probes after a turn, of which the best counts: the first wakes cores that the turn left idle
+AWAKE = 10  # probes beside a turn at most, of which the best counts: of 2 ms each, the first only wake cores
 TIMEOUT_S = 60.0
 
 
@@ -68,8 +68,8 @@ class Capacity:
         least = LEAST * float(np.percentile(self._seen[threads], EXPECTED))
         return all(value is None or value >= least for value in flops_per_s)
 
-    def after(self, threads: int) -> float | None:
-        """What is reached right after a turn: as `now`, but for the time that cores take to wake up."""
+    def beside(self, threads: int) -> float | None:
+        """What is reached beside a turn: as `now`, but for the time that cores take to wake up."""
         reached: list[float] = []
         for _ in range(AWAKE):
             if (now := self.now(threads)) is not None:
