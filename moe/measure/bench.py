@@ -185,18 +185,20 @@ class Bench:
         except WorkerFailedError as error:
             self._fail(number, str(error) or "it gave no reason")
         except NotRunError as error:
-            if not m.samples_s:  # what was measured before stays
-                m.status, m.reason, m.code = "not_run", str(error) or "it gave no reason", error.code
-            del self.alive[number]
-            self._workers.release(m, number, self.settings.timeout_s)
+            self._leave_out(number, str(error) or "it gave no reason", error.code)
         except (OSError, MemoryError) as error:
             if m.samples_s:
                 raise  # what had room before has none now: nothing else has
-            m.code = OVER_MEMORY if isinstance(error, MemoryError) else NO_ROOM
-            m.status, m.reason = "not_run", f"no room for it here: {error}"
-            del self.alive[number]
-            self._workers.release(m, number, self.settings.timeout_s)
+            code = OVER_MEMORY if isinstance(error, MemoryError) else NO_ROOM
+            self._leave_out(number, f"no room for it here: {error}", code)
         return False
+
+    def _leave_out(self, number: int, reason: str, code: str) -> None:
+        """Measure no more of what can't be measured here; what was measured before stays."""
+        m = self.alive.pop(number)
+        if not m.samples_s:
+            m.status, m.reason, m.code = "not_run", reason, code
+        self._workers.release(m, number, self.settings.timeout_s)
 
     def _fail(self, number: int, reason: str) -> None:
         m = self.run.measurements[number]

@@ -59,14 +59,12 @@ class Capacity:
 
     def note(self, threads: int, *flops_per_s: float | None) -> None:
         """Count what was reached before and after a turn among what is expected."""
-        self._seen[threads] += [value for value in flops_per_s if value is not None]
+        self._seen[threads] += _known(flops_per_s)
 
     def enough(self, threads: int, *flops_per_s: float | None) -> bool:
         """Whether all of these are near what is expected, by what is known so far."""
-        if not self._seen[threads]:
-            return True
-        least = LEAST * float(np.percentile(self._seen[threads], EXPECTED))
-        return all(value is None or value >= least for value in flops_per_s)
+        least = _least(self._seen[threads])
+        return all(value >= least for value in _known(flops_per_s))
 
     def beside(self, threads: int) -> float | None:
         """What is reached beside a turn: as `now`, but for the time that cores take to wake up."""
@@ -121,10 +119,10 @@ def mark_disturbed(run: Run) -> None:
     seen: dict[int, list[float]] = defaultdict(list)
     for m in run.measurements:
         seen[m.probed_threads] += [value for pair in m.capacities for value in _known(pair)]
-    least = {threads: LEAST * float(np.percentile(values, EXPECTED)) for threads, values in seen.items() if values}
+    least = {threads: _least(values) for threads, values in seen.items()}
     for m in run.measurements:
         if m.capacities:
-            bound = least.get(m.probed_threads, -inf)
+            bound = least[m.probed_threads]
             turns = zip(m.capacities, m.others_cores, m.stolen_cores, m.waited, strict=True)
             m.disturbed = [
                 min(_known(pair), default=inf) < bound
@@ -133,5 +131,10 @@ def mark_disturbed(run: Run) -> None:
             ]
 
 
-def _known(pair: Sequence[float | None] | None) -> list[float]:
-    return [value for value in pair or () if value is not None]
+def _least(seen: Sequence[float]) -> float:
+    """What a probe reaches at least where nothing is wrong, by what others did; without them nothing is too little."""
+    return LEAST * float(np.percentile(seen, EXPECTED)) if seen else -inf
+
+
+def _known(rates: Sequence[float | None] | None) -> list[float]:
+    return [value for value in rates or () if value is not None]

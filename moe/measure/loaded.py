@@ -8,9 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from moe.implementations.registry import load
-from moe.measure.machine import EXTRAS, PACKAGES
-
-CHECKOUT = Path(__file__).resolve().parent.parent.parent  # the folder that this package is in
+from moe.measure.machine import CHECKOUT, EXTRAS, PACKAGES
 
 
 def loaded_files(implementation: str) -> dict[str, str]:

@@ -26,6 +26,7 @@ EXTRAS = ("onnxruntime", "openvino", "jax", "numba", "zentorch")  # named where 
 VOLATILE = ("load_average", "frequency_mhz", "key", "unknown", "not_passed_on")
 VECTORS = ("avx512f", "avx2", "asimd", "sve")
 NOT_KNOWN = "unknown"
+CHECKOUT = Path(__file__).resolve().parent.parent.parent  # the folder that this package is in
 MACHINE_ID = Path("/etc/machine-id")
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 SIBLINGS = Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
@@ -144,9 +145,8 @@ def _commit() -> str:
 
 def _described() -> str:
     """What git calls the commit of the package's checkout; empty without one."""
-    checkout = Path(__file__).resolve().parent.parent.parent
     # A package that is not installed from its checkout may lie inside somebody else's.
-    if not (checkout / ".git").exists():
+    if not (CHECKOUT / ".git").exists():
         return ""
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    command = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip()
