@@ -132,7 +132,7 @@ def mark_disturbed(run: Run) -> None:
 
 
 def _least(seen: Sequence[float]) -> float:
-    """What a probe reaches at least where nothing is wrong, by what others did; without them nothing is too little."""
+    """What a probe reaches at least where nothing is wrong, by what others did; where none did, that is anything."""
     return LEAST * float(np.percentile(seen, EXPECTED)) if seen else -inf
 
 
