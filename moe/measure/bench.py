@@ -9,7 +9,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from math import ceil, inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from timeit import repeat
@@ -23,7 +22,7 @@ from moe.measure.capacity import is_crowded, mark_disturbed
 from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
 from moe.measure.conditions import Clock, Elsewhere, Watch
 from moe.measure.honesty import Doubts, Turn, checked, impossible
-from moe.measure.inputs import KNOWN, Inputs
+from moe.measure.inputs import KNOWN, Inputs, how_many
 from moe.measure.lines import known_lines
 from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
@@ -39,9 +38,6 @@ from moe.variant import Variant
 
 NOT_REACHED_REASON = "the run ended before its first turn"
 SECRET_BITS = 63
-READY_BYTES = 2**26  # of inputs that are made before they are timed
-SHORTEST_S = 1e-6  # that a forward is taken to last
-MOST_FORWARDS = 20_000
 
 
 class Bench:
@@ -325,6 +321,7 @@ class Bench:
             return workers.ask(m, operation, timeout=settings.timeout_s, number=number, **arguments)
 
         watch, worker_s = Watch(), workers.processor_s(m)
+        warming = Clock()
         warm = ask(
             "warm",
             secret=secrets.randbits(SECRET_BITS),
@@ -332,7 +329,8 @@ class Bench:
             warm_up_most=settings.warm_up_most_s,
             cold_on=m.threads if settings.cache == "cold" else 0,
         )
-        count, secret = self._forwards(m, warm["each_s"]), secrets.randbits(SECRET_BITS)
+        lasting_s = warming.stop() / max(1, warm["forwards"])
+        count, secret = how_many(settings, m.config, warm["each_s"], lasting_s), secrets.randbits(SECRET_BITS)
         making = Clock()
         ask("ready", secret=secret, count=count)
         made_s = making.stop()
@@ -358,13 +356,6 @@ class Bench:
         m.peak_rss_bytes = max(m.peak_rss_bytes or 0, kept["peak_rss_bytes"])
         m.details["memory_of"] = workers.inside(m)
         return turn, elsewhere, after
-
-    def _forwards(self, m: Measurement, each_s: float) -> int:
-        """How many forwards a turn times, by about how long one takes."""
-        settings = self.settings
-        fit = READY_BYTES // max(1, 4 * m.config.tokens * m.config.d_model)
-        wanted = min(ceil(settings.turn_s / each_s) if SHORTEST_S < each_s < inf else MOST_FORWARDS, fit)
-        return max(wanted, settings.turn_forwards)
 
     def _copying_s(self, config: MoEConfig) -> float:
         """Seconds that copying an input takes this process."""

@@ -27,7 +27,7 @@ CLOCK_SHARE, CLOCK_S, CLOCK_EACH_S = 0.1, 0.002, 1e-5  # that may pass outside f
 COPIES = 5  # of an input: what converting one, or an output, may take
 UNEVEN = 0.7  # of the mean: where most forwards claim less than that, a few hide their time
 PROCESSOR_SHARE, PROCESSOR_S = 1.1, 0.002
-CONVERSION_S, CONVERSION_SHARE = 1e-3, 0.1  # and of a forward
+CONVERSION_S, CONVERSION_TIMES, CONVERSION_SHARE = 1e-3, 5, 0.1  # at most, of brief forwards, and of others
 RECORD = 1.25  # how much faster than the machine a row may seem before it is impossible
 SLOWER = 75  # percentile of a row's rounds: a few honest ones don't make it possible
 RESTLESS_S, RESTLESS_SHARE = 0.01, 0.02  # of processor time in somebody else's turn, and of a core
@@ -131,7 +131,9 @@ def _to_native(turns: Sequence[Turn]) -> str:
         return (turn.making - 2 * turn.own_making - CLOCK_S) / len(turn.samples)
 
     def above(turn: Turn) -> float:
-        return each(turn) - max(CONVERSION_S, CONVERSION_SHARE * median(turn.samples), COPIES * turn.copy)
+        forward = median(turn.samples)
+        brief = min(CONVERSION_S, CONVERSION_TIMES * forward)
+        return each(turn) - max(brief, CONVERSION_SHARE * forward, COPIES * turn.copy)
 
     if median(map(above, turns)) <= 0:
         return ""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from math import ceil, inf
+
 import numpy as np
 
 from moe.config import MoEConfig
+from moe.measure.protocol import Protocol
 from moe.problem import Float32Array, skewed, uniform
 
 PLACES = 2**16  # at which an input may begin: more than a turn has forwards
 STEP = 40_503  # from one input's place to the next one's: odd, so that all places come before the first again
+READY_BYTES = 2**26  # of inputs that are made before they are timed
+SHORTEST_S = 1e-6  # that a forward is taken to last
+MOST_FORWARDS = 2_000  # of a turn: the middle of more is no truer
+LONGEST = 10  # times a turn's time: what its forwards may take by another clock than their worker's
 KNOWN = 0  # the secret of the inputs whose outputs are compared before anything is timed
 
 
@@ -32,3 +39,14 @@ class Inputs:
         if self._drawn is not None:
             x[:, 0] = skewed(self._drawn[place : place + tokens], self._config.skew)
         return x
+
+
+def how_many(settings: Protocol, config: MoEConfig, each_s: float, lasting_s: float) -> int:
+    """Forwards that a turn times, and inputs that it needs.
+
+    By about how long one takes, as its worker says, and what passed for one by the clock of the process that asked.
+    """
+    fit = READY_BYTES // max(1, 4 * config.tokens * config.d_model)
+    wanted = ceil(settings.turn_s / each_s) if SHORTEST_S < each_s < inf else MOST_FORWARDS
+    lasting = ceil(LONGEST * settings.turn_s / lasting_s)
+    return max(settings.turn_forwards, min(wanted, fit, lasting, MOST_FORWARDS))
