@@ -117,6 +117,7 @@ class Bench:
         self._workers = workers
         for number in list(self.alive):
             self._attempt(number, self._make_ready)
+        workers.settle(self.settings.rest_most_s)
 
     def round(self, process: int, number: int) -> None:
         """Give every measurement a turn, in a new order.

@@ -20,7 +20,7 @@ import psutil
 
 from moe.implementations.own_files import import_path
 from moe.measure.environment import worker_environment
-from moe.measure.waiting import UsageClock
+from moe.measure.waiting import UsageClock, wants_core
 
 # Started as `-m` or `-c` it would import from the folder that one stands in, also where this process does not.
 WORKER = "import sys; sys.path[:], sys.argv[1:] = sys.argv[1:], []; from moe.measure.worker import main; main()"
@@ -123,7 +123,7 @@ class Child:
             raise WorkerFailedError(f"stopped at {held / 2**20:.0f} MiB of memory, {most:.0f} allowed")
 
     def rest(self, most_s: float) -> bool:
-        """Wait until the worker uses no processor time, at most so long: idle threads may go on spinning.
+        """Wait, at most so long, until the worker uses no core and wants none: idle threads may go on spinning.
 
         Returns whether it has come to rest.
         """
@@ -132,7 +132,7 @@ class Child:
         while time.monotonic() < end:
             time.sleep(REST_S)
             before, used = used, self.processor_s()
-            if used - before < IDLE * REST_S:
+            if used - before < IDLE * REST_S and not wants_core(self._process.pid):
                 return True
         return False
 

@@ -95,6 +95,11 @@ class Workers:
             self.end_unless_needed(m, ())
         return rested
 
+    def settle(self, most_s: float) -> None:
+        """Wait, at most so long for each, until no worker uses a core: preparing leaves threads spinning."""
+        for child in self._children.values():
+            child.rest(most_s)
+
     def stopped(self, m: Measurement) -> AbstractContextManager[None]:
         """Hold a measurement's worker for as long as that lasts."""
         return self._children[_key(m)].stopped()
