@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from moe.measure import capacity as capacity_module
-from moe.measure.capacity import AWAKE, Capacity, is_crowded, mark_disturbed
+from moe.measure.capacity import AWAKE, Capacity, Look, is_crowded, mark_disturbed
 from moe.measure.child import WorkerFailedError
 from moe.measure.conditions import Elsewhere
 from moe.measure.waiting import Usage
@@ -65,12 +65,12 @@ def test_a_machine_that_is_slow_most_of_the_time_is_known_by_its_best() -> None:
 
 
 def test_a_turn_waits_for_the_capacity_and_no_longer() -> None:
-    probe = Probe(*[100.0] * 10, 50.0, 50.0, 95.0)
+    probe = Probe(*[100.0] * 10, *[50.0] * 2 * AWAKE, 95.0)
     seen = capacity(probe)
-    assert seen.wait(2, 60.0)
+    assert seen.wait(2, 60.0) == Look(True, 95.0)
     assert not probe.rates
-    probe.rates.extend([50.0, 95.0])
-    assert not seen.wait(2, 0.0)
+    probe.rates.extend([50.0] * AWAKE + [95.0])
+    assert seen.wait(2, 0.0) == Look(False, 50.0)
     assert list(probe.rates) == [95.0]
 
 
@@ -89,7 +89,7 @@ def test_a_probe_that_waited_for_others_says_nothing_of_the_machine() -> None:
     seen = capacity(probe)
     probe.rates.extend([50.0, 60.0, 99.0])
     probe.waits.extend([0.5, 0.5])
-    assert seen.wait(2, 60.0)
+    assert seen.wait(2, 60.0) == Look(True, 99.0)
     assert not probe.rates
     probe.rates.extend([50.0, 60.0])
     probe.waits.extend([0.5, 0.0])
@@ -115,10 +115,10 @@ def test_more_threads_than_cores_wait_for_each_other(monkeypatch: pytest.MonkeyP
 def test_where_others_were_seen_a_turn_waits_until_they_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, looks = capacity(Probe()), deque([True, True, False])
     monkeypatch.setattr(seen, "_sees_others", lambda _: looks.popleft())
-    assert not seen.wait(2, 0.0, look=True)
-    assert seen.wait(2, 60.0, look=True)
+    assert seen.wait(2, 0.0, look=True) == Look(False, 100.0)
+    assert seen.wait(2, 60.0, look=True) == Look(True, 100.0)
     assert not looks
-    assert seen.wait(2, 60.0)  # and does not look where there is no reason
+    assert seen.wait(2, 60.0).ready  # and does not look where there is no reason
 
 
 def test_a_probe_that_has_died_is_asked_no_more() -> None:
@@ -134,7 +134,7 @@ def test_without_a_probe_nothing_is_disturbed(probes: dict[int, Any]) -> None:
     seen = Capacity(probes)
     assert seen.now(2) is None
     assert seen.beside(2) is None
-    assert seen.wait(2, 60.0)
+    assert seen.wait(2, 60.0, look=True) == Look(True, None)
     assert seen.enough(2, None, None)
 
 

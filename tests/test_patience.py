@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from moe.measure.capacity import Look
 from moe.measure.patience import PUT_OFF, WAIT_S, Patience
 
 from .synthetic import synthetic_run
@@ -15,9 +16,12 @@ class Busy:
     def __init__(self) -> None:
         self.asked: list[tuple[int, float, bool]] = []
 
-    def wait(self, threads: int, most_s: float, *, look: bool) -> bool:
+    def wait(self, threads: int, most_s: float, *, look: bool) -> Look:
         self.asked.append((threads, most_s, look))
-        return False
+        return Look(False, 0.5)
+
+    def beside(self, threads: int) -> float:
+        return 0.25 * threads
 
 
 def two_threads() -> Any:
@@ -27,8 +31,8 @@ def two_threads() -> Any:
 def test_others_go_first_some_times_then_it_waits_and_then_it_is_taken() -> None:
     patience = Patience()
     machine: Any = Busy()
-    lets = [patience.lets(two_threads(), put_off, machine) for put_off in range(PUT_OFF + 2)]
-    assert lets == [False] * (PUT_OFF + 1) + [True]
+    looks = [patience.look(two_threads(), put_off, machine) for put_off in range(PUT_OFF + 2)]
+    assert looks == [Look(False, 0.5)] * (PUT_OFF + 1) + [Look(True, 0.5)]
     assert machine.asked == [(2, 0.0, False)] * PUT_OFF + [(2, WAIT_S, False)]
 
 
@@ -36,8 +40,8 @@ def test_nothing_waits_once_a_run_has_lost_what_it_may() -> None:
     patience = Patience()
     machine: Any = Busy()
     patience.lost_s = patience.most_s = 1.0
-    lets = [patience.lets(two_threads(), put_off, machine) for put_off in range(PUT_OFF + 1)]
-    assert lets == [False] * PUT_OFF + [True]
+    looks = [patience.look(two_threads(), put_off, machine) for put_off in range(PUT_OFF + 1)]
+    assert [look.ready for look in looks] == [False] * PUT_OFF + [True]
     assert machine.asked == [(2, 0.0, False)] * PUT_OFF
 
 
@@ -46,6 +50,6 @@ def test_only_turns_on_several_threads_look_for_others_and_only_after_some_were_
     machine: Any = Busy()
     one = next(m for m in synthetic_run({"numpy": 1.0}, (1, 2)).measurements if m.threads == 1)
     patience.note(crowded=True)
-    patience.lets(one, 0, machine)
-    patience.lets(two_threads(), 0, machine)
+    patience.look(one, 0, machine)
+    patience.look(two_threads(), 0, machine)
     assert machine.asked == [(1, 0.0, False), (2, 0.0, True)]

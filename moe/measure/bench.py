@@ -18,7 +18,7 @@ from moe.config import MoEConfig
 from moe.implementations import availability
 from moe.implementations.registry import entry_of
 from moe.measure.agreement import MEMORY_SHARE, Kept, Referee, keep
-from moe.measure.capacity import is_crowded, mark_disturbed
+from moe.measure.capacity import Look, is_crowded, mark_disturbed
 from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
 from moe.measure.conditions import Clock, Elsewhere, Watch
 from moe.measure.honesty import Doubts, Turn, checked, impossible
@@ -130,13 +130,16 @@ class Bench:
         put_off, repeated = Counter[int](), Counter[int]()
         while queue:
             n = queue.popleft()
+            if n in self.alive:  # a fresh worker takes the place of one that another's turn has ended
+                self._attempt(n, self._make_ready)
             if n not in self.alive:
                 continue
             started, lost_s = time.monotonic(), self.patience.lost_s
-            if not self.patience.lets(self.alive[n], put_off[n], self._machine.capacity):
+            look = self.patience.look(self.alive[n], put_off[n], self._machine.capacity)
+            if not look.ready:
                 put_off[n] += 1
                 queue.append(n)
-            elif not self._attempt(n, self._turn_in(process, number)) and self._may_repeat(n, repeated[n]):
+            elif not self._attempt(n, self._turn_in(process, number, look)) and self._may_repeat(n, repeated[n]):
                 repeated[n] += 1
                 queue.append(n)
                 self.patience.lost_s = lost_s + time.monotonic() - started
@@ -275,19 +278,14 @@ class Bench:
     def _may_repeat(self, number: int, repeated: int) -> bool:
         return number in self.alive and repeated < self.settings.repeats and self.patience.is_left
 
-    def _turn_in(self, process: int, round_: int) -> Callable[[int, Measurement], bool]:
-        return lambda number, m: self._turn(number, m, process, round_)
+    def _turn_in(self, process: int, round_: int, look: Look) -> Callable[[int, Measurement], bool]:
+        return lambda number, m: self._turn(number, m, process, round_, look.reached)
 
-    def _turn(self, number: int, m: Measurement, process: int, round_: int) -> bool:
-        """Give a measurement its turn; returns whether the machine left it undisturbed.
-
-        A fresh worker takes the place of one that another's turn has ended.
-        """
-        self._make_ready(number, m)
+    def _turn(self, number: int, m: Measurement, process: int, round_: int, before: float | None) -> bool:
+        """Give a measurement its turn, after a look at the machine; returns whether that left it undisturbed."""
         workers = self._workers
         self.progress.note(f"{m.label} (threads: {m.threads})")
         threads = m.probed_threads
-        before = self._machine.capacity.beside(threads)
         others_s, turning = workers.others_s(m), Clock()
         turn, elsewhere, after = self._time(number, m)
         self._note_others(m, others_s, turning.stop())

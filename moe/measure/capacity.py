@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import MutableMapping, Sequence
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,13 @@ FIRST = 10  # probes before anything is measured
 LOOK_S = 0.04  # at who uses the cores, where others were seen to: the system counts in steps of 10 ms
 AWAKE = 10  # probes beside a turn at most, of which the best counts: of 2 ms each, the first only wake cores
 TIMEOUT_S = 60.0
+
+
+class Look(NamedTuple):
+    """Whether the machine is ready for a turn, and the floating-point operations a second that a probe reached."""
+
+    ready: bool
+    reached: float | None
 
 
 class Capacity:
@@ -76,23 +84,25 @@ class Capacity:
                 break
         return max(reached, default=None)
 
-    def wait(self, threads: int, most_s: float, *, look: bool = False) -> bool:
-        """Keep the threads busy until their capacity is there, at most so long; returns whether it is.
+    def wait(self, threads: int, most_s: float, *, look: bool = False) -> Look:
+        """Keep the threads busy until their capacity is there, at most so long.
 
         With `look`, also until others leave them as many cores, which a brief probe does not show.
         """
         end = time.monotonic() + most_s
-        while threads in self._probes:
-            reached = self.now(threads)
-            there = (
-                reached is not None and self.enough(threads, reached) and not (look and self._sees_others(threads))
-            )
-            if there or time.monotonic() >= end:
-                return there
-        return True
+        while True:
+            free = not (look and self._sees_others(threads))
+            reached = self.beside(threads)
+            is_there = reached is not None and self.enough(threads, reached)
+            if threads not in self._probes:
+                return Look(True, reached)
+            if (free and is_there) or time.monotonic() >= end:
+                return Look(free and is_there, reached)
 
     def _sees_others(self, threads: int) -> bool:
         """Whether others are in the way of the threads, over LOOK_S in which they are kept busy."""
+        if threads not in self._probes:
+            return False
         child = self._probes[threads]
         watch, using, end = Watch(), child.usage(), time.monotonic() + LOOK_S
         while time.monotonic() < end and threads in self._probes:

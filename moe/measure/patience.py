@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from math import inf
 
-from moe.measure.capacity import Capacity
+from moe.measure.capacity import Capacity, Look
 from moe.measure.conditions import Clock
 from moe.run import Measurement
 
 PUT_OFF = 3  # times that others go before a turn that the machine is not ready for; then it waits
 WAIT_S = 1.5  # and is taken after that, whatever the machine can do
-WAKING_S = 0.02  # that probes before a turn may take without anything being wrong
+WAKING_S = 0.03  # that probes before a turn may take without anything being wrong
 LOOKS = 20  # turns after one that others were in the way of: they look whether others still are
 
 
@@ -31,16 +31,16 @@ class Patience:
         """Whether others were in the way of a turn."""
         self._looks = LOOKS if crowded else self._looks - 1
 
-    def lets(self, m: Measurement, put_off: int, capacity: Capacity) -> bool:
+    def look(self, m: Measurement, put_off: int, capacity: Capacity) -> Look:
         """Whether a measurement takes its turn now, which was put off so often, or another one goes first.
 
         It does once the machine has its capacity and others, where they were seen lately, are out of its way. Letting
         others go first costs a look, and goes on when there is no time left to wait.
         """
         if put_off > PUT_OFF or (put_off == PUT_OFF and not self.is_left):
-            return True
+            return Look(True, capacity.beside(m.probed_threads))
         waiting = Clock()
         look = self._looks > 0 and m.probed_threads > 1
-        ready = capacity.wait(m.probed_threads, WAIT_S if put_off == PUT_OFF else 0.0, look=look)
+        found = capacity.wait(m.probed_threads, WAIT_S if put_off == PUT_OFF else 0.0, look=look)
         self.lost_s += max(0.0, waiting.stop() - WAKING_S)
-        return ready
+        return found
