@@ -11,7 +11,6 @@ from moe.measure import capacity as capacity_module
 from moe.measure.capacity import AWAKE, Capacity, Look, is_crowded, mark_disturbed
 from moe.measure.child import WorkerFailedError
 from moe.measure.conditions import Elsewhere
-from moe.measure.waiting import Usage
 
 from .synthetic import synthetic_run
 
@@ -24,20 +23,15 @@ class Probe:
         self.waits: deque[float] = deque()
         self.asked = 0
 
-    def usage(self) -> Probe:
-        return self
-
-    def stop(self) -> Usage:
-        return Usage(0.002, 0.002, self.waits.popleft() if self.waits else None)
-
-    def ask(self, operation: str, **_: Any) -> dict[str, float]:
+    def ask(self, operation: str, **_: Any) -> dict[str, float | None]:
         assert operation == "capacity"
         self.asked += 1
-        return {"flops_per_s": self.rates.popleft() if self.rates else 100.0}
+        rate = self.rates.popleft() if self.rates else 100.0
+        return {"flops_per_s": rate, "waited": self.waits.popleft() if self.waits else None}
 
 
 class Dead(Probe):
-    def ask(self, operation: str, **_: Any) -> dict[str, float]:
+    def ask(self, operation: str, **_: Any) -> dict[str, float | None]:
         raise WorkerFailedError("gone")
 
 

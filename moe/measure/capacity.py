@@ -54,16 +54,14 @@ class Capacity:
         """
         if threads not in self._probes:
             return None
-        child = self._probes[threads]
-        using = child.usage()
         try:
-            reached = float(child.ask("capacity", timeout=TIMEOUT_S)["flops_per_s"])
+            found = self._probes[threads].ask("capacity", timeout=TIMEOUT_S)
         except WorkerFailedError:
             del self._probes[threads]  # and no more limits either
             return None
         # More threads than cores wait for each other.
         known = threads <= watched_cores()
-        return None if known and (using.stop().waited or 0.0) > WAITED else reached
+        return None if known and (found["waited"] or 0.0) > WAITED else float(found["flops_per_s"])
 
     def note(self, threads: int, *flops_per_s: float | None) -> None:
         """Count what was reached before and after a turn among what is expected."""

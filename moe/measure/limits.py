@@ -5,8 +5,9 @@ Without Mojo, NumPy's products stand in for them. Runs in a worker process, like
 
 from __future__ import annotations
 
+import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
 from timeit import repeat
@@ -16,7 +17,9 @@ import numpy as np
 
 from moe import mojo_build
 from moe.measure.caches import last_cache_bytes
+from moe.measure.waiting import threads_of
 from moe.mojo_kernel import load_kernel
+from moe.processor import allowed_cores
 
 MULTIPLY_ADD, READ, TRIAD = 0, 1, 2  # as the kernel numbers them
 OWN_BYTES = 2**19  # a thread's share of this lies in its second-level cache
@@ -38,7 +41,9 @@ class Probes:
 
     def __init__(self, threads: int, size: int) -> None:
         self._kernel = load_kernel(mojo_build.build().path)
+        before = threads_of(os.getpid())
         self._handle = self._kernel.moe_probe_prepare(threads, size)
+        self.started = [int(number) for number in threads_of(os.getpid()) if number not in before]
         if not self._handle:
             raise RuntimeError(f"the Mojo kernel could not start {threads} threads")
         weakref.finalize(self, self._kernel.moe_release, self._handle)
@@ -108,6 +113,19 @@ class Products:
         return max(2 * len(m) ** 3 / fastest(partial(np.matmul, m, m)) for m in matrices)
 
 
+def keep_apart(pools: Sequence[Sequence[int]]) -> None:
+    """Give this thread and those of each pool a core each, where they are as many as the cores.
+
+    Linux was seen to wake threads on one core and to take them apart only after tens of milliseconds: a brief probe
+    then saw half of what the machine reached.
+    """
+    cores = allowed_cores()
+    for pool in pools:
+        if hasattr(os, "sched_setaffinity") and len(cores) == len(pool) + 1:
+            for thread, core in zip((0, *pool), cores, strict=True):
+                os.sched_setaffinity(thread, {core})
+
+
 def fastest(call: Callable[[], Any]) -> float:
     """Seconds of the fastest of several calls."""
     return min(repeat(call, number=1, repeat=PRODUCTS))
@@ -123,7 +141,9 @@ class MachineLimits:
         except mojo_build.MojoBuildError:
             self._probes: list[Probes | Products] = [Products(size) for size in _sizes()]
         else:
-            self._probes = [Probes(threads, size) for size in _sizes()]
+            probes = [Probes(threads, size) for size in _sizes()]
+            keep_apart([own.started for own in probes])
+            self._probes = [*probes]
 
     def capacity(self) -> float:
         """Floating-point operations a second that these threads reach right now."""

@@ -64,5 +64,7 @@ class MappedWeights:
         pages = self._pages()
         if pages is None:
             return False
-        now: NDArray[np.uint8] = np.frombuffer(pages, np.uint8)
-        return not np.array_equal(now, np.memmap(self._path, np.uint8, "r"))
+        now: NDArray[np.uint64] = np.frombuffer(
+            pages, np.uint64
+        )  # whole pages: eight bytes at a time are all of them
+        return not np.array_equal(now, np.memmap(self._path, np.uint64, "r"))

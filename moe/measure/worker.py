@@ -19,7 +19,7 @@ from itertools import count
 from operator import index
 from pathlib import Path
 from statistics import fmean, median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, TextIO
 
 PR_SET_PDEATHSIG = 1
@@ -231,8 +231,12 @@ class Worker:
                 Path("/proc/self/clear_refs").write_text("5")
 
     def capacity(self) -> dict[str, Any]:
-        """Floating-point operations a second that the probes' threads reach right now."""
-        return {"flops_per_s": self.machine.capacity()}
+        """Floating-point operations a second that the probes' threads reach right now, and how long one waited."""
+        from moe.measure.waiting import UsageClock
+
+        using = UsageClock(os.getpid(), process_time)
+        reached = self.machine.capacity()
+        return {"flops_per_s": reached, "waited": using.stop().waited}
 
 
 @contextmanager
