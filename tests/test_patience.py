@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moe.measure.capacity import Look
-from moe.measure.patience import PUT_OFF, WAIT_S, Patience
+from moe.measure.patience import LOOKS, PUT_OFF, WAIT_S, Patience
 
 from .synthetic import synthetic_run
 
@@ -45,11 +45,17 @@ def test_nothing_waits_once_a_run_has_lost_what_it_may() -> None:
     assert machine.asked == [(2, 0.0, False)] * PUT_OFF
 
 
-def test_only_turns_on_several_threads_look_for_others_and_only_after_some_were_seen() -> None:
+def test_only_turns_on_several_threads_look_for_others_and_only_after_two_of_them_met_some() -> None:
     patience = Patience()
     machine: Any = Busy()
     one = next(m for m in synthetic_run({"numpy": 1.0}, (1, 2)).measurements if m.threads == 1)
     patience.note(crowded=True)
+    patience.look(two_threads(), 0, machine)
+    patience.note(crowded=False)
+    patience.note(crowded=True)
     patience.look(one, 0, machine)
     patience.look(two_threads(), 0, machine)
-    assert machine.asked == [(1, 0.0, False), (2, 0.0, True)]
+    for _ in range(LOOKS):
+        patience.note(crowded=False)
+    patience.look(two_threads(), 0, machine)
+    assert machine.asked == [(2, 0.0, False), (1, 0.0, False), (2, 0.0, True), (2, 0.0, False)]

@@ -22,7 +22,7 @@ from moe.run import Run
 LEAST = 0.85  # of the capacity, before and after a turn
 EXPECTED = 90  # percentile of a run's probes: their maximum would be luck
 WAITED = 0.15  # of a turn's timed forwards: what a thread may wait for a core because of others
-NOTICED = 0.05  # of a core: what others use at least where it is because of them
+NOTICED = 0.1  # of a core: what others use at least where it is because of them, not of its own threads
 CROWDED = 0.15  # of a core, beyond those that a turn leaves free: what others may use, where no waiting is known
 FIRST = 10  # probes before anything is measured
 LOOK_S = 0.04  # at who uses the cores, where others were seen to: the system counts in steps of 10 ms

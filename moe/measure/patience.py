@@ -11,7 +11,7 @@ from moe.run import Measurement
 PUT_OFF = 3  # times that others go before a turn that the machine is not ready for; then it waits
 WAIT_S = 1.5  # and is taken after that, whatever the machine can do
 WAKING_S = 0.03  # that probes before a turn may take without anything being wrong
-LOOKS = 20  # turns after one that others were in the way of: they look whether others still are
+LOOKS = 20  # turns: others who were in the way of two within so many are looked for before as many more
 
 
 class Patience:
@@ -29,7 +29,7 @@ class Patience:
 
     def note(self, *, crowded: bool) -> None:
         """Whether others were in the way of a turn."""
-        self._looks = LOOKS if crowded else self._looks - 1
+        self._looks = min(2 * LOOKS, self._looks + LOOKS) if crowded else max(0, self._looks - 1)
 
     def look(self, m: Measurement, put_off: int, capacity: Capacity) -> Look:
         """Whether a measurement takes its turn now, which was put off so often, or another one goes first.
@@ -40,7 +40,7 @@ class Patience:
         if put_off > PUT_OFF or (put_off == PUT_OFF and not self.is_left):
             return Look(True, capacity.beside(m.probed_threads))
         waiting = Clock()
-        look = self._looks > 0 and m.probed_threads > 1
+        look = self._looks > LOOKS and m.probed_threads > 1
         found = capacity.wait(m.probed_threads, WAIT_S if put_off == PUT_OFF else 0.0, look=look)
         self.lost_s += max(0.0, waiting.stop() - WAKING_S)
         return found
