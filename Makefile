@@ -10,6 +10,7 @@ PROFILE ?= quick
 PARAMS ?=
 SHAPES ?=
 ANYWAY ?=
+LABFLAGS ?=
 AT_ONCE = $(if $(ANYWAY), --anyway)
 
 # An activated conda environment made from environment.yml serves as it is; otherwise there is a .venv.
@@ -44,8 +45,9 @@ test: lint ## Lint, then all tests
 test-browser: $(READY) ## Tests of the pages and of explore.ipynb in a real browser: needs Chromium
 	$(BIN)/python -m pytest -m browser tests/test_browser.py
 
-lab: $(READY) ## Open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks
+lab: $(READY) ## Open copies of the notebooks, my_*.ipynb, in JupyterLab: LABFLAGS=--allow-root
+	cd notebooks && for name in *.ipynb; do [[ $$name = my_* || -e my_$$name ]] || cp $$name my_$$name; done
+	$(BIN)/jupyter lab $(LABFLAGS) notebooks/my_explore.ipynb
 
 bench: $(READY) ## The kernel beside its goals and PyTorch's forms, 45 minutes: SHAPES="seed medium"
 	$(BIN)/moe goals$(AT_ONCE) $(SHAPES)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moe.analysis.changes import compare_runs
-    from moe.analysis.frames import cells, factors, rows
+    from moe.analysis.frames import cells, factors, frame, rows
     from moe.config import PRESETS, MoEConfig
     from moe.implementations import create
     from moe.measure.compare import compare
     from moe.measure.sweep import sweep
     from moe.problem import Problem, Weights, make_problem
+    from moe.report.source import latest
     from moe.run import Run, load_run
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "compare_runs",
     "create",
     "factors",
+    "frame",
+    "latest",
     "load_run",
     "make_problem",
     "rows",
@@ -34,12 +37,13 @@ __all__ = [
 # Imported when they are first used: every worker imports this package, and needs hardly any of them.
 _HOMES = {
     "moe.analysis.changes": ("compare_runs",),
-    "moe.analysis.frames": ("cells", "factors", "rows"),
+    "moe.analysis.frames": ("cells", "factors", "frame", "rows"),
     "moe.config": ("PRESETS", "MoEConfig"),
     "moe.implementations": ("create",),
     "moe.measure.compare": ("compare",),
     "moe.measure.sweep": ("sweep",),
     "moe.problem": ("Problem", "Weights", "make_problem"),
+    "moe.report.source": ("latest",),
     "moe.run": ("Run", "load_run"),
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -238,16 +239,23 @@ def _check(parsed: argparse.Namespace) -> int:
 
     chosen = [str(parse_variant(name)) for name in parsed.names or names(peers=True)]
     counts = {"ok": 0, "failed": 0, "not_run": 0}
+    alike = Counter[tuple[str, str]]()  # an error in every forward is said once
     begun = chosen[0]
     try:
         for result in check(chosen, parsed.threads):
             counts[result.status] += 1
             begun = result.implementation
+            alike[begun, result.note] += result.status == "failed"
+            if alike[begun, result.note] > 1:
+                continue
             where = f"{result.implementation:12} {threads_text(result.threads):10} {result.problem:18}"
             print(f"{where} {result.status.replace('_', ' '):8} {result.note}", flush=True)
     except KeyboardInterrupt:
         left = shlex.join(chosen[chosen.index(begun) :])
         raise KeyboardInterrupt(f"what was checked stands above; to go on, moe check {left}") from None
+    for (name, note), count in alike.items():
+        if count > 1:
+            print(f"{name}: {count - 1} more failed alike: {note}")
     print(f"{counts['ok']} agree with the reference, {counts['failed']} failed, {counts['not_run']} not run")
     return 0 if counts["ok"] and not counts["failed"] else 1
 

@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
+from html import escape
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 STATUSES = ("ok", "failed", "not_run")
+MOST_SHOWN = 40  # rows of a run that a notebook shows
 FEWEST_UNDISTURBED = 3  # turns; with fewer, all of them count and none of them gives an interval
 
 # Why a measurement has not been made yet, in `Measurement.code`: another command may make it.
@@ -81,21 +83,21 @@ class Measurement:
     reason: str = ""
     control: bool = False
     cache: str = "warm"
-    parity: dict[str, Any] | None = None
+    parity: dict[str, Any] | None = field(default=None, repr=False)
     prepare_s: float | None = None
     first_call_s: float | None = None
     peak_rss_bytes: int | None = None
-    details: dict[str, Any] = field(default_factory=dict)
-    processes: list[int] = field(default_factory=list)
-    samples_s: list[list[float]] = field(default_factory=list)
-    others_cores: list[float] = field(default_factory=list)
-    stolen_cores: list[float] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict, repr=False)
+    processes: list[int] = field(default_factory=list, repr=False)
+    samples_s: list[list[float]] = field(default_factory=list, repr=False)
+    others_cores: list[float] = field(default_factory=list, repr=False)
+    stolen_cores: list[float] = field(default_factory=list, repr=False)
     warm_up_s: float = 0.0
     code: str = ""
-    rounds: list[int] = field(default_factory=list)
-    capacities: list[list[float | None] | None] = field(default_factory=list)
-    disturbed: list[bool] = field(default_factory=list)
-    waited: list[float | None] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list, repr=False)
+    capacities: list[list[float | None] | None] = field(default_factory=list, repr=False)
+    disturbed: list[bool] = field(default_factory=list, repr=False)
+    waited: list[float | None] = field(default_factory=list, repr=False)
 
     @property
     def is_open(self) -> bool:
@@ -187,7 +189,7 @@ class Measurement:
         return measurement
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """Measurements with the machine, versions and protocol behind them; `complete` once nothing was cut short.
 
@@ -205,6 +207,22 @@ class Run:
     elapsed_s: float = 0.0
     schema: int = SCHEMA
     machines: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """A line: all of it would be hundreds of thousands of characters."""
+        counted = Counter(m.status.replace("_", " ") for m in self.measurements)
+        statuses = ", ".join(f"{count} {status}" for status, count in counted.items()) or "nothing measured"
+        return (
+            f"<Run of {self.elapsed_s:.0f} s on {self.machine.get('processor', 'an unknown processor')}: {statuses}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it: that line, and a short table."""
+        from moe.analysis.frames import short
+
+        return f"<p>{escape(repr(self))}</p>" + short(self).to_html(
+            index=False, float_format="{:.3g}".format, na_rep="", max_rows=MOST_SHOWN
+        )
 
     @property
     def went_wrong(self) -> bool:

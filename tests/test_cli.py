@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -96,6 +97,27 @@ def test_check_fails_where_something_disagrees(capsys: pytest.CaptureFixture[str
     assert main(["check", wrong, "--threads", "1"]) == 1
     out = capsys.readouterr().out
     assert re.search(r"[1-9]\d* failed", out)
+
+
+@pytest.mark.usefixtures("quick_presets")
+def test_an_error_in_every_forward_is_said_once_and_where_it_came_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = """
+    import numpy as np
+    class Layer:
+        name, description = "typo", "a layer with a typo"
+        available = staticmethod(lambda: (True, ""))
+        def __init__(self, weights, *, top_k, threads): pass
+        def forward(self, x):
+            return np.zero_like(x)
+    """
+    (tmp_path / "typo.py").write_text(dedent(code))
+    assert main(["check", f"{tmp_path / 'typo.py'}:Layer", "--threads", "1"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("(typo.py, line 8: return np.zero_like(x))") == 2
+    assert "21 more failed alike: AttributeError: " in out
+    assert "0 agree with the reference, 22 failed" in out
 
 
 def test_nothing_checked_is_not_a_success(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -13,15 +14,17 @@ from moe.report.parameters import NOTEBOOKS, load_profile, read_parameters
 from moe.report.pipeline import EXPERIMENTS
 
 MOST_LINES = 8
+SAMPLE = NOTEBOOKS.parent / "docs" / "sample"
+TO_WORK_IN = {"explore.ipynb", "analysis.ipynb"}
 
 
 def notebooks() -> list[Path]:
     return [NOTEBOOKS / f"{name}.ipynb" for name in EXPERIMENTS]
 
 
-def test_every_committed_notebook_is_in_the_report_but_the_one_to_work_in() -> None:
+def test_every_committed_notebook_is_in_the_report_but_those_to_work_in() -> None:
     listed = subprocess.run(["git", "ls-files", "*.ipynb"], cwd=NOTEBOOKS, capture_output=True, text=True, check=True)
-    assert set(listed.stdout.split()) == {path.name for path in notebooks()} | {"explore.ipynb"}
+    assert set(listed.stdout.split()) == {path.name for path in notebooks()} | TO_WORK_IN
 
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
@@ -60,7 +63,26 @@ def test_a_notebook_measures_for_itself_from_its_own_folder(path) -> None:
     """As JupyterLab opens it: in the notebook's folder, with no run given."""
     cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
     program = re.sub(r"budget_s: float = [\d.]+", "budget_s: float = 1.0", "\n".join(c.source for c in cells))
+    program = program.replace("run: str = None", 'run: str = "new"')  # whatever reports there are
     answer = subprocess.run(
         [sys.executable, "-c", program], cwd=NOTEBOOKS, capture_output=True, text=True, timeout=120, check=False
     )
     assert answer.returncode == 0, answer.stderr
+
+
+def test_an_analysis_begins_with_the_newest_report(tmp_path: Path) -> None:
+    cells = [c for c in nbformat.read(NOTEBOOKS / "analysis.ipynb", as_version=4).cells if c.cell_type == "code"]
+    newest = f"from moe.report import source; source.REPORTS = __import__('pathlib').Path({str(tmp_path)!r})"
+    (tmp_path / "latest").symlink_to(SAMPLE)
+    program = "\n".join([newest, *(c.source for c in cells)])
+    answer = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert len((tmp_path / "my_rows.csv").read_text().splitlines()) > 10

@@ -7,7 +7,7 @@ are both ends of an interval that too few rounds bound.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from math import nan
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from moe.analysis.breakdown import Breakdown, Experiment
 from moe.analysis.scaling import Scaling
 from moe.analysis.statistics import Interval
 from moe.analysis.summary import Row, summarise
+from moe.config import MoEConfig
 from moe.implementations.registry import BASELINE
 from moe.run import Measurement, Run
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WHOLE = "all"
+SIZES = tuple(field.name for field in fields(MoEConfig))
 
 
 def rows(run: Run, baseline: str = BASELINE) -> pd.DataFrame:
@@ -35,6 +37,29 @@ def rows(run: Run, baseline: str = BASELINE) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame([row for key, part in run.by_machine().items() for row in _rows(part, key, baseline)])
+
+
+def frame(*runs: Run) -> pd.DataFrame:
+    """The rows of several runs, of whatever machines and sizes, below each other.
+
+    `run` counts the runs from 1, `processor` is what each ran on. Their rounds were not paired: whatever the machine
+    did between them is part of a ratio of two of them.
+    """
+    import pandas as pd
+
+    found = (rows(run).assign(run=number, processor=_processor(run)) for number, run in enumerate(runs, 1))
+    return pd.concat(list(found), ignore_index=True)
+
+
+def short(run: Run) -> pd.DataFrame:
+    """What a run says in a few columns: sizes where there are several, milliseconds, and ratios to the baseline."""
+    import pandas as pd
+
+    every = rows(run)
+    sizes = [name for name in SIZES if every[name].nunique() > 1]
+    of = every[["label", "threads", "tokens", *(name for name in sizes if name != "tokens")]]
+    times = pd.DataFrame({name.replace("_s", "_ms"): 1e3 * every[name] for name in _ends("latency_s")})
+    return of.join(times).join(every[[*_ends("speedup"), "resolved", "share_of_limit", "status", "reason"]])
 
 
 def factors(run: Run) -> pd.DataFrame:
@@ -104,6 +129,11 @@ def _row(m: Measurement, row: Row) -> dict[str, Any]:
         "cache": m.cache,
         "disturbed": sum(m.disturbed),
     }
+
+
+def _processor(run: Run) -> str:
+    machines = [part.machine for part in run.by_machine().values()]
+    return ", ".join(dict.fromkeys(str(machine.get("processor", "unknown")) for machine in machines))
 
 
 def _error(m: Measurement) -> float:

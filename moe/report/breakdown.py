@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from moe import implementations
@@ -14,7 +13,7 @@ from moe.implementations import entry_of, parse_variant
 from moe.measure.plan import plan
 from moe.measure.protocol import FEWEST_INPUTS, Protocol
 from moe.report.parameters import thread_counts
-from moe.report.source import load_or_measure, run_file
+from moe.report.source import given_or_latest, load_or_measure, run_file
 from moe.run import load_run
 
 # A layer whose weights stay in the second-level cache: what does not grow with its tokens is overhead.
@@ -85,10 +84,11 @@ def by_tokens(config: MoEConfig, sizes: str) -> list[tuple[str, MoEConfig]]:
 
 def load(run: str | None, **parameters: Any) -> Breakdown:
     """The breakdown of the run at `run`, or of one measured now with `parameters`."""
-    return Breakdown(load_or_measure(run, lambda: arguments(**parameters)))
+    return Breakdown(load_or_measure(run, "breakdown", lambda: arguments(**parameters)))
 
 
 def beside(run: str | None) -> Breakdown | None:
     """The breakdown that was measured for the same report as the run at `run`, if there is one."""
-    path = run_file(Path(run).parent, "breakdown") if run else None
+    own = given_or_latest(run, "comparison")
+    path = run_file(own.parent, "breakdown") if own else None
     return Breakdown(load_run(path)) if path is not None and path.exists() else None

@@ -62,4 +62,4 @@ def findings(run: Run) -> Findings:
 
 def load(run: str | None, **parameters: Any) -> Summary:
     """The results of the run at `run`, or of one measured now with `parameters`."""
-    return summarise(load_or_measure(run, lambda: arguments(**parameters)))
+    return summarise(load_or_measure(run, "comparison", lambda: arguments(**parameters)))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import sys
+import ctypes
+import threading
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
-from IPython.display import HTML, display
+from IPython.display import HTML
 
 from moe.analysis import summarise
 from moe.config import PRESETS, MoEConfig
 from moe.implementations import names
 from moe.implementations.registry import BASELINE, load_again
 from moe.measure.compare import compare
+from moe.measure.saving import RunEndedError, RunInterrupted
 from moe.report import figures, sentences
 from moe.report.parameters import thread_counts
 from moe.report.show import show_figure, show_sentences, show_table
@@ -23,84 +29,171 @@ from moe.run import Run
 
 SIZES = ("tokens", "d_model", "d_ff", "num_experts", "top_k")
 CHOSEN = ("numpy", "torch", "mojo")
-BUDGET_S = 10.0
-PROCESSES = 2
+PRESET = "smoke"
+BUDGET_S = 15.0
+PROCESSES = 3
+KEPT = Path("my_runs")  # beside the notebook
+TICK_S = 0.2
+WIDE = {"description_width": "7em"}
 
 
 class Explorer:
-    """What was measured in a notebook so far, and the widgets that say what to measure next."""
+    """What was measured in a notebook so far, and the widgets that say what to measure next.
+
+    Every run is saved in the folder KEPT, and `runs` has them all.
+    """
 
     def __init__(self) -> None:
-        start = PRESETS["smoke"]
         self.runs: list[Run] = []
-        self._sizes = {
-            name: widgets.BoundedIntText(getattr(start, name), min=1, max=2**20, description=name) for name in SIZES
-        }
+        self._thread: threading.Thread | None = None
+        self._preset = widgets.Dropdown(options=list(PRESETS), value=PRESET, description="preset", style=WIDE)
+        self._preset.observe(lambda _: self._set_sizes(), "value")
+        self._sizes = {name: _number(name, getattr(PRESETS[PRESET], name)) for name in SIZES}
         self._threads = widgets.SelectMultiple(options=thread_counts("auto"), value=(1,), description="threads")
         self._names = widgets.SelectMultiple(options=names(peers=True), value=CHOSEN, description="measure", rows=9)
-        self._budget = widgets.BoundedFloatText(BUDGET_S, min=1, max=3600, description="seconds")
-        self._button = widgets.Button(description="Measure", button_style="primary")
-        self._button.on_click(lambda _: self._press())
-        self._progress, self._results = widgets.Output(), widgets.Output()
+        self._baseline = widgets.Dropdown(options=names(peers=True), value=BASELINE, description="× over")
+        self._budget = widgets.BoundedFloatText(BUDGET_S, min=1, max=3600, description="seconds", style=WIDE)
+        self._measure = widgets.Button(description="Measure", button_style="primary")
+        self._measure.on_click(lambda _: self._start())
+        self._stop = widgets.Button(description="Stop", disabled=True, tooltip="keeps what was measured")
+        self._stop.on_click(lambda _: self.stop())
+        self._bar = widgets.FloatProgress(min=0.0, max=1.0)
+        self._said, self._results = widgets.HTML(), widgets.HTML()
 
     def show(self) -> Any:
         """The widgets, with room for progress and results below."""
-        left = widgets.VBox([*self._sizes.values(), self._budget])
-        right = widgets.VBox([self._names, self._threads])
+        left = widgets.VBox([self._preset, *self._sizes.values(), self._budget])
+        hint = widgets.HTML("Ctrl or ⌘ and a click choose several.")
+        right = widgets.VBox([self._names, hint, self._threads, self._baseline])
         choices = widgets.HBox([left, right], layout=widgets.Layout(flex_flow="row wrap"))
-        return widgets.VBox([choices, self._button, self._progress, self._results])
+        buttons = widgets.HBox([self._measure, self._stop, self._bar])
+        return widgets.VBox([choices, buttons, self._said, self._results])
 
     def race(self, *implementations: str) -> HTML:
         """Measure these at the chosen sizes; returns their rows, and adds them to those under the widgets.
 
-        Raises ValueError for a name or for sizes that make no sense.
+        Raises ValueError for a name or for sizes that make no sense, and while the widgets measure.
         """
+        if self.is_measuring:
+            raise ValueError("a measurement is going on: wait for its end, or press Stop")
+        self._keep(run := self._measured(implementations))
+        return _joined([show_table(history([run], self._baseline.value, len(self.runs))), *_wrong(run)])
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether a measurement that was begun with the button goes on."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End the measurement that goes on; what it has measured is kept."""
+        if self._thread is not None and self.is_measuring:
+            # As Ctrl-C would in a thread of its own, where no signal comes.
+            ident = ctypes.c_ulong(self._thread.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(KeyboardInterrupt))
+
+    def _set_sizes(self) -> None:
+        for name, widget in self._sizes.items():
+            widget.value = getattr(PRESETS[self._preset.value], name)
+
+    def _measured(self, implementations: Sequence[str]) -> Run:
+        """A run of these at the chosen sizes; a stopped one is what there is of it."""
         load_again()
         config = MoEConfig(**{name: widget.value for name, widget in self._sizes.items()})
+        KEPT.mkdir(exist_ok=True)
+        path = KEPT / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.json"
         effort = {"budget_s": self._budget.value, "processes": PROCESSES}
-        self.runs.append(compare(implementations, config, self._threads.value, **effort))
-        self._results.clear_output(wait=True)
-        with self._results:
-            display(*self._newest(), show_table(history(self.runs)))
-        return show_table(history(self.runs[-1:], len(self.runs)))
+        try:
+            return compare(implementations, config, self._threads.value, path=path, progress=False, **effort)
+        except (RunInterrupted, RunEndedError) as ended:
+            self._say(str(ended) or f"Stopped: what was measured is below, and in {path}.")
+            return ended.run
 
-    def _press(self) -> None:
-        self._button.disabled = True
-        self._progress.clear_output()
-        with self._progress:  # shows what it raises, and goes on
-            try:
-                self.race(*self._names.value)
-            except ValueError as error:
-                print(error, file=sys.stderr)
-        self._button.disabled = False
+    def _keep(self, run: Run) -> None:
+        self.runs.append(run)
+        table = show_table(history(self.runs, self._baseline.value))
+        self._results.value = _joined([*_newest(run, self._baseline.value), *_wrong(run), table]).data
 
-    def _newest(self) -> list[HTML]:
-        summary = summarise(self.runs[-1])
-        figure = figures.throughput(summary)
-        return [
-            show_sentences(sentences.headline(summary), "headline"),
-            show_figure(figure, "throughput", sentences.throughput(summary), None),
-        ]
+    def _start(self) -> None:
+        """Measure in a thread, so that the buttons go on working."""
+        if self.is_measuring:
+            return
+        self._measure.disabled, self._stop.disabled = True, False
+        self._thread = threading.Thread(target=self._press, args=(self._names.value,), daemon=True)
+        self._thread.start()
+        threading.Thread(target=self._tick, args=(self._thread,), daemon=True).start()
+
+    def _press(self, implementations: Sequence[str]) -> None:
+        self._say("")
+        try:
+            self._keep(self._measured(implementations))
+        except (ValueError, KeyboardInterrupt) as error:
+            self._say(str(error) or "Stopped before anything was measured.")
+        finally:
+            self._measure.disabled, self._stop.disabled = False, True
+
+    def _say(self, text: str) -> None:
+        self._said.value = escape(text)
+
+    def _tick(self, thread: threading.Thread) -> None:
+        """Let the bar grow with the time until the thread has ended."""
+        begun = time.monotonic()
+        while thread.is_alive():
+            self._bar.value = min(1.0, (time.monotonic() - begun) / self._budget.value)
+            time.sleep(TICK_S)
+        self._bar.value = 1.0
 
 
-def history(runs: Sequence[Run], first: int = 1) -> str:
+def _number(name: str, value: int) -> Any:
+    return widgets.BoundedIntText(value, min=1, max=2**20, description=name, style=WIDE)
+
+
+def _newest(run: Run, baseline: str) -> list[HTML]:
+    """What the newest run says, with a figure where there is anything to draw."""
+    summary = summarise(run, _among(run, baseline))
+    parts = [show_sentences(sentences.headline(summary), "headline")]
+    if summary.measured:
+        parts.append(show_figure(figures.throughput(summary), "throughput", sentences.throughput(summary), None))
+    return parts
+
+
+def _wrong(run: Run) -> list[HTML]:
+    """What has no times, and why: below the table, which a long reason would make too wide."""
+    reasons = [f"{m.label}: {m.reason}" for m in run.measurements if m.status != "ok"]
+    return [show_sentences(reasons, "finding")] if reasons else []
+
+
+def _joined(parts: Sequence[HTML]) -> HTML:
+    return HTML("".join(part.data for part in parts))
+
+
+def _among(run: Run, baseline: str) -> str:
+    """The baseline, or the first that was measured where that was not."""
+    labels = [m.label for m in run.measurements if m.status == "ok"]
+    return baseline if baseline in labels or not labels else labels[0]
+
+
+def history(runs: Sequence[Run], baseline: str = BASELINE, first: int = 1) -> str:
     """Every row of several runs, the newest run first; the first has the number `first`."""
     rows: list[dict[str, Any]] = []
     for number, run in reversed(list(enumerate(runs, first))):
-        summary = summarise(run)
+        summary = summarise(run, _among(run, baseline))
         for row in summary.rows:
+            status = row.measurement.status.replace("_", " ")
             rows.append(
                 {
                     "run": number,
                     "sizes": row.measurement.config.label,
                     "implementation": row.label,
                     "threads": row.threads,
-                    "latency, ms": span(row.latency, 1e3) if row.latency else row.measurement.reason,
+                    "latency, ms": span(row.latency, 1e3) if row.latency else status,
                     "tokens/s": significant(row.throughput.value) if row.throughput else None,
-                    f"× {BASELINE}": speedup_text(row, summary) if row.latency else None,
+                    "× baseline": speedup_text(row, summary) if row.latency else None,
                     "% of limit": share_text(row),
                 }
             )
-    numbers = ["run", "threads", "latency, ms", "tokens/s", f"× {BASELINE}", "% of limit"]
-    caption = f"Medians with 95 % intervals; × is tokens a second over {BASELINE}'s in the same run."
+    numbers = ["run", "threads", "latency, ms", "tokens/s", "× baseline", "% of limit"]
+    caption = (
+        "Medians with 95 % intervals; × is tokens a second over the row's that says baseline, in the same run on as "
+        f"many threads: {baseline}'s, or the first's where that was not measured."
+    )
     return html_table("history", rows or [{"run": "nothing yet"}], caption, numbers)

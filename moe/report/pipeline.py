@@ -28,10 +28,8 @@ from moe.report.index import Findings, Page, figure_path, render_index
 from moe.report.origin import foot, read_parameters, write_parameters
 from moe.report.parameters import NOTEBOOKS, resolve
 from moe.report.render import NotebookFailedError, execute, render
-from moe.report.source import run_file
+from moe.report.source import LATEST, REPORTS, run_file
 from moe.run import Run, RunFileError, load_run, write_atomically
-
-REPORTS = NOTEBOOKS.parent / "reports"
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def make_report(profile: str, assignments: Sequence[str], *, share: bool = False
     code = _render_all(folder, parameters, share)
     if all((folder / f"{name}.html").exists() for name in EXPERIMENTS):
         _point_latest_at(folder)
-        print(f"{REPORTS / 'latest'} is this report")
+        print(f"{REPORTS / LATEST} is this report")
     return code
 
 
@@ -189,7 +187,7 @@ def _point_latest_at(folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=REPORTS) as scratch:
         link = Path(scratch) / "latest"
         link.symlink_to(os.path.relpath(folder, REPORTS))
-        os.replace(link, REPORTS / "latest")
+        os.replace(link, REPORTS / LATEST)
 
 
 def _say(text: str) -> None:

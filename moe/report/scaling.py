@@ -13,7 +13,7 @@ from moe.models import MODELS, held
 from moe.ranges import Range
 from moe.report.parameters import thread_counts, words
 from moe.report.scaling_views import Parts, parts_of
-from moe.run import load_run
+from moe.report.source import load_or_measure
 
 SMALL = {"d_model": [64], "d_ff": [128]}  # many experts of this size still fit a cache
 MIDDLE_TOKENS = 256
@@ -82,4 +82,4 @@ def _numbers(name: str, text: str) -> list[int]:
 
 def load(run: str | None, **parameters: Any) -> Parts:
     """What the sweep at `run` says of each machine it was measured on, or one measured here with `parameters`."""
-    return parts_of(load_run(run) if run else sweep(**arguments(**parameters)))
+    return parts_of(load_or_measure(run, "scaling", lambda: arguments(**parameters), sweep))

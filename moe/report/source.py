@@ -1,4 +1,4 @@
-"""Where a notebook's numbers come from: the run that it was given, or one that it measures itself."""
+"""Where a notebook's numbers come from: the run that it was given, the newest report's, or one that it measures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from moe.measure.compare import compare
-from moe.run import Run, load_run
+from moe.report.parameters import NOTEBOOKS
+from moe.run import Run, RunFileError, load_run
+
+REPORTS = NOTEBOOKS.parent / "reports"
+LATEST = "latest"  # in it, a link to the newest report's folder
+NEW = "new"  # in place of a run's file: measure, also where there is a report
+FEWEST_PROCESSES = 3  # of a run that a notebook measures: one alone gives no interval
+
+
+def latest(name: str = "comparison") -> Run:
+    """The run behind the page `name` of the newest report.
+
+    Raises RunFileError where there is no report, or it has no such page.
+    """
+    path = run_file(REPORTS / LATEST, name)
+    if not path.exists():
+        raise RunFileError(f"{path} is not there: `make report` makes the first report")
+    return load_run(path)
 
 
 def run_file(folder: Path, name: str) -> Path:
@@ -15,6 +32,27 @@ def run_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.json"
 
 
-def load_or_measure(run: str | None, arguments: Callable[[], dict[str, Any]]) -> Run:
-    """The run at `run`, or one measured now."""
-    return load_run(run) if run else compare(**arguments())
+def given_or_latest(run: str | None, name: str) -> Path | None:
+    """The file of the run that a notebook was given, or that of the newest report; None where it is to measure."""
+    if run is not None:
+        return None if run == NEW else Path(run)
+    path = run_file(REPORTS / LATEST, name)
+    return path if path.exists() else None
+
+
+def load_or_measure(
+    run: str | None, name: str, arguments: Callable[[], dict[str, Any]], measure: Callable[..., Run] = compare
+) -> Run:
+    """The run that the notebook `name` shows; says so where it was not told which."""
+    path = given_or_latest(run, name)
+    if path is None:
+        chosen = arguments()
+        return measure(**chosen | {"processes": max(FEWEST_PROCESSES, chosen["processes"])})
+    if run is None:
+        say_latest(path)
+    return load_run(path)
+
+
+def say_latest(path: Path) -> None:
+    """Tell a notebook's reader that the parameters above were not used."""
+    print(f'Shown is the newest report: {path.resolve()}. With run = "{NEW}" the parameters above are measured.')
