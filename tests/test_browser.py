@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from moe.report import source
 from moe.report.parameters import NOTEBOOKS
 from moe.report.pipeline import EXPERIMENTS
 
@@ -27,6 +29,7 @@ HOW_TO_INSTALL = (
 PAGES = ("index", *EXPERIMENTS)
 WIDTHS = (390, 1280)
 LAB_TIMEOUT_MS = 300_000
+STOP_AFTER_MS = 15_000  # by when some rounds have been made
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +110,15 @@ def test_contents_lead_to_their_sections(browser: Browser, smoke: Path) -> None:
         page.context.close()
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[str]:
-    """JupyterLab on a copy of the notebooks; gives its address."""
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """JupyterLab on a copy of the notebooks, where docs/sample is the newest report; gives the folder's address."""
+    tmp_path = tmp_path_factory.mktemp("lab")
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (tmp_path / source.LATEST).symlink_to(NOTEBOOKS.parent / "docs" / "sample")
+    newest = f"import pathlib, moe.report.source as source; source.REPORTS = pathlib.Path({str(tmp_path)!r})"
+    (startup / "newest.py").write_text(newest)
     folder = tmp_path / "notebooks"
     shutil.copytree(NOTEBOOKS, folder, ignore=shutil.ignore_patterns("my_*", ".*"))
     with socket.socket() as free:
@@ -121,34 +130,41 @@ def lab(tmp_path: Path) -> Iterator[str]:
         **os.environ,
         "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
         "JUPYTER_CONFIG_DIR": str(tmp_path),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
     }
     process = subprocess.Popen(
         [*command, *settings], env=config, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        yield f"http://127.0.0.1:{port}/lab/workspaces/test/tree/explore.ipynb?reset"
+        yield f"http://127.0.0.1:{port}/lab/workspaces/test/tree/"
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-def _open_lab(page: Page, address: str) -> None:
+def _open_lab(browser: Browser, lab: str, notebook: str) -> Page:
+    """A notebook in JupyterLab, with a kernel that is ready."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1200})
     for _ in range(60):
         try:
-            page.goto(address)
+            page.goto(f"{lab}{notebook}.ipynb?reset")
             break
         except Exception:  # it has not started yet
             page.wait_for_timeout(1000)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=LAB_TIMEOUT_MS)
     expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=LAB_TIMEOUT_MS)
+    return page
+
+
+def _run_all(page: Page) -> Locator:
+    page.get_by_text("Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    return page.locator(".jp-Notebook")
 
 
 def test_explore_measures_what_is_chosen(browser: Browser, lab: str, mojo: str) -> None:
-    page = browser.new_page(viewport={"width": 1400, "height": 1200})
-    _open_lab(page, lab)
-    page.get_by_text("Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
-    notebook = page.locator(".jp-Notebook")
+    page = _open_lab(browser, lab, "explore")
+    notebook = _run_all(page)
     expect(notebook.get_by_role("button", name="Measure")).to_be_enabled(timeout=LAB_TIMEOUT_MS)
     # The last cell races a layer and a kernel that the cells before it wrote.
     mine = "my_mojo_layer.py:MyMojoLayer"
@@ -162,4 +178,49 @@ def test_explore_measures_what_is_chosen(browser: Browser, lab: str, mojo: str) 
     results = notebook.locator(".jp-Cell").nth(1)
     expect(results.locator("td", has_text="T=40 ").first).to_be_attached()
     expect(results.locator("figure img").first).to_be_attached()
+    for name, value in (("tokens", "56"), ("seconds", "600")):
+        field = notebook.locator(".widget-inline-hbox", has_text=name).locator("input")
+        field.fill(value)
+        field.press("Enter")
+    notebook.get_by_role("button", name="Measure").click()
+    page.wait_for_timeout(STOP_AFTER_MS)
+    notebook.get_by_role("button", name="Stop").click()
+    expect(results.get_by_text("Stopped").first).to_be_visible(timeout=LAB_TIMEOUT_MS)
+    expect(results.locator("td", has_text="T=56 ").first).to_be_attached()
+    expect(notebook.get_by_role("button", name="Measure")).to_be_enabled()
     page.close()
+
+
+def test_an_analysis_shows_the_newest_report_and_figures_that_one_changes(browser: Browser, lab: str) -> None:
+    page = _open_lab(browser, lab, "analysis")
+    notebook = _run_all(page)
+    cell = notebook.locator(".jp-CodeCell", has_text="sns.catplot")
+    picture = cell.locator(".jp-OutputArea img")
+    expect(picture).to_be_attached(timeout=LAB_TIMEOUT_MS)
+    before = picture.get_attribute("src")
+    _type(page, cell, "sns.catplot(ends, kind='bar', x='rate', y='label', log_scale=True);")
+    expect(picture).not_to_have_attribute("src", before or "", timeout=LAB_TIMEOUT_MS)
+    own = notebook.locator(".jp-CodeCell").last
+    _type(page, own, "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()")
+    expect(own.locator(".jp-OutputArea img")).to_be_attached(timeout=LAB_TIMEOUT_MS)
+    assert notebook.locator(".jp-RenderedText[data-mime-type*=error]").count() == 0
+    page.close()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_notebook_runs_from_top_to_bottom_and_shows_intervals(browser: Browser, lab: str, name: str) -> None:
+    page = _open_lab(browser, lab, name)
+    notebook = _run_all(page)
+    figures = len(re.findall(r"(?m)^ *.(?:show_figure|panels.figures)\(", (NOTEBOOKS / f"{name}.ipynb").read_text()))
+    expect(notebook.get_by_text("Shown is the newest report").first).to_be_attached(timeout=LAB_TIMEOUT_MS)
+    expect(notebook.locator("figure img").nth(figures - 1)).to_be_attached(timeout=LAB_TIMEOUT_MS)
+    expect(notebook.locator("td", has_text=re.compile(r"\d \[[\d.,]+–[\d.,]+\]")).first).to_be_attached()
+    page.close()
+
+
+def _type(page: Page, cell: Locator, text: str) -> None:
+    """Put a text in place of a cell's, and run it."""
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(text)
+    page.keyboard.press("Shift+Enter")
