@@ -24,7 +24,7 @@ RANGES = {
 class MoEConfig:
     """One layer's sizes, the seed of its weights and input, and how unevenly tokens fall on the experts.
 
-    `skew` is the share of tokens, in percent, that take expert 0, the others then do not; 0 leaves it to the gate.
+    `skew` is the percentage of tokens that are sent to expert 0, which the rest avoid; 0: the gate decides.
 
     Raises ValueError, naming the field, for a value that no layer can have.
     """

@@ -139,7 +139,7 @@ class Breakdown:
         return (first.config, ratio) if ratio else None
 
     def asked_for(self, experiment: Experiment) -> bool:
-        """Whether the run has variants of an experiment, beside the one that every run measures."""
+        """Whether the run has any variant of an experiment beyond the one that is measured as a control anyway."""
         return any(self._find(place) for place in experiment.places() if place.variant != CONTROLLED)
 
     def missing(self, experiment: Experiment) -> list[str]:

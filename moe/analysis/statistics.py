@@ -2,9 +2,9 @@
 
 A round's value is the median of its samples, and NaN where a variant has none in it: its turn was disturbed, or the
 run was cut short. Rounds share a process, and samples that follow each other are not independent, so the bootstrap
-resamples processes first and then the rounds of each. Of three processes that is hardly more than their range, which
-holds the truth in 75 % of cases: an interval therefore also reaches as far as Student's t does over the medians of
-the processes. One process says nothing of how much processes differ, and has no interval.
+resamples processes first and then the rounds of each. With three processes that alone covers the truth in 75 % of
+cases only, so an interval is the wider of it and Student's t over the medians of the processes. One process says
+nothing of how much processes differ, and has no interval.
 """
 
 from __future__ import annotations

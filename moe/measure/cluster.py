@@ -78,9 +78,9 @@ class ClusterSweep:
         self.run.complete = not any(m.is_open for m in self.run.measurements)
 
     def _submit(self, client: Client, implementations: Sequence[str], done: as_completed) -> None:
-        """Give every machine a cell and none a second, since a worker that dies counts against all that it was given.
+        """Give every machine one cell at a time: Dask blames a worker that dies on every task that it held.
 
-        While none is there, one cell waits for it.
+        While no machine is there, one cell waits for it.
         """
         left_s = self.settings.budget_s - (time.monotonic() - self.begun)
         while self.waiting and left_s > 0 and len(self.under_way) < max(1, machines(client)):

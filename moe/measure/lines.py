@@ -24,7 +24,7 @@ NOT_CODE = {
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
     *(tokenize.ENCODING, tokenize.ENDMARKER),
 }
-# Files of the kernel that it would not have without a switch; the other switches are a few lines within others.
+# Files of the kernel that only one switch needs; the other switches are a few lines within files.
 FILES_OF = {"tile": ("tile.mojo", "block.mojo", "gate.mojo", "packing.mojo"), "threads": ("pool.mojo",)}
 
 

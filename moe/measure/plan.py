@@ -61,7 +61,7 @@ def plan_cells(variants: Sequence[Variant], cells: Sequence[Cell], *, apart: boo
 
 
 def _planned(variant: Variant, config: MoEConfig, count: int, threads: Sequence[int]) -> Measurement | None:
-    """A variant on one of the numbers of threads, or None if another of them is the one to measure it on."""
+    """A variant on `count` threads, or None if it is measured on another of the `threads` instead."""
     most = entry_of(variant).most_threads
     if variant.device != "cpu" and count < max(threads):
         return None  # another device does not care how many threads the CPU has
