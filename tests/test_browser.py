@@ -28,7 +28,7 @@ HOW_TO_INSTALL = (
 )
 PAGES = ("index", *EXPERIMENTS)
 WIDTHS = (390, 1280)
-LAB_TIMEOUT_MS = 300_000
+LAB_TIMEOUT_MS = 60_000
 STOP_AFTER_MS = 15_000  # by when some rounds have been made
 
 
@@ -200,7 +200,8 @@ def test_an_analysis_shows_the_newest_report_and_figures_that_one_changes(browse
     before = picture.get_attribute("src")
     _type(page, cell, "sns.catplot(ends, kind='bar', x='rate', y='label', log_scale=True);")
     expect(picture).not_to_have_attribute("src", before or "", timeout=LAB_TIMEOUT_MS)
-    own = notebook.locator(".jp-CodeCell").last
+    cells = notebook.locator(".jp-CodeCell")
+    own = cells.nth(cells.count() - 1)  # which running it makes the last no more
     _type(page, own, "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()")
     expect(own.locator(".jp-OutputArea img")).to_be_attached(timeout=LAB_TIMEOUT_MS)
     assert notebook.locator(".jp-RenderedText[data-mime-type*=error]").count() == 0
