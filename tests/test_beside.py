@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,26 @@ def test_an_implementations_lines_are_its_modules_and_what_it_imports_here() -> 
 
 def test_somebody_elses_implementation_has_lines_too() -> None:
     assert lines_of(load(f"{Path(__file__).with_name('misbehaving.py')}:Wrong"))["Python"] > 50
+
+
+def test_a_packages_own_modules_are_its_implementations_lines_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers = Path(__file__).resolve().parent.parent / "peers"
+    numba = count_lines(peers / "numba_layer.py") + count_lines(peers / "numba_kernel.py")
+    assert lines_of(load("numba")) == {"Python": numba}
+    package = tmp_path / "theirs_in_parts"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / f"compiled{EXTENSION_SUFFIXES[0]}").write_bytes(b"\xff")
+    (package / "product.py").write_text("def multiply(a, b):\n    return a @ b\n")
+    (package / "layer.py").write_text(
+        "from theirs_in_parts.product import multiply\ndef load():\n    from theirs_in_parts import compiled\n"
+        "class Layer:\n    multiply = multiply\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    layer = importlib.import_module("theirs_in_parts.layer")
+    assert lines_of(layer.Layer) == {"Python": 5 + 2}
 
 
 def test_every_implementation_has_a_boundary() -> None:

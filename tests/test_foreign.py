@@ -15,7 +15,7 @@ import moe
 from moe.cli import main
 from moe.config import PRESETS
 from moe.doctor import diagnose
-from moe.implementations import availability, create, parse_variant, registry
+from moe.implementations import availability, create, installed_names, names, parse_variant, registry
 from moe.implementations.foreign import ForeignError, words_of
 from moe.measure.lines import known_lines
 from moe.report.explore import Explorer
@@ -58,14 +58,14 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     """Install a package of a third party, that does one thing in one place; gives its implementation's name."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def install(deed: str, place: str) -> str:
+    def install(deed: str, place: str, extra: str = "") -> str:
         does = dict.fromkeys(("module", "class_", "available", "constructor", "forward"), "pass")
         does["class_" if place == "class" else place] = deed
         (tmp_path / "theirs.py").write_text(LAYER.format(**does))
         info = tmp_path / "theirs-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[{registry.ENTRY_POINTS}]\ntheirs = theirs:Theirs\n")
+        (info / "entry_points.txt").write_text(f"[{registry.ENTRY_POINTS}]\ntheirs = theirs:Theirs{extra}\n")
         return "theirs"
 
     yield install
@@ -185,6 +185,27 @@ def test_attributes_are_their_own_affair(own: str, said: str, installed: Callabl
     assert numpy.status == "ok"
     assert theirs.status == ("failed" if said else "ok")
     assert theirs.reason.startswith(said)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_one_that_names_its_extra_is_measured_when_named_or_there(
+    there: bool, installed: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = installed("pass" if there else "return False, 'pip install theirs[more]'", "available", " [more]")
+    assert name not in names()
+    assert name in names(peers=True)
+    assert (name in installed_names()) == there
+    assert main(["list"]) == 0
+    assert ("theirs         not run: pip install theirs[more]" in capsys.readouterr().out) != there
+
+
+def test_an_entry_point_of_no_form_costs_its_own_line(
+    installed: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = installed("pass", "module", ":and so on")
+    assert name in names()
+    assert main(["list"]) == 0
+    assert "theirs         not run: " in capsys.readouterr().out
 
 
 def test_a_plug_in_without_a_description_is_listed(

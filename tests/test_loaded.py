@@ -61,6 +61,10 @@ def test_a_run_says_what_its_workers_imported() -> None:
     assert "torch" not in numpy
 
 
+def test_a_peer_is_named_from_the_checkout_on() -> None:
+    assert shown(loaded_files("jax")["implementation"]) == str(Path("peers", "jax_layer.py"))
+
+
 def test_what_a_worker_imports_from_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np, "__file__", "/elsewhere/numpy/__init__.py")
     numpy, _ = measure("numpy").measurements

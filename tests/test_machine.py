@@ -18,10 +18,11 @@ import pytest
 import moe
 from moe import doctor, mojo_build, processor
 from moe.analysis import summarise
-from moe.implementations import jax_layer, mojo_max_layer
+from moe.implementations import mojo_max_layer
 from moe.measure import busy, machine, waiting, worker
 from moe.measure.child import Child
 from moe.report import sentences, tables
+from peers import jax_layer
 
 from .conftest import SCHEMA, validate_run
 from .synthetic import MACHINE, synthetic_run

@@ -183,11 +183,12 @@ def test_a_venv_without_pip_gets_it_and_keeps_the_rest(checkout: Checkout) -> No
     assert (own / "torch").exists()
 
 
-def test_other_requirements_are_installed_into_what_is_there(checkout: Checkout) -> None:
+@pytest.mark.parametrize("changed", ["constraints.txt", "pyproject.toml"])
+def test_other_requirements_are_installed_into_what_is_there(changed: str, checkout: Checkout) -> None:
     checkout.add("3.12.1", name="python3")
     checkout.make()
     later = (checkout.folder / ".venv" / ".ready").stat().st_mtime + 10
-    os.utime(checkout.folder / "constraints.txt", (later, later))
+    os.utime(checkout.folder / changed, (later, later))
     assert checkout.make().returncode == 0
     assert checkout.done == ["3.12.1 pip install"]
 

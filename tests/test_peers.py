@@ -12,8 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from moe.cli import main
-from moe.implementations import availability, contract
-from moe.implementations.registry import REGISTRY
+from moe.implementations import availability, contract, names, registry
+from moe.implementations.registry import ENTRY_POINTS, REGISTRY, load
 from moe.measure.machine import EXTRAS
 from moe.peers import MARK, markdown, render_peers
 
@@ -21,20 +21,65 @@ from .synthetic import synthetic_run
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DECLARED = PROJECT["entry-points"][ENTRY_POINTS]
 FORMS = {"onnxruntime": ["onnxruntime[form=graph]"], "jax": ["jax[form=ragged]"]}
 
 
 def test_each_has_an_extra_of_its_name_with_exact_versions() -> None:
-    peers = {name for name, entry in REGISTRY.items() if entry.peer and not entry.library}
+    peers = set(DECLARED)
     extras = PROJECT["optional-dependencies"]
     assert peers == set(extras) - {"dask", "dev", "peers"} == set(EXTRAS)
     (every,) = map(Requirement, extras["peers"])
     assert (every.name, every.extras) == ("moe", peers)
     for peer in peers:
+        assert DECLARED[peer].endswith(f" [{peer}]")
         for requirement in map(Requirement, extras[peer]):
             (pin,) = requirement.specifier
             assert pin.operator == "=="
             assert "*" not in pin.version
+
+
+def test_they_come_after_the_table_in_the_order_that_they_are_declared_in() -> None:
+    assert names(peers=True)[: len(REGISTRY) + len(DECLARED)] == [*REGISTRY, *DECLARED]
+    assert not set(DECLARED) & set(names())
+
+
+@pytest.mark.parametrize("peer", DECLARED)
+def test_each_is_a_class_of_its_name_outside_the_package(peer: str) -> None:
+    assert load(peer).name == peer
+    assert load(peer).__module__.startswith("peers.")
+
+
+def metadata(folder: Path, project: str, declared: dict[str, str]) -> None:
+    """What an installation leaves in a folder of Python's path."""
+    info = folder / f"{project}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project}\nVersion: 1.0\n")
+    lines = (f"{name} = {value}\n" for name, value in declared.items())
+    (info / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\n{''.join(lines)}")
+
+
+def test_an_older_installation_and_others_names_hide_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata(tmp_path, "moe", {})
+    metadata(tmp_path, "theirs", {"numba": "theirs:Numba", "numpy": "theirs:NumPy"})
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.load_again()
+    assert names(peers=True)[: len(REGISTRY) + len(DECLARED)] == [*REGISTRY, *DECLARED]
+    assert load("numba").__module__ == "peers.numba_layer"
+    assert load("numpy").__module__ == "moe.implementations.numpy_layer"
+
+
+@pytest.mark.parametrize("found", [None, "", "[project", '[project]\nname = "moe"\n', '[project]\nname = "theirs"\n'])
+def test_without_a_checkout_what_is_installed_counts(
+    found: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if found is not None:
+        (tmp_path / "pyproject.toml").write_text(found)
+    metadata(tmp_path, "moe", DECLARED)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "DECLARED", tmp_path / "pyproject.toml")
+    points = registry._own_entry_points.__wrapped__()
+    assert {name: point.value for name, point in points.items()} == DECLARED
 
 
 @pytest.mark.parametrize("peer", EXTRAS)

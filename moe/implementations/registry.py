@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from pathlib import Path
 from typing import Any
 
 from moe.config import MoEConfig, unknown_name
@@ -18,6 +21,8 @@ from moe.ranges import THREADS
 from moe.variant import Variant
 
 ENTRY_POINTS = "moe.implementations"
+PROJECT = "moe"
+DECLARED = Path(__file__).resolve().parents[2] / "pyproject.toml"  # where this package lies in its checkout
 
 
 class UnknownNameError(ValueError):
@@ -32,7 +37,7 @@ class Entry:
     library: str = ""  # what it calls for its work, by a name that `moe.measure.boundary` knows
     affordable_flops: int | None = None  # it gets the first tokens of a larger problem, as many as take no more
     most_threads: int | None = None
-    peer: bool = False  # measured when it is named: another form, or another library, of what is measured anyway
+    peer: bool = False  # measured when it is named: another form of what is measured anyway
 
     def affordable(self, config: MoEConfig) -> MoEConfig:
         """A problem with no more of its first tokens than are affordable, and at least one."""
@@ -54,30 +59,31 @@ REGISTRY = {
     "torch-grouped": Entry("moe.implementations.torch_grouped_layer:TorchGroupedLayer", "torch", peer=True),
     "torch-onednn": Entry("moe.implementations.torch_onednn_layer:TorchOnednnLayer", "torch", peer=True),
     "torch-compile": Entry("moe.implementations.torch_compile_layer:TorchCompileLayer", "torch", peer=True),
-    "onnxruntime": Entry("moe.implementations.onnxruntime_layer:OnnxRuntimeLayer", peer=True),
-    "openvino": Entry("moe.implementations.openvino_layer:OpenvinoLayer", peer=True),
-    "jax": Entry("moe.implementations.jax_layer:JaxLayer", peer=True),
-    "numba": Entry("moe.implementations.numba_layer:NumbaLayer", peer=True),
-    "zentorch": Entry("moe.implementations.zentorch_layer:ZentorchLayer", peer=True),
 }
 BASELINE = "numpy"
 
 
 def entry_of(variant: Variant) -> Entry:
-    """A variant's row in the table; a third party's has no limits."""
+    """A variant's row in the table; what comes in by an entry point has no limits."""
     return REGISTRY.get(variant.name, Entry(variant.name))
 
 
 def names(*, peers: bool = False) -> list[str]:
-    """The package's implementations in the order of the table, with its peers or not, then third parties'."""
+    """The package's in the order of the table, then those of entry points; with `peers` also those to be named."""
     own = [name for name, entry in REGISTRY.items() if peers or not entry.peer]
-    return [*own, *sorted(set(_entry_points()) - set(REGISTRY))]
+    left_out = [] if peers else extra_names()
+    return [*own, *(name for name in _entry_points() if name not in left_out)]
+
+
+def extra_names() -> list[str]:
+    """Those whose entry points name an extra that they need: measured when they are named, or have what they need."""
+    # By the bracket at the end: `EntryPoint.extras` raises for a value of no form, which is that row's own affair.
+    return [name for name, point in _entry_points().items() if point.value.rstrip().endswith("]")]
 
 
 def installed_names() -> list[str]:
     """What is measured without being named, and the extras that somebody has installed."""
-    extras = [name for name, entry in REGISTRY.items() if entry.peer and not entry.library]
-    return [*names(), *(name for name in extras if availability(name)[0])]
+    return [*names(), *(name for name in extra_names() if availability(name)[0])]
 
 
 def parse_variant(text: str) -> Variant:
@@ -142,8 +148,24 @@ def _class_in(module: Any, class_name: str, where: str) -> type[Any]:
     return found
 
 
-def _entry_points() -> dict[str, Any]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+def _entry_points() -> dict[str, EntryPoint]:
+    """By name: this project's as it declares them, then third parties' in order, but for names that are taken."""
+    own = _own_entry_points()
+    theirs = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    return own | {name: theirs[name] for name in sorted(set(theirs) - set(own) - set(REGISTRY))}
+
+
+@cache
+def _own_entry_points() -> dict[str, EntryPoint]:
+    """This project's, from the checkout: what is installed of it may be older, or another checkout's."""
+    with suppress(OSError, ValueError, LookupError):  # there is no checkout, or that file is another project's
+        project = tomllib.loads(DECLARED.read_text(encoding="utf-8"))["project"]
+        if project["name"] == PROJECT:
+            declared = project["entry-points"][ENTRY_POINTS]
+            return {name: EntryPoint(name, value, ENTRY_POINTS) for name, value in declared.items()}
+    with suppress(PackageNotFoundError):
+        return {point.name: point for point in distribution(PROJECT).entry_points.select(group=ENTRY_POINTS)}
+    return {}
 
 
 def option_names(implementation: type[Any]) -> list[str]:

@@ -6,6 +6,7 @@ import ast
 import inspect
 import tokenize
 from collections import Counter
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,9 @@ def kernel_lines() -> dict[str, int]:
 
 
 def lines_of(implementation: type[Any]) -> dict[str, int]:
-    """Lines of code by language: its module, those of this package that it imports, and its `sources()`."""
+    """Lines of code by language: its module, those of its package and this one that it imports, its `sources()`."""
     found: list[Path] = []
-    _collect(Path(inspect.getfile(implementation)), found)
+    _collect(Path(inspect.getfile(implementation)), ("moe", _package(implementation.__module__)), found)
     if hasattr(implementation, "sources"):
         found += implementation.sources()
     counts = Counter[str]()
@@ -70,17 +71,21 @@ def count_lines(path: Path) -> int:
     return len(lines)
 
 
-def _collect(path: Path, found: list[Path]) -> None:
-    """A Python file, and the files of this package that it imports."""
+def _collect(path: Path, packages: Sequence[str], found: list[Path]) -> None:
+    """A Python file, and the files of these packages that it imports."""
     if path in found:
         return
     found.append(path)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "moe":
+        if isinstance(node, ast.ImportFrom) and node.module and _package(node.module) in packages:
             for module in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
                 spec = find_spec(module) if module not in SHARED and _is_module(module) else None
-                if spec is not None and spec.origin:
-                    _collect(Path(spec.origin), found)
+                if spec is not None and spec.origin and spec.origin.endswith(".py"):
+                    _collect(Path(spec.origin), packages, found)
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def _is_module(name: str) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from moe.implementations.contract import installed
-from moe.implementations.onnx_graph import build_graph
 from moe.problem import Float32Array, Weights
+from peers.onnx_graph import build_graph
 
 
 class OpenvinoLayer:

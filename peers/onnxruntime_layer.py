@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from moe.implementations.contract import check_option, installed
-from moe.implementations.onnx_graph import build_graph, build_operator
 from moe.problem import Float32Array, Weights
+from peers.onnx_graph import build_graph, build_operator
 
 FORMS = {"operator": build_operator, "graph": build_graph}
 

@@ -27,7 +27,7 @@ class NumbaLayer:
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
         import numba
 
-        from moe.implementations.numba_kernel import TILE, forward
+        from peers.numba_kernel import TILE, forward
 
         if threads > numba.config.NUMBA_NUM_THREADS:
             raise NotAvailableError(f"Numba has {numba.config.NUMBA_NUM_THREADS} threads here")
