@@ -8,6 +8,7 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -18,8 +19,9 @@ from moe.claims import CLAIMS, Claims, load_claims
 from moe.cli import main
 from moe.measure.replay import replay
 from moe.report import claims as experiment
-from moe.report import claims_figures, claims_views
+from moe.report import claims_views
 from moe.report.claims import trial_of
+from moe.report.parameters import NOTEBOOKS
 from moe.report.pipeline import try_claims
 from moe.run import RunFileError, load_run
 
@@ -312,21 +314,29 @@ def test_without_a_folder_the_command_measures(tmp_path: Path, smoke: Path, monk
     assert (parameters["breakdown"]["tokens"], parameters["breakdown"]["d_ff"]) == (16, 2048)
 
 
-def test_a_hostile_claim_is_text(tmp_path: Path) -> None:
-    trial = Trial(load_claims(claims_file(tmp_path, a_claim("$x_1^", RATIO, 9.0))), [a_comparison()])
-    assert "<script>" not in claims_views.verdicts_table(trial)
-    axes = claims_figures.rows_of(trial.verdicts, trial.verdicts.id, "times")
-    claims_figures.measured(axes, trial.verdicts, 0.2, of="quote")
-    axes.figure.savefig(tmp_path / "figure.png")
-
-
-def test_what_was_not_measured_is_a_figure_that_says_so(tmp_path: Path) -> None:
-    rows = Trial(published(), []).replayed
-    axes = claims_figures.rows_of(rows, rows["name"], "tokens a second")
-    claims_figures.ends(axes, rows, "published", -0.2, "D", color="black", label="published")
-    claims_figures.measured(axes, rows, 0.2, of="fair")
-    axes.figure.savefig(tmp_path / "figure.png")
-    assert [text.get_text() for text in axes.texts] == ["none of this was measured"]
+@pytest.mark.parametrize("quantity", [RATIO, {"none": "it names <script>"}])
+def test_a_page_of_one_hostile_claim(
+    quantity: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its words are text everywhere; what there is nothing of says so instead of failing."""
+    (tmp_path / "asked").mkdir()
+    path = claims_file(tmp_path / "asked", a_claim("$x_1^", quantity, 9.0))
+    experiment.measure(path, 1, tmp_path / "claims.json")
+    beside = a_comparison()
+    beside.machine = load_run(tmp_path / "claims.json").machine
+    beside.save(tmp_path / "comparison.json")
+    shown: list[str] = []
+    monkeypatch.setattr("moe.report.show.HTML", shown.append)
+    cells = [c.source for c in nbformat.read(NOTEBOOKS / "claims.ipynb", 4).cells if c.cell_type == "code"]
+    exec("\n".join([cells[0], f"run = {str(tmp_path / 'claims.json')!r}", *cells[1:]]), {})
+    page = "".join(shown)
+    assert "<script>" not in page
+    assert "The source's protocol was not replayed" in BeautifulSoup(page, "html.parser").get_text()
+    asked = BeautifulSoup(page, "html.parser").select("#T_physical tbody tr")
+    assert len(asked) == (1 if quantity == RATIO else 0)
+    figure = (tmp_path / "figures" / "claims.svg").read_text()
+    assert ("none of this was measured" in figure) == (quantity != RATIO)
+    assert "none of this was measured" in (tmp_path / "figures" / "replay.svg").read_text()
 
 
 def test_sentences_follow_the_runs(smoke: Path) -> None:
