@@ -88,7 +88,7 @@ def cells(run: Run) -> pd.DataFrame:
         ratios = {cell.rows[0].measurement.details["cell"]: cell for cell in sweep.cells}
         for row in _rows(part, key, BASELINE):
             cell = ratios.get(row["cell"])
-            ratio = _interval("ratio", cell.ratio if cell else None)
+            ratio = interval_columns("ratio", cell.ratio if cell else None)
             found.append(row | ratio | {"resolved": cell is not None and cell.resolved})
     return pd.DataFrame(found)
 
@@ -116,12 +116,12 @@ def _row(m: Measurement, row: Row) -> dict[str, Any]:
         "samples": sum(map(len, m.samples_s)),
         "median_s": median(m.values_s.values()) if m.samples_s else nan,
         **sizes,
-        **_interval("latency_s", row.latency),
-        **_interval("tokens_per_s", row.throughput),
-        **_interval("speedup", row.speedup),
+        **interval_columns("latency_s", row.latency),
+        **interval_columns("tokens_per_s", row.throughput),
+        **interval_columns("speedup", row.speedup),
         "resolved": row.resolved,
         "flops_per_s": nan if row.flops_per_s is None else row.flops_per_s,
-        **_interval("share_of_limit", row.share_of_limit),
+        **interval_columns("share_of_limit", row.share_of_limit),
         "bound": row.bound.by if row.bound else "",
         "max_rel_error": _error(m),
         "control": m.control,
@@ -149,8 +149,8 @@ def _factors(found: Breakdown, name: str, experiment: Experiment) -> Iterator[di
         yield {
             "experiment": name,
             "factor": factor.name,
-            **_interval("times", factor.times),
-            **_interval("share", factor.share),
+            **interval_columns("times", factor.times),
+            **interval_columns("share", factor.share),
             "resolved": factor.resolved,
             "least": factor.least,
             "most": factor.most,
@@ -159,8 +159,8 @@ def _factors(found: Breakdown, name: str, experiment: Experiment) -> Iterator[di
     yield {
         "experiment": name,
         "factor": WHOLE,
-        **_interval("times", split.total),
-        **_interval("share", whole),
+        **interval_columns("times", split.total),
+        **interval_columns("share", whole),
         "resolved": split.resolved,
         "least": nan,
         "most": nan,
@@ -171,7 +171,8 @@ def _ends(name: str) -> tuple[str, str, str]:
     return name, f"{name}_low", f"{name}_high"
 
 
-def _interval(name: str, interval: Interval | None) -> dict[str, float]:
+def interval_columns(name: str, interval: Interval | None) -> dict[str, float]:
+    """An interval as three columns: its `name`, and that with _low and _high."""
     if interval is None:
         values = (nan, nan, nan)
     elif interval.bounded:

@@ -9,32 +9,39 @@ that neither can be said, is `unmeasurable`. Factors are measured on fewer token
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
-from math import prod
+from math import nan, prod
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from moe.analysis.attribution import Factor
 from moe.analysis.breakdown import Breakdown
-from moe.analysis.limits import Limits, limits_of
+from moe.analysis.frames import interval_columns
+from moe.analysis.limits import limits_of
 from moe.analysis.pairing import forwards_of
 from moe.analysis.statistics import Interval, ratio_interval, spread_of
-from moe.analysis.summary import Row, Summary, summarise, tokens_ratio
-from moe.claims import Claim, Claims, Product, SourceRow, named_variants
+from moe.analysis.summary import summarise, tokens_ratio
+from moe.claims import Claims, kind_of, named_variants
 from moe.config import MoEConfig
 from moe.implementations import availability
 from moe.run import Measurement, Run
 from moe.variant import Variant
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 MARGIN = 1.25  # what is published without an interval is not held to more than what a machine repeats
 HOLDS, REGION, FAILS, UNMEASURABLE = VERDICTS = ("holds", "region", "fails", "unmeasurable")
+REPLAYED = (
+    "name", "variant", "fair", "divided_by", "hollow", "published", "replayed", "reason",
+    "measured", "measured_low", "measured_high", "over_first", "over_first_low", "over_first_high",
+)  # fmt: skip
+ASKED = ("flops_per_s", "bytes_per_s", "of_peak", "of_bandwidth", "share_of_limit", "limits_threads", "limits_by")
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A quantity as it was measured, and where; `on_all` if that is on the most threads that its run has."""
 
     value: Interval
@@ -43,52 +50,19 @@ class Found:
     on_all: bool = True
 
 
-@dataclass(frozen=True)
-class Implied:
-    """What a claim would have this machine do, a second, and the machine's limits on as many threads."""
+class Evidence(NamedTuple):
+    """What was measured of a quantity where it is claimed, why that is not there or not whole, and what elsewhere.
 
-    flops_per_s: float
-    bytes_per_s: float
-    limits: Limits
-    bandwidth: float
-    share_of_limit: float
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A claim's verdict.
-
-    found is what was measured where it was claimed; regions are where else it holds; factor is the whole finding of
-    one that is about a factor; missing says why something, or everything, was not measured.
+    For a factor, elsewhere is what it gives with each set of the others on.
     """
 
-    claim: Claim
-    verdict: str
-    found: Found | None = None
-    regions: tuple[Found, ...] = ()
-    factor: Factor | None = None
+    found: Found | None
     missing: str = ""
-    implied: Implied | None = None
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """A row of the source's own measurement, in tokens a second: published, replayed here, and measured fairly."""
-
-    row: SourceRow
-    published: float
-    replayed: float | None
-    fair: Interval | None
-    reason: str
-
-    @property
-    def hollow(self) -> bool:
-        """Whether it is arithmetic on another row, and no measurement."""
-        return self.row.divided_by != 1.0
+    elsewhere: tuple[Found, ...] = ()
 
 
 class Trial:
-    """A claims file before the runs that bear on it."""
+    """A claims file before the runs that bear on it, and beside a replay of its source's protocol."""
 
     def __init__(self, claims: Claims, runs: Sequence[Run], replay: Run | None = None) -> None:
         self.claims = claims
@@ -97,89 +71,110 @@ class Trial:
         self.replay = replay
 
     @cached_property
-    def judgements(self) -> list[Judgement]:
-        """One for every claim of the file, in its order."""
-        return [replace(self._judge(claim), implied=self._implied(claim)) for claim in self.claims.claims]
+    def verdicts(self) -> pd.DataFrame:
+        """One row a claim, in the file's order; what is not known is NaN, as both ends of no interval are.
 
-    def product(self, product: Product) -> tuple[tuple[float, float], tuple[float, float]]:
-        """The ends of what the parts multiply to, and of what is claimed of the whole."""
-        parts = [claimed_of(self.claims.by_id[name]) for name in product.parts]
-        whole = claimed_of(self.claims.by_id[product.whole])
-        return (prod(low for low, _ in parts), prod(high for _, high in parts)), whole
+        claimed_low and _high are what the source says, measured (_low, _high) what was found, at `layer` on
+        `threads`, and off how many times what is claimed that is. elsewhere is each `Found` that is as claimed, least
+        and most what a factor gives with any set of the others on, missing why something, or everything, was not
+        measured. The columns of ASKED are what a throughput or a ratio would have this machine do, a second, and how
+        many times its limits that is.
+        """
+        import pandas as pd
 
-    def fair_ratio(self, first: str, last: str) -> Interval | None:
-        """How many times as fast the last is as the first on the claimed layer, by paired rounds."""
-        found = self._where_claimed(self._found({"ratio": [last, first]}), self.claims.config)
-        return found.value if found else None
+        frame = pd.DataFrame([self._judge(claim) for claim in self.claims.by_id.values()])
+        nearest = frame.measured.clip(frame.claimed_low, frame.claimed_high)
+        is_off = (frame.measured > 0) & (nearest > 0) & (frame.measured != nearest) & (frame.kind != "order")
+        return frame.assign(off=(frame.measured / nearest).where(is_off))
 
-    def replayed(self) -> list[Replayed]:
-        """The rows of the source's own protocol; empty where it was not replayed."""
-        protocol = self.claims.protocol
-        if protocol is None or self.replay is None:
-            return []
-        if [row.name for row in protocol.rows] != [m.label for m in self.replay.measurements]:
-            return []  # of another claims file
-        found = []
-        for row, m in zip(protocol.rows, self.replay.measurements, strict=True):
-            published, _ = claimed_of(self.claims.by_id[row.claim])
-            replayed = row.divided_by * m.config.tokens / fmean(m.samples_s[0]) if m.status == "ok" else None
-            fair = self._where_claimed(self._found({"throughput": row.fair}), self.claims.config)
-            found.append(Replayed(row, published, replayed, fair.value if fair else None, m.reason))
-        return found
+    @cached_property
+    def replayed(self) -> pd.DataFrame:
+        """One row for each of the source's own protocol, in tokens a second; none where it was not replayed.
 
-    def _judge(self, claim: Claim) -> Judgement:
-        quantity = claim.quantity
+        replayed is what its protocol gives here, measured (_low, _high) the variant `fair`, and over_first (_low,
+        _high) how many times as fast that is as the first row's. A `hollow` row is arithmetic on another one, and no
+        measurement.
+        """
+        import pandas as pd
+
+        replayed = self.replay.measurements if self.replay else []
+        if [row["name"] for row in self.claims.rows] != [m.label for m in replayed]:
+            replayed = []  # of another claims file
+        return pd.DataFrame(list(map(self._replayed, self.claims.rows, replayed)), columns=list(REPLAYED))
+
+    def _replayed(self, row: Mapping[str, Any], m: Measurement) -> dict[str, Any]:
+        pair = [row["fair"], self.claims.rows[0]["fair"]]
+        fair = self._evidence({"throughput": row["fair"]}, self.claims.config).found
+        over_first = self._evidence({"ratio": pair}, self.claims.config).found
+        return {
+            **row,
+            "hollow": row["divided_by"] != 1.0,
+            "published": self.claims.by_id[row["claim"]]["claimed"][0],
+            "replayed": row["divided_by"] * m.config.tokens / fmean(m.samples_s[0]) if m.status == "ok" else nan,
+            "reason": m.reason,
+            **interval_columns("measured", fair and fair.value),
+            **interval_columns("over_first", over_first and over_first.value),
+        }
+
+    def _judge(self, claim: Mapping[str, Any]) -> dict[str, Any]:
+        kind, (low, high) = kind_of(claim["quantity"]), claim["claimed"] or (nan, nan)
+        found, missing, elsewhere = self._evidence(claim["quantity"], claim["layer"])
+        alike = tuple(other for other in elsewhere if _verdict(low, high, other.value) == HOLDS)
+        verdict = _verdict(low, high, found.value) if found else UNMEASURABLE
+        if verdict == FAILS and alike:
+            verdict = REGION
+        if verdict == HOLDS and missing:  # of an order, all parts must be known
+            verdict = UNMEASURABLE
+        gains = [other.value.value for other in elsewhere] if kind == "factor" else []
+        return {
+            **{key: claim[key] for key in ("id", "quote", "note")},
+            "kind": kind,
+            "claimed_low": low,
+            "claimed_high": high,
+            **interval_columns("measured", found and found.value),
+            "verdict": verdict,
+            "layer": found.config.label if found else "",
+            "threads": found.threads if found else 0,
+            "least": min(gains, default=nan),
+            "most": max(gains, default=nan),
+            "elsewhere": () if kind == "factor" else alike,
+            "missing": missing,
+            **dict.fromkeys(ASKED, nan),
+            **self._asked(claim),
+        }
+
+    def _evidence(self, quantity: Mapping[str, Any], config: MoEConfig) -> Evidence:
+        """What bears on a quantity that is claimed of a layer."""
         if "none" in quantity:
-            return Judgement(claim, UNMEASURABLE, missing=quantity["none"])
+            return Evidence(None, quantity["none"])
         if "factor" in quantity:
-            return self._judge_factor(claim)
+            return self._of_factor(quantity)
         if "order" in quantity:
-            return self._judge_order(claim)
-        config = claim.config or self.claims.config
-        everywhere = self._found(quantity)
-        found = self._where_claimed(everywhere, config)
-        elsewhere = [f for f in everywhere if not (_same_size(f.config, config) and f.on_all)]
-        regions = tuple(f for f in elsewhere if _within(claim, f.value))
-        missing = "" if found else self._why_missing(quantity, config)
-        return Judgement(claim, _verdict(claim, found, region=bool(regions)), found, regions, missing=missing)
+            return self._of_order(quantity["order"])
+        everywhere = list(self._everywhere(quantity))
+        there = [f for f in everywhere if f.on_all and _same(f.config, config)]
+        elsewhere = tuple(f for f in everywhere if f not in there)
+        missing = "" if there else self._why_none(quantity, config)
+        return Evidence(next(iter(there), None), missing, elsewhere)
 
-    def _judge_factor(self, claim: Claim) -> Judgement:
-        found, factor, missing = self._factor(claim.quantity)
-        if found is None or factor is None:
-            return Judgement(claim, UNMEASURABLE, missing=missing)
-        region = any(_within(claim, ratio) for ratio in factor.alone)
-        return Judgement(claim, _verdict(claim, found, region=region), found, factor=factor)
-
-    def _judge_order(self, claim: Claim) -> Judgement:
-        """How many pairs are the other way round, at least and at most; all must be known for it to hold."""
-        gains = {name: self._value(quantity) for name, quantity in claim.quantity["order"].items()}
-        known = [f for f, _ in gains.values() if f is not None and f.value.bounded]
-        lacking = [f"{name}: {why or 'too few rounds'}" for name, (f, why) in gains.items() if f not in known]
-        missing = "; ".join(lacking)
+    def _of_order(self, parts: Mapping[str, Mapping[str, Any]]) -> Evidence:
+        """How many pairs of parts are the other way round, at least and at most."""
+        gains = {name: self._evidence(part, self.claims.config) for name, part in parts.items()}
+        known = [gain.found for gain in gains.values() if gain.found and gain.found.value.bounded]
+        lacking = {name: gain.missing for name, gain in gains.items() if gain.found not in known}
+        missing = "; ".join(f"{name}: {why or 'too few rounds'}" for name, why in lacking.items())
         if len(known) < 2:
-            return Judgement(claim, UNMEASURABLE, missing=missing)
+            return Evidence(None, missing)
         pairs = [(first.value, later.value) for first, later in combinations(known, 2)]
         reversed_ = Interval(
             sum(later.value > first.value for first, later in pairs),
             sum(later.low > first.high for first, later in pairs),
             sum(later.high > first.low for first, later in pairs),
         )
-        found = Found(reversed_, self.claims.config, max(f.threads for f in known))
-        verdict = _verdict(claim, found, region=False)
-        return Judgement(claim, UNMEASURABLE if verdict == HOLDS and lacking else verdict, found, missing=missing)
+        return Evidence(Found(reversed_, self.claims.config, max(f.threads for f in known)), missing)
 
-    def _value(self, quantity: Mapping[str, Any]) -> tuple[Found | None, str]:
-        """A quantity where it was claimed, or why there is none."""
-        if "none" in quantity:
-            return None, quantity["none"]
-        if "factor" in quantity:
-            found, _, missing = self._factor(quantity)
-            return found, missing
-        found = self._where_claimed(self._found(quantity), self.claims.config)
-        return found, "" if found else self._why_missing(quantity, self.claims.config)
-
-    def _factor(self, quantity: Mapping[str, Any]) -> tuple[Found | None, Factor | None, str]:
-        """What a factor gives in the first breakdown of the claimed layer, whatever its tokens, or why none."""
+    def _of_factor(self, quantity: Mapping[str, Any]) -> Evidence:
+        """What a factor gives in the first breakdown of the claimed layer, whatever its tokens."""
         missing = "no breakdown was measured"
         for breakdown in self.breakdowns:
             experiment = next(e for e in (breakdown.mojo, breakdown.framework) if e.name == quantity["experiment"])
@@ -187,41 +182,40 @@ class Trial:
                 continue
             size = breakdown.run.measurements[0].config
             lacking = breakdown.missing(experiment)
-            if _layer(size) != _layer(self.claims.config):
+            if not _same(size, self.claims.config, tokens=1):
                 missing = f"the breakdown was measured at {size.label}"
             elif quantity["factor"] not in experiment.factors:
                 missing = f"{quantity['factor']} is no factor of the breakdown that was measured"
             elif lacking:
                 missing = lacking[0]
             else:
-                factors = breakdown.attribution(experiment).factors
-                factor = next(f for f in factors if f.name == quantity["factor"])
-                return Found(factor.times, size, breakdown.threads[-1]), factor, ""
-        return None, None, missing
+                factors = {factor.name: factor for factor in breakdown.attribution(experiment).factors}
+                factor = factors[quantity["factor"]]
+                whole, *alone = (Found(times, size, breakdown.threads[-1]) for times in (factor.times, *factor.alone))
+                return Evidence(whole, "", tuple(alone))
+        return Evidence(None, missing)
 
-    def _found(self, quantity: Mapping[str, Any]) -> list[Found]:
-        """A quantity of one or two variants, everywhere that it was measured."""
-        first, *others = named_variants(quantity)
-        found = []
+    def _everywhere(self, quantity: Mapping[str, Any]) -> Iterator[Found]:
+        """A quantity of one or two variants, at every place where it was measured."""
+        first, *second = named_variants(quantity)
+        compare = _variation_ratio if "variation" in quantity else tokens_ratio
         for summary in self.summaries:
-            most = max(summary.run.protocol["threads"])
-            for row in (row for row in summary.rows if row.label == first and row.latency):
-                beside = [_beside(summary, row, other) for other in others]
-                value = _measured(quantity, row, *(other for other in beside if other))
-                # A throughput elsewhere is that of another layer; only its number of tokens may differ.
-                same = _layer(row.measurement.config) == _layer(self.claims.config)
-                if value is not None and (same or "throughput" not in quantity):
-                    found.append(Found(value, row.measurement.config, row.threads, row.threads == most))
-        return found
+            measured = [row for row in summary.rows if row.latency]
+            for row in (row for row in measured if row.label == first):
+                m = row.measurement
+                if second:
+                    beside = (other.measurement for other in measured if [other.label] == second)
+                    there = [other for other in beside if (other.config, other.threads) == (m.config, m.threads)]
+                    value = compare(m, there[0]) if there else None
+                else:  # elsewhere it is that of another layer; only its number of tokens may differ
+                    value = row.throughput if _same(m.config, self.claims.config, tokens=1) else None
+                if value:
+                    yield Found(value, m.config, m.threads, m.threads == max(summary.run.protocol["threads"]))
 
-    def _where_claimed(self, found: Sequence[Found], config: MoEConfig) -> Found | None:
-        """Of these, the first on that layer and on all threads of its run."""
-        return next((f for f in found if _same_size(f.config, config) and f.on_all), None)
-
-    def _why_missing(self, quantity: Mapping[str, Any], config: MoEConfig) -> str:
+    def _why_none(self, quantity: Mapping[str, Any], config: MoEConfig) -> str:
         for variant in named_variants(quantity):
             planned = [m for s in self.summaries for m in s.run.measurements if m.variant == variant]
-            there = [m for m in planned if _same_size(m.config, config)]
+            there = [m for m in planned if _same(m.config, config)]
             if any(m.status == "ok" for m in there):
                 continue
             _, unavailable = availability(variant)
@@ -229,64 +223,27 @@ class Trial:
             return f"{variant}: {reason or f'not measured at {config.label}'}"
         return "they were not measured there together, on all threads"
 
-    def _implied(self, claim: Claim) -> Implied | None:
+    def _asked(self, claim: Mapping[str, Any]) -> dict[str, Any]:
         """What a claim about throughput asks of the processor, by the limits and the baseline measured here."""
-        kind = next(iter(claim.quantity))
-        if kind not in ("throughput", "ratio") or claim.claimed is None or claim.claimed[0] <= 0:
-            return None
-        config = claim.config or self.claims.config
-        first, *others = named_variants(claim.quantity)
-        base = [self._where_claimed(self._found({"throughput": other}), config) for other in others]
-        if Variant.read(first).device != "cpu" or None in base:
-            return None
-        limits = next((found for s in self.summaries if (found := _limits_on_all(s.run))), None)
-        if limits is None:
-            return None
-        seconds = config.tokens / (claim.claimed[0] * prod(f.value.value for f in base if f))
-        size = config.expected_bytes
-        bandwidth = limits.bandwidth(size)
-        share = max(config.flops / limits.flops_per_s, size / bandwidth) / seconds
-        return Implied(config.flops / seconds, size / seconds, limits, bandwidth, share)
+        quantity, config = claim["quantity"], claim["layer"]
+        if not {"throughput", "ratio"} & set(quantity) or claim["claimed"][0] <= 0:
+            return {}
+        first, *others = named_variants(quantity)
+        base = [self._evidence({"throughput": other}, config).found for other in others]
+        limits = [limits_of(s.run, max(s.run.protocol["threads"])) for s in self.summaries]
+        here = next(filter(None, limits), None)
+        if here is None or None in base or Variant.read(first).device != "cpu":
+            return {}
+        seconds = config.tokens / (claim["claimed"][0] * prod(f.value.value for f in base if f))
+        flops, size = config.flops, config.expected_bytes
+        arithmetic, memory = flops / here.flops_per_s, size / here.bandwidth(size)
+        each = (flops, size, arithmetic, memory, max(arithmetic, memory))
+        return dict(zip(ASKED, (*(part / seconds for part in each), here.threads, here.by), strict=True))
 
 
-def claimed_of(claim: Claim) -> tuple[float, float]:
-    """The ends of what is claimed; raises ValueError where a source gives no number."""
-    if claim.claimed is None:
-        raise ValueError(f"claim {claim.id} has no number")
-    return claim.claimed
-
-
-def _limits_on_all(run: Run) -> Limits | None:
-    return limits_of(run, max(run.protocol["threads"]))
-
-
-def _same_size(config: MoEConfig, other: MoEConfig) -> bool:
-    return replace(config, seed=0) == replace(other, seed=0)
-
-
-def _layer(config: MoEConfig) -> MoEConfig:
-    return replace(config, tokens=1, seed=0)
-
-
-def _beside(summary: Summary, row: Row, variant: str) -> Row | None:
-    """A variant on the problem and threads of another row."""
-    m = row.measurement
-    found = (
-        r
-        for r in summary.rows
-        if r.label == variant and r.latency and (r.measurement.config, r.threads) == (m.config, m.threads)
-    )
-    return next(found, None)
-
-
-def _measured(quantity: Mapping[str, Any], row: Row, *others: Row) -> Interval | None:
-    """The quantity of a row, or of it and another; None where the other is missing or has nothing in common."""
-    if "throughput" in quantity:
-        return row.throughput
-    if not others:
-        return None
-    ours, theirs = row.measurement, others[0].measurement
-    return tokens_ratio(ours, theirs) if "ratio" in quantity else _variation_ratio(ours, theirs)
+def _same(config: MoEConfig, other: MoEConfig, **but: int) -> bool:
+    """Whether two layers have the same sizes, `but` for those that are given."""
+    return replace(config, seed=0, **but) == replace(other, seed=0, **but)
 
 
 def _variation_ratio(above: Measurement, below: Measurement) -> Interval | None:
@@ -306,27 +263,11 @@ def _variations(m: Measurement) -> dict[int, float]:
     return {process: spread_of(values).variation for process, values in samples.items()}
 
 
-def _widened(claim: Claim) -> tuple[float, float]:
-    """What is claimed, give or take; the ends of a range are bounds, and stay."""
-    low, high = claimed_of(claim)
-    return (low / MARGIN, high * MARGIN) if low == high else (low, high)
-
-
-def _within(claim: Claim, measured: Interval) -> bool:
-    low, high = _widened(claim)
-    return measured.bounded and low <= measured.low and measured.high <= high
-
-
-def _outside(claim: Claim, measured: Interval) -> bool:
-    low, high = _widened(claim)
-    return measured.bounded and (measured.high < low or measured.low > high)
-
-
-def _verdict(claim: Claim, found: Found | None, *, region: bool) -> str:
-    if found is not None and _within(claim, found.value):
+def _verdict(low: float, high: float, measured: Interval) -> str:
+    """By what was measured where it was claimed alone; the ends of a range are bounds, and stay."""
+    least, most = (low / MARGIN, high * MARGIN) if low == high else (low, high)
+    if not measured.bounded:
+        return UNMEASURABLE
+    if least <= measured.low and measured.high <= most:
         return HOLDS
-    if found is not None and not _outside(claim, found.value):
-        return UNMEASURABLE
-    if found is None:
-        return UNMEASURABLE
-    return REGION if region else FAILS
+    return FAILS if measured.high < least or measured.low > most else UNMEASURABLE

@@ -34,18 +34,17 @@ def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s:
     A row's samples are its forwards after the warm-up. A file without a protocol gives a run without measurements;
     what can't run or goes wrong costs its own row. Raises RunFileError where `path` exists.
     """
-    protocol = claims.protocol
-    forwards = protocol.forwards if protocol else Protocol.turn_forwards
+    protocol = claims.protocol or {"warm_up": 0, "forwards": Protocol.turn_forwards, "rows": []}
     settings = Protocol(
-        processes=1, turn_s=0.0, turn_forwards=forwards, warm_up_s=0.0, warm_up_most_s=0.0,
+        processes=1, turn_s=0.0, turn_forwards=protocol["forwards"], warm_up_s=0.0, warm_up_most_s=0.0,
         inputs=FEWEST_INPUTS, timeout_s=timeout_s,
     )  # fmt: skip
     run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": [threads]})
-    for row in protocol.rows if protocol else ():
-        variant = parse_variant(row.variant)
+    for row in protocol["rows"]:
+        variant = parse_variant(row["variant"])
         run.measurements.append(
             Measurement(
-                row.name,
+                row["name"],
                 variant.name,
                 variant.options,
                 claims.config,
@@ -56,7 +55,7 @@ def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s:
             )
         )
     with Saving(run_to_measure(run, path, resume=False, force=False), path).lasting():
-        _measure_all(run, threads, protocol.warm_up if protocol else 0, settings)
+        _measure_all(run, threads, protocol["warm_up"], settings)
     return run
 
 

@@ -1,130 +1,61 @@
-"""A trial's figures: what was claimed beside what was measured."""
+"""What is claimed beside what was measured, as marks on the rows of a frame: what a notebook's cells draw with."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
-from moe.analysis import Interval
-from moe.analysis.verdicts import Judgement, Replayed, Trial, claimed_of
-from moe.report.claims_views import WORDS
-from moe.report.figures import COLOURS, OTHER, STYLE, as_text, leave_room, nothing, whiskers
-from moe.report.style import own_settings
+from moe.report.figures import STYLE, as_text, leave_room, nothing
 from moe.report.text import significant
-from moe.variant import Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CLAIMED = "#8A3FFC"
-MEASURED = "#000000"
+NUMBERS = ("claimed_low", "claimed_high", "measured", "measured_low", "measured_high", "published", "replayed")
 
 
-@own_settings()
-def ratios(trial: Trial) -> Figure:
-    """How many times as fast, claimed and measured, for each claim that is about a ratio or a factor."""
-    shown = [j for j in trial.judgements if j.found and ({"ratio", "factor"} & set(j.claim.quantity))]
-    figure, axes = _canvas(len(shown), "times as fast (log scale)")
-    if not shown:
-        return nothing(figure, axes, "no claim about a ratio was measured")
-    for place, judgement in enumerate(shown):
-        _pair(axes, place, judgement)
-    axes.axvline(1.0, color="#444444", linewidth=1)
-    axes.set_yticks(range(len(shown)), [f"{j.claim.id}\n{WORDS[j.verdict]}" for j in shown], fontsize=8.5)
-    values = [end for j in shown if j.found for end in (*claimed_of(j.claim), *_ends(j.found.value))]
-    leave_room(axes, [v for v in values if v > 0])
-    figure.legend(loc="outside upper right", ncols=3, fontsize=8.5)
-    return figure
-
-
-@own_settings()
-def replay(trial: Trial) -> Figure:
-    """The source's rows: as published, by its own protocol here, and measured; arithmetic is hollow."""
-    shown = trial.replayed()
-    figure, axes = _canvas(len(shown), "tokens a second (log scale; more is better)", height=0.75)
-    if not shown:
-        return nothing(figure, axes, "the source's protocol was not replayed")
-    for place, row in enumerate(shown):
-        _published(axes, place - 0.25, row)
-        _replayed(axes, place, row)
-        _fair(axes, place + 0.25, row)
-    axes.set_yticks(range(len(shown)), [r.row.name for r in shown])
-    values = [v for r in shown for v in (r.published, r.replayed, *(_ends(r.fair) if r.fair else ())) if v]
-    leave_room(axes, values)
-    axes.xaxis.set_major_formatter(EngFormatter())
-    figure.legend(loc="outside upper right", ncols=3, fontsize=8.5)
-    return figure
-
-
-def _canvas(rows: int, label: str, height: float = 0.5) -> tuple[Figure, Axes]:
+def rows_of(frame: pd.DataFrame, names: Iterable[str], label: str) -> Axes:
+    """Axes with a named row for each of a frame's, and room for its numbers on a log scale; `label` says what of."""
     with sns.axes_style(STYLE):
-        figure = Figure(figsize=(7.2, 1.2 + height * max(1, rows)), layout="constrained")
-        axes = figure.add_subplot()
-    axes.set_xlabel(label)
-    axes.set_xscale("log")
-    axes.set_ylim(max(1, rows) - 0.5, -0.5)
+        figure = Figure(figsize=(7.2, 1.2 + 0.6 * max(1, len(frame))), layout="constrained")
+        axes = figure.add_subplot(xscale="log", xlabel=label, ylim=(max(1, len(frame)) - 0.5, -0.5))
+    if frame.empty:
+        nothing(figure, axes, "none of this was measured")
+        return axes
     axes.grid(visible=False, axis="y")
-    return figure, axes
+    axes.set_yticks(range(len(frame)), [as_text(name) for name in names], fontsize=8.5)
+    values = frame.reindex(columns=list(NUMBERS)).to_numpy(dtype=float).ravel()
+    leave_room(axes, [value for value in values if value > 0])
+    return axes
 
 
-def _pair(axes: Axes, place: int, judgement: Judgement) -> None:
-    assert judgement.found is not None
-    low, high = claimed_of(judgement.claim)
-    first = place == 0
-    axes.plot(
-        [low, high], [place - 0.14] * 2, "D-", color=CLAIMED, mfc="white", markersize=6,
-        label="claimed" if first else None,
-    )  # fmt: skip
-    text = significant(low) if low == high else f"{significant(low)}–{significant(high)}"
-    _label(axes, high, place - 0.14, f"{text} claimed")
-    value = judgement.found.value
-    axes.errorbar(
-        value.value, place + 0.14, xerr=whiskers([value]), fmt="o", color=MEASURED, markersize=6, capsize=3,
-        label="measured, 95 % interval" if first else None,
-    )  # fmt: skip
-    _label(axes, _ends(value)[1], place + 0.14, significant(value.value))
+def ends(axes: Axes, frame: pd.DataFrame, at: str, shift: float, form: str, **style: Any) -> None:
+    """Marks at each row's number `at`, or at both of its ends with a line between; outlines where it is hollow."""
+    low, high = (frame[f"{at}_low"], frame[f"{at}_high"]) if f"{at}_low" in frame else (frame[at], frame[at])
+    hollow = frame.get("hollow", [False] * len(frame))
+    for place, (left, right, is_hollow) in enumerate(zip(low, high, hollow, strict=True)):
+        (line, *_) = axes.plot([left, right], [place + shift] * 2, form, color=style["color"])
+        line.set_markerfacecolor("white" if is_hollow else style["color"])
+        text = significant(left) if left == right else f"{significant(left)}–{significant(right)}"
+        _write(axes, right, place + shift, f"{text}, arithmetic" if is_hollow else f"{text} {at}")
+    axes.plot([], [], form, **style)  # what the legend shows of them
 
 
-def _published(axes: Axes, place: float, row: Replayed) -> None:
-    # Hollow too where the source itself only computed it.
-    face = "white" if row.hollow else CLAIMED
-    axes.plot(
-        row.published, place, "D", color=CLAIMED, mfc=face, label=None if row.hollow else _once(axes, "published")
-    )
-    _label(axes, row.published, place, significant(row.published) + (", arithmetic" if row.hollow else ""))
+def measured(axes: Axes, frame: pd.DataFrame, shift: float, of: str | None = None) -> None:
+    """A point for what was measured of each row, its interval, and the number, with what the column `of` names."""
+    value, low, high = (frame[f"measured{end}"].fillna(frame["measured"]) for end in ("", "_low", "_high"))
+    places = [place + shift for place in range(len(frame))]
+    label = "measured, 95 % interval"
+    axes.errorbar(value, places, xerr=[value - low, high - value], fmt="o", color="#000000", capsize=3, label=label)
+    names = [f" ({name})" for name in frame[of]] if of else [""] * len(frame)
+    for x, right, place, name in zip(value, high, places, names, strict=True):
+        _write(axes, right, place, f"{significant(x)}{name}")
 
 
-def _replayed(axes: Axes, place: float, row: Replayed) -> None:
-    if row.replayed is None:
-        return
-    face = "white" if row.hollow else "#767676"
-    label = None if row.hollow else _once(axes, "its protocol, replayed here")
-    axes.plot(row.replayed, place, "s", color="#767676", mfc=face, label=label)
-    _label(axes, row.replayed, place, significant(row.replayed) + (", arithmetic" if row.hollow else ""))
-
-
-def _fair(axes: Axes, place: float, row: Replayed) -> None:
-    if row.fair is None:
-        return
-    colour = COLOURS.get(Variant.read(row.row.fair).name, OTHER)
-    axes.errorbar(
-        row.fair.value, place, xerr=whiskers([row.fair]), fmt="o", color=colour, capsize=3,
-        label=_once(axes, "measured, 95 % interval"),
-    )  # fmt: skip
-    _label(axes, _ends(row.fair)[1], place, f"{significant(row.fair.value)} ({as_text(row.row.fair)})")
-
-
-def _once(axes: Axes, label: str) -> str | None:
-    """A label for the legend, unless it has it."""
-    return label if label not in axes.get_legend_handles_labels()[1] else None
-
-
-def _label(axes: Axes, x: float, place: float, text: str) -> None:
-    axes.annotate(text, (x, place), (7, 0), textcoords="offset points", va="center", fontsize=8)
-
-
-def _ends(interval: Interval) -> tuple[float, float]:
-    return (interval.low, interval.high) if interval.bounded else (interval.value, interval.value)
+def _write(axes: Axes, x: float, y: float, text: str) -> None:
+    if x > 0:
+        axes.annotate(as_text(text), (x, y), (7, 0), textcoords="offset points", va="center", fontsize=8)

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from math import log
+from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from moe.analysis import Interval
-from moe.analysis.attribution import Factor
-from moe.analysis.verdicts import (
-    FAILS,
-    HOLDS,
-    MARGIN,
-    REGION,
-    UNMEASURABLE,
-    VERDICTS,
-    Found,
-    Implied,
-    Judgement,
-    Replayed,
-    Trial,
-    claimed_of,
-)
-from moe.claims import Claim, Product
+from moe.analysis.verdicts import FAILS, HOLDS, MARGIN, REGION, UNMEASURABLE, VERDICTS, Found, Trial
+from moe.claims import Claims
 from moe.report.claims import trial_of
 from moe.report.index import Findings
 from moe.report.sentences import measured_on, resolution, warnings
@@ -37,37 +26,129 @@ WORDS = {
     FAILS: "✗ does not hold",
     UNMEASURABLE: "– can't be measured here",
 }
+UNITS = {"throughput": "tokens/s", "order": "pairs reversed"}  # of others ×
 MOST_REGIONS = 3  # named in a sentence
 FITS = 0.02  # a product and its whole are rounded
+
+
+def verdicts(trial: Trial) -> pd.DataFrame:
+    """A trial's verdicts with what is said of each: word, claimed, found (None: nothing), reason, and why.
+
+    The reason has what was measured and what that means, why the latter with the claim's own note, or None.
+    """
+    return trial.verdicts.join(pd.DataFrame([_said(row) for row in _each(trial.verdicts)], dtype=object))
+
+
+def _each(frame: pd.DataFrame) -> Iterator[Any]:
+    """A frame's rows, with their columns as attributes."""
+    yield from frame.itertuples()
+
+
+def _said(row: Any) -> dict[str, str | None]:
+    found = None if pd.isna(row.measured) else _value(row.kind, _measured(row))
+    claimed = f"{_ends(row.claimed_low, row.claimed_high)} {_unit(row.kind)}"
+    meaning = _meaning(row, found)
+    return {
+        "word": WORDS[row.verdict],
+        "claimed": "no number" if pd.isna(row.claimed_low) else claimed,
+        "found": found,
+        "reason": ": ".join(filter(None, (found and f"measured {found}", meaning))),
+        "why": ". ".join(filter(None, (meaning, row.note.removesuffix(".")))) or None,
+    }
+
+
+def _unit(kind: str) -> str:
+    return UNITS.get(kind, "×")
+
+
+def _ends(low: float, high: float, form: str = ",.10g") -> str:
+    return f"{low:{form}}" if low == high else f"{low:{form}}–{high:{form}}"
+
+
+def _measured(row: Any) -> Interval:
+    return Interval(row.measured, row.measured_low, row.measured_high)
+
+
+def _value(kind: str, value: Interval) -> str:
+    if kind == "order":
+        return f"{value.value:g} [{value.low:g}–{value.high:g}] {_unit(kind)}"
+    return f"{span(value)} {_unit(kind)}" if kind == "throughput" else times(value)
+
+
+def _meaning(row: Any, found: str | None) -> str:
+    """What a measured value says of its claim, where it was not measured as claimed, and what is missing."""
+    parts = []
+    if row.verdict == UNMEASURABLE and found:
+        parts.append("this run can't tell")
+    elif row.verdict == FAILS and row.off > 0:
+        parts.append(f"{significant(_times_off(row))} times {'more' if row.off > 1 else 'less'} than claimed")
+    elif row.verdict == REGION and row.kind == "factor":
+        least, most = significant(row.least), significant(row.most)
+        parts.append(f"from {least} to {most} × by which of the other factors are on")
+    if row.elsewhere and row.verdict in (REGION, UNMEASURABLE):
+        parts.append(_regions(row.kind, row.elsewhere))
+    if row.kind == "factor" and found:
+        parts.append(f"measured on {threads_text(row.threads)}, {row.layer}")
+    if row.missing:
+        parts.append(f"without {row.missing}" if found else row.missing)
+    return "; ".join(parts)
+
+
+def _times_off(row: Any) -> float:
+    return float(max(row.off, 1 / row.off))
+
+
+def _regions(kind: str, elsewhere: tuple[Found, ...]) -> str:
+    shown = [f"{_value(kind, f.value)} on {threads_text(f.threads)}, {f.config.label}" for f in elsewhere]
+    more = [f"and {len(shown) - MOST_REGIONS} more"] if len(shown) > MOST_REGIONS else []
+    return f"it holds elsewhere: {'; '.join(shown[:MOST_REGIONS] + more)}"
 
 
 def findings(path: Path) -> Findings:
     """What the replay at `path` and the runs beside it say, with the figure and the table of verdicts."""
     trial = trial_of(path.parent)
-    missing = [f"“{j.claim.quote}”: {reason(j)}" for j in trial.judgements if j.verdict == UNMEASURABLE]
+    missing = [f"“{row.quote}”: {row.reason}" for row in _each(verdicts(trial)) if row.verdict == UNMEASURABLE]
     return Findings(headline(trial), ratios_sentence(trial), verdicts_table(trial), missing)
 
 
 def headline(trial: Trial) -> list[str]:
     """How many claims hold, which is farthest off, which asks most of the machine, and the source's protocol."""
-    counts = Counter(j.verdict for j in trial.judgements)
+    rows = list(_each(verdicts(trial)))
+    counts = Counter(row.verdict for row in rows)
+    holds, region, fails, unmeasurable = (counts[verdict] for verdict in VERDICTS)
     lines = [
-        f"{len(trial.judgements)} claims of “{trial.claims.title}” on this machine: {counts[HOLDS]} "
-        f"{'holds' if counts[HOLDS] == 1 else 'hold'}, {counts[REGION]} only in a region, {counts[FAILS]} "
-        f"{'does' if counts[FAILS] == 1 else 'do'} not hold, and {counts[UNMEASURABLE]} can't be measured."
+        f"{len(rows)} claims of “{trial.claims.source['title']}” on this machine: {holds} "
+        f"{'holds' if holds == 1 else 'hold'}, {region} only in a region, {fails} "
+        f"{'does' if fails == 1 else 'do'} not hold, and {unmeasurable} can't be measured."
     ]
-    off = [(o, j) for j in trial.judgements if j.verdict == FAILS and (o := _times_off(j))]
-    if off:
-        farthest = max(off, key=lambda pair: abs(log(pair[0])))[1]
-        lines.append(f"Farthest off is “{farthest.claim.quote}”: {reason(farthest)}.")
-    asked = [(j.implied, j) for j in trial.judgements if j.implied]
-    if asked:
-        implied, most = max(asked, key=lambda pair: pair[0].share_of_limit)
-        lines.append(f"Most is asked of the machine by “{most.claim.quote}”: {physical(implied)}.")
-    lines += [replay_sentence(trial)] if trial.replayed() else []
+    if off := [row for row in rows if row.verdict == FAILS and row.off > 0]:
+        farthest = max(off, key=_times_off)
+        lines.append(f"Farthest off is “{farthest.quote}”: {farthest.reason}.")
+    if asked := [row for row in rows if row.share_of_limit > 0]:
+        most = max(asked, key=lambda row: row.share_of_limit)
+        lines.append(f"Most is asked of the machine by “{most.quote}”: {_asked(most)}.")
+    lines += [] if trial.replayed.empty else [replay_sentence(trial)]
     for summary in trial.summaries[:1]:
         lines += [measured_on(summary), resolution(summary), *warnings(summary)]
     return lines
+
+
+def _asked(row: Any) -> str:
+    """What a claim would have the machine do, against what it can."""
+    return (
+        f"{_rate(row.flops_per_s, 'FLOP/s')}, {_multiple(row.of_peak)} the multiply-add peak of "
+        f"{threads_text(int(row.limits_threads))} here, and {_rate(row.bytes_per_s, 'B/s')}, "
+        f"{_multiple(row.of_bandwidth)} their read bandwidth, by {row.limits_by}"
+    )
+
+
+def _rate(value: float, unit: str) -> str:
+    prefix, factor = next(((p, f) for p, f in (("T", 1e12), ("G", 1e9)) if value >= f), ("M", 1e6))
+    return f"{significant(value / factor)} {prefix}{unit}"
+
+
+def _multiple(share: float) -> str:
+    return f"{significant(share)} times" if share >= 1 else f"{percent(share)} of"
 
 
 def rule() -> str:
@@ -82,281 +163,139 @@ def rule() -> str:
     )
 
 
-def claimed_text(claim: Claim) -> str:
-    """What is claimed, with its unit."""
-    if claim.claimed is None:
-        return "no number"
-    low, high = claim.claimed
-    number = f"{low:,.10g}" if low == high else f"{low:,.10g}–{high:,.10g}"
-    return number + {"throughput": " tokens/s", "order": " pairs reversed"}.get(_kind(claim), " ×")
-
-
-def _kind(claim: Claim) -> str:
-    return next(key for key in claim.quantity if key != "experiment")
-
-
-def measured_text(judgement: Judgement) -> str | None:
-    """What was measured where it was claimed, with its unit."""
-    if judgement.found is None:
-        return None
-    return _value_text(judgement.claim, judgement.found.value)
-
-
-def _value_text(claim: Claim, value: Interval) -> str:
-    if _kind(claim) == "throughput":
-        return f"{span(value)} tokens/s"
-    if _kind(claim) == "order":
-        return f"{value.value:g} [{value.low:g}–{value.high:g}] pairs reversed"
-    return times(value)
-
-
-def reason(judgement: Judgement) -> str:
-    """Why a claim got its verdict: what was measured, and what that means."""
-    meaning = _meaning(judgement)
-    if judgement.found is None:
-        return meaning
-    return f"measured {measured_text(judgement)}" + (f": {meaning}" if meaning else "")
-
-
-def _meaning(judgement: Judgement) -> str:
-    """What a measured value says of its claim, where it was not measured as claimed, and what is missing."""
-    parts = []
-    off = _times_off(judgement)
-    if judgement.verdict == UNMEASURABLE and judgement.found:
-        parts.append("this run can't tell")
-    elif judgement.verdict == FAILS and off:
-        parts.append(f"{significant(max(off, 1 / off))} times {'more' if off > 1 else 'less'} than claimed")
-    elif judgement.verdict == REGION and judgement.factor:
-        parts.append(_contexts(judgement.factor))
-    if judgement.regions and judgement.verdict in (REGION, UNMEASURABLE):
-        parts.append(_regions(judgement))
-    if judgement.factor and judgement.found:
-        parts.append(f"measured{_place(judgement.found)}")
-    if judgement.missing:
-        parts.append(f"without {judgement.missing}" if judgement.found else judgement.missing)
-    return "; ".join(parts)
-
-
-def _place(found: Found) -> str:
-    return f" on {threads_text(found.threads)}, {found.config.label}"
-
-
-def _contexts(factor: Factor) -> str:
-    least, most = significant(factor.least), significant(factor.most)
-    return f"from {least} to {most} × by which of the other factors are on"
-
-
-def _regions(judgement: Judgement) -> str:
-    shown = judgement.regions[:MOST_REGIONS]
-    more = len(judgement.regions) - len(shown)
-    holds = "; ".join(f"{_value_text(judgement.claim, f.value)}{_place(f)}" for f in shown)
-    return f"it holds elsewhere: {holds}{f'; and {more} more' if more else ''}"
-
-
-def _times_off(judgement: Judgement) -> float | None:
-    """How many times the claim what was measured is; None where either is nothing."""
-    if judgement.found is None or judgement.claim.claimed is None or _kind(judgement.claim) == "order":
-        return None
-    low, high = judgement.claim.claimed
-    value = judgement.found.value.value
-    nearest = min(max(value, low), high)
-    return value / nearest if nearest > 0 and value > 0 and nearest != value else None
-
-
 def ratios_sentence(trial: Trial) -> str:
     """How far the claims about ratios and factors are from what was measured."""
-    judged = [j for j in trial.judgements if j.verdict != UNMEASURABLE and "throughput" not in j.claim.quantity]
-    off = {j.claim.id: o for j in judged if j.verdict != HOLDS and (o := _times_off(j))}
+    judged = [row for row in _each(trial.verdicts) if row.verdict != UNMEASURABLE and row.kind != "throughput"]
+    off = sorted((row for row in judged if row.verdict != HOLDS and row.off > 0), key=_times_off, reverse=True)
+    said = f"Of {len(judged)} claims about ratios and factors that could be judged, "
     if not off:
-        return f"Of {len(judged)} claims about ratios and factors that could be judged, none was seen to be off."
-    parts = ", ".join(
-        f"{name} is {significant(max(o, 1 / o))} times {'under' if o > 1 else 'over'}stated"
-        for name, o in sorted(off.items(), key=lambda pair: -abs(log(pair[1])))
+        return f"{said}none was seen to be off."
+    parts = (
+        f"{row.id} is {significant(_times_off(row))} times {'under' if row.off > 1 else 'over'}stated" for row in off
     )
-    verb = "is" if len(off) == 1 else "are"
-    return f"Of {len(judged)} claims about ratios and factors that could be judged, {len(off)} {verb} off: {parts}."
+    return f"{said}{len(off)} {'is' if len(off) == 1 else 'are'} off: {', '.join(parts)}."
 
 
 def verdicts_table(trial: Trial) -> str:
     """Every claim, what was measured, its verdict and why."""
     rows = [
-        {
-            "claim": f"“{j.claim.quote}”",
-            "verdict": WORDS[j.verdict],
-            "claimed": claimed_text(j.claim),
-            "measured": measured_text(j),
-            "why": ". ".join(part for part in (_meaning(j), j.claim.note.removesuffix(".")) if part) or None,
-        }
-        for j in trial.judgements
+        {"claim": f"“{r.quote}”", "verdict": r.word, "claimed": r.claimed, "measured": r.found, "why": r.why}
+        for r in _each(verdicts(trial))
     ]
-    counts = Counter(j.verdict for j in trial.judgements)
+    source, counts = trial.claims.source, Counter(trial.verdicts["verdict"])
     caption = (
-        f"{len(rows)} claims: " + ", ".join(f"{counts[v]} {WORDS[v]}" for v in VERDICTS) + f". {trial.claims.title}, "
-        f"{trial.claims.url}. {trial.claims.conditions}"
+        f"{len(rows)} claims: {', '.join(f'{counts[verdict]} {word}' for verdict, word in WORDS.items())}. "
+        f"{source['title']}, {source.get('url', '')}. {source.get('conditions', '')}"
     )
     return html_table("verdicts", rows, caption, ["claimed", "measured"])
 
 
-def physical(implied: Implied) -> str:
-    """What a claim would have the machine do, against what it can."""
-    arithmetic, memory = (
-        implied.flops_per_s / implied.limits.flops_per_s, implied.bytes_per_s / implied.bandwidth
-    )  # fmt: skip
-    return (
-        f"{_rate(implied.flops_per_s, 'FLOP/s')}, {_multiple(arithmetic)} the multiply-add peak of "
-        f"{threads_text(implied.limits.threads)} here, and {_rate(implied.bytes_per_s, 'B/s')}, "
-        f"{_multiple(memory)} their read bandwidth, by {implied.limits.by}"
-    )
-
-
-def _rate(value: float, unit: str) -> str:
-    prefix, factor = next(((p, f) for p, f in (("T", 1e12), ("G", 1e9)) if value >= f), ("M", 1e6))
-    return f"{significant(value / factor)} {prefix}{unit}"
-
-
-def _multiple(share: float) -> str:
-    return f"{significant(share)} times" if share >= 1 else f"{percent(share)} of"
-
-
-def physical_table(trial: Trial) -> str:
-    """The FLOP/s and bytes/s that each claim about throughput implies, beside this machine's limits."""
-    sources = sorted({j.implied.limits.by for j in trial.judgements if j.implied})
-    rows: list[dict[str, Any]] = [
-        {
-            "claim": f"“{j.claim.quote}”",
-            "GFLOP/s": significant(j.implied.flops_per_s / 1e9),
-            "× peak": significant(j.implied.flops_per_s / j.implied.limits.flops_per_s),
-            "GB/s": significant(j.implied.bytes_per_s / 1e9),
-            "× read bandwidth": significant(j.implied.bytes_per_s / j.implied.bandwidth),
-            "% of limit": significant(100 * j.implied.share_of_limit),
-        }
-        for j in trial.judgements
-        if j.implied
-    ]
-    caption = (
-        "What each claim asks of a processor on the claimed layer: a throughput as it stands, a ratio times the "
-        "baseline measured here. Bytes are those of uniform routing. Over 100 % of the limit no program on this "
-        f"machine could do it, as far as the limits go: {' and '.join(sources) or 'none was measured'}. A claim made "
-        "of another machine may be true there."
-    )
-    numbers = ["GFLOP/s", "× peak", "GB/s", "× read bandwidth", "% of limit"]
-    return html_table("physical", rows or [{"claim": "no baseline was measured"}], caption, numbers)
-
-
 def products(trial: Trial) -> list[str]:
-    """Whether the parts that are claimed multiply to the whole that is claimed."""
-    return [_product(trial, product) for product in trial.claims.products] + _twice_timed(trial)
+    """Whether parts multiply to the whole that is claimed of them, and which rows are others divided."""
+    rows = {row.id: row for row in _each(verdicts(trial))}
+    said = [_product([rows[name] for name in p["parts"]], rows[p["whole"]]) for p in trial.claims.products]
+    return [*said, *_twice_timed(trial.claims)]
 
 
-def _product(trial: Trial, product: Product) -> str:
-    (low, high), (whole_low, whole_high) = trial.product(product)
-    parts = " × ".join(claimed_text(trial.claims.by_id[name]).removesuffix(" ×") for name in product.parts)
-    whole = trial.claims.by_id[product.whole]
-    makes = f"{low:,.4g}" if low == high else f"{low:,.4g}–{high:,.4g}"
-    said = f"{parts} = {makes} ({', '.join(product.parts)}), and {claimed_text(whole)} is claimed of {whole.id}"
-    if whole_low <= high * (1 + FITS) and whole_high >= low / (1 + FITS):
+def _product(parts: list[Any], whole: Any) -> str:
+    low, high = prod(row.claimed_low for row in parts), prod(row.claimed_high for row in parts)
+    said = (
+        f"{' × '.join(row.claimed.removesuffix(' ×') for row in parts)} = {_ends(low, high, ',.4g')} "
+        f"({', '.join(row.id for row in parts)}), and {whole.claimed} is claimed of {whole.id}"
+    )
+    if whole.claimed_low <= high * (1 + FITS) and whole.claimed_high >= low / (1 + FITS):
         return f"{said}: they fit."
-    gap = whole_low / high if whole_low > high else low / whole_high
+    gap = whole.claimed_low / high if whole.claimed_low > high else low / whole.claimed_high
     return f"{said}: they do not fit, by {significant(gap)} times."
 
 
-def _twice_timed(trial: Trial) -> list[str]:
+def _twice_timed(claims: Claims) -> Iterator[str]:
     """Rows of a source that are another row's program, timed again and divided."""
-    rows = trial.claims.protocol.rows if trial.claims.protocol else ()
-    lines = []
-    for row in (r for r in rows if r.divided_by != 1.0):
-        plain = next((r for r in rows if r.variant == row.variant and r.divided_by == 1.0), None)
-        if plain:
-            ours, theirs = (claimed_of(trial.claims.by_id[r.claim])[0] for r in (row, plain))
-            if not theirs:
-                continue
-            ratio = ours / theirs
-            lines.append(
-                f"The row “{row.name}” is the program of “{plain.name}” timed again and divided by "
-                f"{row.divided_by:g}. Published it is {significant(ratio)} times as fast: {row.divided_by:g} by "
-                f"division, and {significant(ratio / row.divided_by)} by timing one program twice."
+    plain = {row["variant"]: row for row in reversed(claims.rows) if row["divided_by"] == 1.0}
+    for row in claims.rows:
+        other, by = plain.get(row["variant"]), row["divided_by"]
+        if by == 1.0 or other is None:
+            continue
+        ours, theirs = (claims.by_id[r["claim"]]["claimed"][0] for r in (row, other))
+        if theirs:
+            yield (
+                f"The row “{row['name']}” is the program of “{other['name']}” timed again and divided by {by:g}. "
+                f"Published it is {significant(ours / theirs)} times as fast: {by:g} by division, and "
+                f"{significant(ours / theirs / by)} by timing one program twice."
             )
-    return lines
 
 
 def replay_sentence(trial: Trial) -> str:
     """What the source's own protocol gives here, beside the fair measurement of the same rows."""
-    rows = trial.replayed()
-    if not rows:
+    if trial.replayed.empty:
         return "The source's own protocol was not replayed beside these runs, or the file describes none."
-    first, last = rows[0], rows[-1]
+    first, last = (next(_each(trial.replayed.iloc[[place]])) for place in (0, -1))
     divided = ", its division included" if last.hollow or first.hollow else ""
     parts = []
     if first.published:
         parts.append(f"{significant(last.published / first.published)} × as published")
-    if last.replayed and first.replayed:
-        ratio = last.replayed / first.replayed
-        parts.append(f"{significant(ratio)} × by the source's protocol replayed here{divided}")
-    if fair := trial.fair_ratio(first.row.fair, last.row.fair):
-        parts.append(f"{times(fair)} measured ({last.row.fair} over {first.row.fair})")
-    return f"“{last.row.name}” over “{first.row.name}”: {', '.join(parts) or 'nothing was measured'}."
+    if last.replayed > 0 and first.replayed > 0:
+        ratio = significant(last.replayed / first.replayed)
+        parts.append(f"{ratio} × by the source's protocol replayed here{divided}")
+    if last.over_first > 0:
+        fair = Interval(last.over_first, last.over_first_low, last.over_first_high)
+        parts.append(f"{times(fair)} measured ({last.fair} over {first.fair})")
+    return f"“{last.name}” over “{first.name}”: {', '.join(parts) or 'nothing was measured'}."
 
 
 def replay_table(trial: Trial) -> str:
-    """The source's rows: as published, by its own protocol here, and measured fairly."""
+    """The source's rows: as published, by its own protocol here, and measured fairly; arithmetic is in brackets."""
     rows = [
         {
-            "row": r.row.name,
-            "published, tokens/s": f"{r.published:,.10g}",
-            "its protocol here, tokens/s": _replayed_text(r),
-            "what its protocol times": _what_is_timed(r),
-            "measured, tokens/s": span(r.fair) if r.fair else None,
-            "of": r.row.fair,
+            "row": row.name,
+            "published, tokens/s": f"{row.published:,.10g}",
+            "its protocol here, tokens/s": _replayed(row),
+            "what its protocol times": row.variant
+            + (f", its time divided by {row.divided_by:g}" if row.hollow else ""),
+            "measured, tokens/s": span(_measured(row)) if row.measured > 0 else None,
+            "of": row.fair,
         }
-        for r in trial.replayed()
+        for row in _each(trial.replayed)
     ]
-    protocol = trial.claims.protocol
-    caption = "The source's protocol was not replayed."
+    caption, protocol = "The source's protocol was not replayed.", trial.claims.protocol
     if rows and protocol:
         caption = (
-            f"Its protocol: in one process, one row after the other, the mean of {protocol.forwards} forwards after "
-            f"{protocol.warm_up}. What is in brackets is no measurement: it is a program's time divided by a number. "
-            "The programs timed are this project's, which compute the same and differ from the source's in detail; "
-            "they run on the CPU. The measured column is this project's own protocol, medians with 95 % intervals."
+            f"Its protocol: in one process, one row after the other, the mean of {protocol['forwards']} forwards "
+            f"after {protocol['warm_up']}."
         )
     numbers = ["published, tokens/s", "its protocol here, tokens/s", "measured, tokens/s"]
     return html_table("replay", rows or [{"row": "none"}], caption, numbers)
 
 
-def _replayed_text(r: Replayed) -> str | None:
-    if r.replayed is None:
-        return r.reason
-    return f"({significant(r.replayed)})" if r.hollow else significant(r.replayed)
-
-
-def _what_is_timed(r: Replayed) -> str:
-    return f"{r.row.variant}, its time divided by {r.row.divided_by:g}" if r.hollow else r.row.variant
+def _replayed(row: Any) -> str:
+    if pd.isna(row.replayed):
+        return str(row.reason)
+    return f"({significant(row.replayed)})" if row.hollow else significant(row.replayed)
 
 
 def verdicts_json(trial: Trial) -> str:
     """Every verdict for a program: a range is a list, what is not known is null."""
-    return json.dumps([_record(j) for j in trial.judgements], indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    records = [_record(row, trial.claims.by_id[row.id]["claimed"] or [None]) for row in _each(verdicts(trial))]
+    return json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _record(j: Judgement) -> dict[str, Any]:
-    low, high = j.claim.claimed or (None, None)
-    value = j.found.value if j.found else None
-    ends = value if value and value.bounded else None
+def _record(row: Any, claimed: list[float | None]) -> dict[str, Any]:
+    numbers = (row.measured, row.measured_low, row.measured_high, row.share_of_limit)
+    kind = int if row.kind == "order" else float  # an order's are counts
+    value, low, high, share = (None if pd.isna(number) else kind(number) for number in numbers)
     return {
-        "id": j.claim.id,
-        "claimed": low if low == high else [low, high],
-        "measured": value.value if value else None,
-        "low": ends.low if ends else None,
-        "high": ends.high if ends else None,
-        "verdict": j.verdict,
-        "reason": reason(j),
-        "implied_share_of_limit": j.implied.share_of_limit if j.implied else None,
+        "id": row.id,
+        "claimed": claimed[0] if claimed[0] == claimed[-1] else claimed,
+        "measured": value,
+        "low": low,
+        "high": high,
+        "verdict": row.verdict,
+        "reason": row.reason,
+        "implied_share_of_limit": share,
     }
 
 
 def verdict_lines(trial: Trial) -> list[str]:
     """Every verdict for a terminal."""
-    lines = [
-        f"{j.claim.id:24} {WORDS[j.verdict]:24} {claimed_text(j.claim):>18}   {reason(j)}" for j in trial.judgements
-    ]
+    lines = [f"{row.id:24} {row.word:24} {row.claimed:>18}   {row.reason}" for row in _each(verdicts(trial))]
     return [*lines, headline(trial)[0]]
