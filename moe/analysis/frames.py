@@ -6,16 +6,16 @@ are both ends of an interval that too few rounds bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from math import nan
+from math import inf, isnan, nan
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from moe.analysis.breakdown import Breakdown, Experiment
-from moe.analysis.scaling import Scaling
 from moe.analysis.statistics import Interval
 from moe.analysis.summary import Row, summarise
+from moe.config import MoEConfig
 from moe.implementations.registry import BASELINE
 from moe.run import Measurement, Run
 
@@ -34,7 +34,9 @@ def rows(run: Run, baseline: str = BASELINE) -> pd.DataFrame:
     """
     import pandas as pd
 
-    return pd.DataFrame([row for key, part in run.by_machine().items() for row in _rows(part, key, baseline)])
+    found = [row for key, part in run.by_machine().items() for row in _rows(part, key, baseline)]
+    nothing = Measurement("", "", {}, MoEConfig(), 1)  # a run without measurements has the columns too
+    return pd.DataFrame(found, columns=[*_row(nothing, Row(nothing)), "machine"])
 
 
 def factors(run: Run) -> pd.DataFrame:
@@ -51,21 +53,6 @@ def factors(run: Run) -> pd.DataFrame:
         [row for name, experiment in named.items() for row in _factors(found, name, experiment)],
         columns=["experiment", "factor", *_ends("times"), *_ends("share"), "resolved", "least", "most"],
     )
-
-
-def cells(run: Run) -> pd.DataFrame:
-    """The rows of a sweep, with the ratio of Mojo over PyTorch in each cell; `resolved` is that ratio's."""
-    import pandas as pd
-
-    found = []
-    for key, part in run.by_machine().items():
-        sweep = Scaling(part)
-        ratios = {cell.rows[0].measurement.details["cell"]: cell for cell in sweep.cells}
-        for row in _rows(part, key, BASELINE):
-            cell = ratios.get(row["cell"])
-            ratio = _interval("ratio", cell.ratio if cell else None)
-            found.append(row | ratio | {"resolved": cell is not None and cell.resolved})
-    return pd.DataFrame(found)
 
 
 def _rows(run: Run, machine: str, baseline: str) -> Iterator[dict[str, Any]]:
@@ -91,12 +78,12 @@ def _row(m: Measurement, row: Row) -> dict[str, Any]:
         "samples": sum(map(len, m.samples_s)),
         "median_s": median(m.values_s.values()) if m.samples_s else nan,
         **sizes,
-        **_interval("latency_s", row.latency),
-        **_interval("tokens_per_s", row.throughput),
-        **_interval("speedup", row.speedup),
+        **interval_columns("latency_s", row.latency),
+        **interval_columns("tokens_per_s", row.throughput),
+        **interval_columns("speedup", row.speedup),
         "resolved": row.resolved,
         "flops_per_s": nan if row.flops_per_s is None else row.flops_per_s,
-        **_interval("share_of_limit", row.share_of_limit),
+        **interval_columns("share_of_limit", row.share_of_limit),
         "bound": row.bound.by if row.bound else "",
         "max_rel_error": _error(m),
         "control": m.control,
@@ -119,8 +106,8 @@ def _factors(found: Breakdown, name: str, experiment: Experiment) -> Iterator[di
         yield {
             "experiment": name,
             "factor": factor.name,
-            **_interval("times", factor.times),
-            **_interval("share", factor.share),
+            **interval_columns("times", factor.times),
+            **interval_columns("share", factor.share),
             "resolved": factor.resolved,
             "least": factor.least,
             "most": factor.most,
@@ -129,8 +116,8 @@ def _factors(found: Breakdown, name: str, experiment: Experiment) -> Iterator[di
     yield {
         "experiment": name,
         "factor": WHOLE,
-        **_interval("times", split.total),
-        **_interval("share", whole),
+        **interval_columns("times", split.total),
+        **interval_columns("share", whole),
         "resolved": split.resolved,
         "least": nan,
         "most": nan,
@@ -141,7 +128,8 @@ def _ends(name: str) -> tuple[str, str, str]:
     return name, f"{name}_low", f"{name}_high"
 
 
-def _interval(name: str, interval: Interval | None) -> dict[str, float]:
+def interval_columns(name: str, interval: Interval | None) -> dict[str, float]:
+    """An interval as the columns name, name_low and name_high; without one they are NaN."""
     if interval is None:
         values = (nan, nan, nan)
     elif interval.bounded:
@@ -149,3 +137,9 @@ def _interval(name: str, interval: Interval | None) -> dict[str, float]:
     else:
         values = (interval.value, nan, nan)
     return dict(zip(_ends(name), values, strict=True))
+
+
+def interval_of(row: Mapping[str, Any] | pd.Series[Any], name: str) -> Interval:
+    """The interval that a row has in the columns name, name_low and name_high."""
+    value, low, high = (row[column] for column in _ends(name))
+    return Interval(value, 0.0, inf) if isnan(high) else Interval(value, low, high)
