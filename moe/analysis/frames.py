@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from math import inf, isnan, nan
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from moe.analysis.breakdown import Breakdown, Experiment
 from moe.analysis.statistics import Interval
@@ -143,3 +143,8 @@ def interval_of(row: Mapping[str, Any] | pd.Series[Any], name: str) -> Interval:
     """The interval that a row has in the columns name, name_low and name_high."""
     value, low, high = (row[column] for column in _ends(name))
     return Interval(value, 0.0, inf) if isnan(high) else Interval(value, low, high)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A frame's rows, each by the names of its columns."""
+    return cast("list[dict[str, Any]]", frame.to_dict("records"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moe.analysis.frames import interval_columns, interval_of, rows
+from moe.analysis.frames import interval_columns, interval_of, records, rows
 from moe.analysis.limits import bytes_of
 from moe.analysis.pairing import grid
 from moe.analysis.statistics import Estimate, Ratio, resolve
@@ -100,9 +100,9 @@ class Scaling:
         left out; the first one's times are 1, without an interval.
         """
         line = self.line(axis)
-        first = {row["label"]: row for row in line[line[axis] == line[axis].min()].to_dict("records")}
+        first = {row["label"]: row for row in records(line[line[axis] == line[axis].min()])}
         line = line[line.label.isin(first) & line.duplicated("label", keep=False)]
-        found = [_times(first[row["label"]], row, axis) for row in line.to_dict("records")]
+        found = [_times(first[row["label"]], row, axis) for row in records(line)]
         return line.assign(**{name: [times[name] for times in found] for name in interval_columns("times", None)})
 
     def plane(self, other: str) -> pd.DataFrame:
@@ -123,21 +123,22 @@ class Scaling:
         upper = upper[upper.share_of_limit.notna()]
         chosen = [(label, upper[upper.label == label]) for label in self.labels]
         return [
-            {"label": label, "over": list(own[axis])} | self._growth(np.log(own[axis]), own)
+            {"label": label, "over": list(own[axis])} | self._growth(axis, own)
             for label, own in chosen
             if len(own) >= FEWEST_POINTS
         ]
 
-    def _growth(self, x: pd.Series[float], own: pd.DataFrame) -> dict[str, float]:
-        weights = ((x - x.mean()) / np.sum((x - x.mean()) ** 2)).to_numpy()
+    def _growth(self, axis: str, own: pd.DataFrame) -> dict[str, float]:
+        x = np.log(own[axis].to_numpy(dtype=float))
+        weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
         rounds = grid([self.run.measurements[place] for place in own.index], same_rounds=False)
         slope = Estimate.weighted_sum(rounds.medians(np.log(rounds.seconds)), weights).interval()
-        bounds = np.log(own.latency_s * own.share_of_limit).to_numpy()
+        bounds = np.log((own.latency_s * own.share_of_limit).to_numpy(dtype=float))
         return {**interval_columns("exponent", slope), "expected": float(weights @ bounds)}
 
     def changes(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Neighbours along tokens between which another implementation becomes the fastest."""
-        line = self.line("tokens").drop_duplicates("cell").to_dict("records")
+        line = records(self.line("tokens").drop_duplicates("cell"))
         return [(a, b) for a, b in pairwise(line) if a["fastest"] and b["fastest"] and a["fastest"] != b["fastest"]]
 
 
@@ -176,8 +177,9 @@ def _said(run: Run, measured: pd.DataFrame) -> dict[int, dict[str, Any]]:
     ratios: dict[tuple[int, frozenset[str]], Ratio] = {}
     ranked: dict[int, list[str]] = {}
     ahead: set[int] = set()
-    for cell, own in measured.sort_values("tokens_per_s", ascending=False, kind="stable").groupby("cell"):
-        made = {label: run.measurements[place] for place, label in own.label.items()}
+    for _, own in measured.sort_values("tokens_per_s", ascending=False, kind="stable").groupby("cell"):
+        cell = int(own.cell.iloc[0])
+        made = {label: run.measurements[place] for place, label in zip(own.index, own.label, strict=True)}
         names = ranked[cell] = list(own.label[own.tokens_per_s.notna()])
         if len(names) > 1 and (lead := tokens_ratio(made[names[0]], made[names[1]])):
             ratios[cell, frozenset(names[:2])] = lead

@@ -19,6 +19,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from moe.analysis.frames import records
 from moe.analysis.limits import Limits, limits_of
 from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.report.figures import COLOURS, MARKERS, OTHER, as_text
@@ -194,7 +195,7 @@ def hatched_map(data: pd.DataFrame, x: str, y: str, **_: Any) -> None:
     axes = plt.gca()
     xs, ys = sorted(data[x].unique()), sorted(data[y].unique())
     norm = TwoSlopeNorm(0.0, -log2(MOST_TIMES), log2(MOST_TIMES))
-    for cell in data[data.ratio.notna()].to_dict("records"):
+    for cell in records(data[data.ratio.notna()]):
         column, row = xs.index(cell[x]), ys.index(cell[y])
         shade = norm(max(-log2(MOST_TIMES), min(log2(MOST_TIMES), log2(cell["ratio"]))))
         face = colormaps[MAP_COLOURS](1 - float(shade))

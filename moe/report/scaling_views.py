@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from moe.analysis.frames import interval_of
+from moe.analysis.frames import interval_of, records
 from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.models import MODELS
 from moe.report.index import Findings
@@ -87,16 +87,12 @@ def extremes(scaling: Scaling) -> str:
     without = f" {left_out} cells without an interval are left out." if left_out else ""
     if cells.empty:
         return f"{OURS} over {THEIRS} has an interval in no cell."
-    least, most = cells.loc[cells.ratio.idxmin()], cells.loc[cells.ratio.idxmax()]
+    least, most = (end(records(cells), key=lambda cell: cell["ratio"]) for end in (min, max))
     return f"{OURS} over {THEIRS} lies between {_ratio_at(least)} and {_ratio_at(most)}.{without}"
 
 
-def _ratio_at(cell: Any) -> str:
-    return f"{times(interval_of(cell, 'ratio'))} ({_place(cell)})"
-
-
-def _place(cell: Any) -> str:
-    return f"{cell['config']}, {threads_text(cell['threads'])}"
+def _ratio_at(cell: dict[str, Any]) -> str:
+    return f"{times(interval_of(cell, 'ratio'))} ({cell['config']}, {threads_text(cell['threads'])})"
 
 
 def crossovers(scaling: Scaling) -> str:
@@ -210,7 +206,7 @@ def skew(scaling: Scaling) -> str:
 def _at_last(scaling: Scaling, axis: str) -> list[dict[str, Any]]:
     """The rows at the end of an axis, with what they are over those at its beginning."""
     found = scaling.over_first(axis)
-    return list(found[found[axis] == found[axis].max()].to_dict("records"))
+    return records(found[found[axis] == found[axis].max()])
 
 
 def speed_and_lines(scaling: Scaling) -> str:
@@ -264,7 +260,7 @@ def models_table(found: Parts) -> str:
 def _model_rows(scaling: Scaling) -> Rows:
     cells = scaling.cells
     theirs = cells[cells.label == THEIRS].set_index("cell").latency_s
-    for row in cells[(cells.label == OURS) & (cells.model != "")].to_dict("records"):
+    for row in records(cells[(cells.label == OURS) & (cells.model != "")]):
         share = interval_of(row, "share_of_limit")
         yield {
             "model": row["model"],
@@ -292,7 +288,7 @@ def cells_table(found: Parts) -> str:
 
 def _cell_rows(scaling: Scaling) -> Rows:
     for _, own in scaling.cells.groupby("cell", sort=False):
-        first, *_ = rows = own.to_dict("records")
+        first, *_ = rows = records(own)
         latency = {row["label"]: span(interval_of(row, "latency_s"), 1e3) for row in rows}
         ratio = span(interval_of(first, "ratio")) + ("" if first["resolved"] else " (not resolved)")
         yield {
