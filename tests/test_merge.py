@@ -10,12 +10,12 @@ from bs4 import BeautifulSoup
 
 from moe.cli import main
 from moe.measure.merge import merge_runs
-from moe.report import panels, scaling, scaling_figures, scaling_views
+from moe.report import panels, scaling, scaling_views
 from moe.run import Run, load_run
 
 from .conftest import validate_run
 from .synthetic import synthetic_run
-from .test_scaling import a_sweep
+from .test_scaling import FIGURES, a_sweep, drawn
 
 
 def on(key: str, run: Run, processor: str = "Testium") -> Run:
@@ -82,11 +82,14 @@ def test_a_page_has_a_panel_a_machine(tmp_path: Path) -> None:
     merge_runs([on("aa", a_sweep()), on("bb", a_sweep(hot=3.0), "Slowium")]).save(path)
     found = scaling.load(str(path))
     names = ["Testium (2 usable cores)", "Slowium (2 usable cores)"]
-    drawn = panels.figures(found, scaling_figures.skew, scaling_views.skew, "skew", str(path))
-    captions = [caption.get_text() for caption in BeautifulSoup(drawn.data, "html.parser").find_all("figcaption")]
-    assert [caption.split(":")[0] for caption in captions] == names
-    assert captions[0].removeprefix(names[0]) != captions[1].removeprefix(names[1])
-    assert {p.name for p in (tmp_path / "figures").glob("*.png")} == {"skew.png", "skew-2.png"}
+    figures = drawn({name: part.run for name, part in found.items()})
+    for figure in FIGURES:
+        assert [axes.get_title().split(":")[0] for axes in figures[figure].axes.flat] == names
+        (caption,) = BeautifulSoup(figures["captions"][figure], "html.parser").find_all("figcaption")
+        first, _, second = caption.get_text().partition(f" {names[1]}: ")
+        assert first.startswith(f"{names[0]}: ")
+        assert second
+        assert figure != "skew" or first.removeprefix(f"{names[0]}: ") != second
     said = BeautifulSoup(panels.sentences(found, scaling_views.headline).data, "html.parser").find_all("li")
     assert {line.get_text().split(":")[0] for line in said} == set(names)
     ids = [str(table["id"]) for table in BeautifulSoup(panels.machines(found).data, "html.parser").find_all("table")]

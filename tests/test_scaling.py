@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
@@ -15,10 +18,12 @@ from moe.implementations import parse_variant
 from moe.measure.grid import cells_of
 from moe.measure.plan import plan_cells
 from moe.models import MODELS, held, title_of
-from moe.report import scaling, scaling_figures, scaling_views
+from moe.report import panels, scaling, scaling_views
+from moe.report.figures import COLOURS
+from moe.report.parameters import NOTEBOOKS
 from moe.run import Run
 
-from .synthetic import MACHINE, PARITY, PROTOCOL
+from .synthetic import MACHINE, PARITY, PROTOCOL, synthetic_run
 from .test_sentences import said
 
 PROCESSES = 5
@@ -55,24 +60,52 @@ def a_sweep(
     return Run(dict(MACHINE), {"moe": "1", "python": "3"}, protocol, measurements, limits, complete=True)
 
 
+def cells_of_line(found: Scaling, axis: str) -> list[int]:
+    """The places on an axis of the cells along it."""
+    return list(found.line(axis).drop_duplicates("cell")[axis])
+
+
 def test_cells_are_found_again() -> None:
     found = Scaling(a_sweep())
-    assert [c.config.tokens for c in found.line("tokens", lambda c: c.threads == 2 and c.config.d_model == 256)] == [
-        *(1, 16, 256, 1024),
-    ]
-    assert [c.threads for c in found.line("threads")] == [1, 2]
-    assert [c.config.skew for c in found.line("skew")] == [0, 90]
-    assert set(found.plane("tokens", "d_model")) == {(t, d) for t in (1, 16, 256, 1024) for d in (64, 256, 512)}
-    assert set(found.plane("tokens", "num_experts")) == {(t, e) for t in (1, 16, 256, 1024) for e in (4, 16, 64)}
-    assert found.plane("tokens", "num_experts")[1, 64].config.d_ff == 128
+    assert cells_of_line(found, "tokens") == [1, 16, 256, 1024]
+    assert set(found.line("tokens").d_model) == {512}  # of several lines the one of the most work
+    assert cells_of_line(found, "threads") == [1, 2]
+    assert cells_of_line(found, "skew") == [0, 90]
+    plane = found.plane("d_model")
+    assert set(zip(plane.tokens, plane.d_model, strict=True)) == {
+        (t, d) for t in (1, 16, 256, 1024) for d in (64, 256, 512)
+    }
+    plane = found.plane("num_experts")
+    assert set(zip(plane.tokens, plane.num_experts, strict=True)) == {
+        (t, e) for t in (1, 16, 256, 1024) for e in (4, 16, 64)
+    }
+    assert set(plane.d_ff) == {128}
+
+
+def test_a_cell_is_the_whole_problem_where_a_variant_got_fewer_tokens() -> None:
+    run = a_sweep()
+    for m in run.measurements:
+        if m.label == "numpy" and m.config.tokens == 1024:
+            m.config = m.config.with_tokens(8)
+    frame = moe.cells(run)
+    fewer = frame[frame.tokens == 8]
+    assert set(fewer.cell_tokens) == {1024}
+    assert all(config.startswith("T=1024 ") for config in fewer.config)
+    assert 8 not in set(Scaling(run).cells.tokens)
+    assert 1024 in cells_of_line(Scaling(run), "tokens")
+
+
+def test_a_run_without_cells_is_no_sweep() -> None:
+    with pytest.raises(ValueError, match="no sweep"):
+        moe.cells(synthetic_run({"numpy": 0.02, "mojo": 0.01}))
 
 
 def test_the_fastest_is_only_named_where_it_is_told() -> None:
-    even = a_sweep(dict.fromkeys(CALL_S, 5e-6), dict.fromkeys(CALL_S, 1e11), noise=0.1)
-    assert sum(cell.fastest is None for cell in Scaling(even).cells) > len(Scaling(even).cells) / 2
-    assert not any(cell.resolved for cell in Scaling(even).cells)
-    assert {cell.fastest.label for cell in Scaling(a_sweep()).cells if cell.fastest} == {"mojo"}
-    assert all(cell.resolved for cell in Scaling(a_sweep(noise=0.001)).cells)
+    even = Scaling(a_sweep(dict.fromkeys(CALL_S, 5e-6), dict.fromkeys(CALL_S, 1e11), noise=0.1)).problems
+    assert sum(even.fastest == "") > len(even) / 2
+    assert not even.resolved.any()
+    assert set(Scaling(a_sweep()).problems.fastest) - {""} == {"mojo"}
+    assert Scaling(a_sweep(noise=0.001)).problems.resolved.all()
 
 
 def test_who_is_fastest_is_resolved_by_holm_over_all_cells() -> None:
@@ -82,19 +115,23 @@ def test_who_is_fastest_is_resolved_by_holm_over_all_cells() -> None:
         if m.label == "mojo":
             gains = np.exp(0.1 + 0.043 * np.arange(-2, 3))
             m.samples_s = [[s / gain for s in turn] for turn, gain in zip(m.samples_s, gains, strict=True)]
-    alike = Scaling(run)
-    assert all(cell.lead and cell.lead.excludes(1.0) for cell in alike.cells)
-    assert not any(cell.fastest or cell.resolved for cell in alike.cells)
+    alike = Scaling(run).problems
+    assert (alike.ratio_low > 1).all()
+    assert set(alike.fastest) == {""}
+    assert not alike.resolved.any()
     run.measurements = [m for m in run.measurements if m.details["cell"] == 0]
-    assert [cell.fastest.label for cell in Scaling(run).cells if cell.fastest and cell.resolved] == ["mojo"]
+    alone = Scaling(run).problems
+    assert list(alone.fastest) == ["mojo"]
+    assert alone.resolved.all()
     near = Scaling(a_sweep({"numpy": 1.0, "torch": 2e-6, "mojo": 1e-6}, dict.fromkeys(CALL_S, 1e13), noise=0.001))
-    for cell in near.cells:
-        assert cell.leaders == {"mojo", "torch"}
-        assert cell.fastest is None or cell.resolved  # the same two, and the same verdict
+    assert set(near.problems.fastest) <= {"", "mojo", "torch"}
+    assert near.problems.resolved[near.problems.fastest != ""].all()  # the same two, and the same verdict
 
 
 def test_a_row_alone_is_the_fastest_of_its_cell() -> None:
-    assert all(cell.fastest and not cell.lead for cell in Scaling(a_sweep({"torch": 1e-4})).cells)
+    alone = Scaling(a_sweep({"torch": 1e-4})).problems
+    assert set(alone.fastest) == {"torch"}
+    assert alone.ratio.isna().all()
 
 
 def test_a_disturbed_row_is_no_fastest_and_bends_no_growth() -> None:
@@ -103,8 +140,9 @@ def test_a_disturbed_row_is_no_fastest_and_bends_no_growth() -> None:
         if m.label == "mojo":
             m.disturbed = [True] * PROCESSES
     found = Scaling(run)
-    assert not any(cell.fastest or cell.resolved for cell in found.cells)
-    assert {g.label: g.exponent.bounded for g in found.growth("tokens")} == {
+    assert set(found.problems.fastest) == {""}
+    assert not found.problems.resolved.any()
+    assert {g["label"]: not isnan(g["exponent_high"]) for g in found.growth("tokens")} == {
         "numpy": True,
         "torch": True,
         "mojo": False,
@@ -116,17 +154,13 @@ def test_growth_pairs_processes_whatever_numbers_their_rounds_have() -> None:
     plain = Scaling(run).growth("tokens")
     for number, m in enumerate(run.measurements):
         m.rounds = [number * 10 + process for process in range(PROCESSES)]
-    assert [g.exponent for g in Scaling(run).growth("tokens")] == [g.exponent for g in plain]
+    assert Scaling(run).growth("tokens") == plain
 
 
 def test_a_crossover_lies_where_another_becomes_the_fastest() -> None:
     run = a_sweep({"numpy": 5e-6, "torch": 100e-6, "mojo": 5e-3}, {"numpy": 5e10, "torch": 9e10, "mojo": 2e11})
     found = Scaling(run)
-    pairs = [
-        (a.config.tokens, b.config.tokens, a.fastest.label, b.fastest.label)
-        for a, b in found.changes()
-        if a.fastest and b.fastest
-    ]
+    pairs = [(a["tokens"], b["tokens"], a["fastest"], b["fastest"]) for a, b in found.changes()]
     assert pairs == [(1, 16, "numpy", "torch"), (256, 1024, "torch", "mojo")]
     assert "overtakes numpy" in scaling_views.crossovers(found)
     assert scaling_views.crossovers(Scaling(a_sweep())).startswith("Along tokens no other")
@@ -134,14 +168,24 @@ def test_a_crossover_lies_where_another_becomes_the_fastest() -> None:
 
 def test_growth_is_the_exponent() -> None:
     run = a_sweep(dict.fromkeys(CALL_S, 0.0), noise=0.002)
-    by_axis = {(g.axis, g.label): g for axis in ("tokens", "d_model") for g in Scaling(run).growth(axis)}
     for axis in ("tokens", "d_model"):
-        measured = by_axis[axis, "mojo"]
-        assert measured.exponent.value == pytest.approx(1.0, abs=0.05)
-        assert measured.exponent.bounded
+        measured = next(g for g in Scaling(run).growth(axis) if g["label"] == "mojo")
+        assert measured["exponent"] == pytest.approx(1.0, abs=0.05)
+        assert measured["exponent_low"] <= measured["exponent"] <= measured["exponent_high"]
     flat = a_sweep(dict.fromkeys(CALL_S, 1.0), noise=0.002)
-    assert abs(Scaling(flat).growth("tokens")[0].exponent.value) < 0.02
+    assert abs(Scaling(flat).growth("tokens")[0]["exponent"]) < 0.02
     assert "expected" in scaling_views.growth_table({"": Scaling(run)})
+
+
+def test_more_threads_are_compared_with_the_fewest_and_skew_with_none() -> None:
+    found = Scaling(a_sweep(dict.fromkeys(CALL_S, 0.0), noise=0.002))
+    threads, skew = found.over_first("threads"), found.over_first("skew")
+    assert list(threads.times[threads.threads == 2]) == pytest.approx([2.0] * 3, rel=0.01)
+    assert list(skew.times[skew["skew"] == 90]) == pytest.approx([1.5] * 3, rel=0.01)
+    first = threads[threads.threads == 1]
+    assert list(first.times) == [1.0] * 3
+    assert first.times_high.isna().all()
+    assert (threads.times_low < threads.times)[threads.threads == 2].all()
 
 
 def test_a_models_row_says_how_many_experts_are_held() -> None:
@@ -177,28 +221,64 @@ def test_sentences_follow_the_run(function: Any) -> None:
     assert not said(function, Scaling(a_sweep())) & said(function, Scaling(other))
 
 
-FIGURES = [
-    *(scaling_figures.throughput, scaling_figures.roofline, scaling_figures.threads, scaling_figures.skew),
-    scaling_figures.speed_and_lines,
-    *(
-        lambda found: scaling_figures.regime(found, "d_model"),
-        lambda found: scaling_figures.regime(found, "num_experts"),
-    ),
-]
+FIGURES = ["lines", "roofline", "skew", "threads", "tokens", "tokens-d_model", "tokens-experts"]
 
 
-@pytest.mark.parametrize("figure", FIGURES)
-def test_figures_are_drawn_of_much_and_of_nothing(figure: Any, tmp_path: Path) -> None:
-    run = a_sweep(noise=0.2)
-    figure(Scaling(run)).savefig(tmp_path / "much.png")
-    run.measurements, run.limits = [], []
-    figure(Scaling(run)).savefig(tmp_path / "nothing.png")
+def drawn(runs: dict[str, Run], names: list[str] = FIGURES) -> dict[str, Any]:
+    """The grid that each of the notebook's figures is, by its name, and as `captions` what is said below it."""
+    found = {name: Scaling(run) for name, run in runs.items()}
+    kept: dict[str, Any] = {"captions": {}}
+
+    def keep(grid: Any, found: Any, say: Any, name: str, run: str | None) -> None:
+        kept["captions"][name] = panels.figure(grid, found, say, name, run).data
+        kept[name] = grid
+
+    sources = [cell.source for cell in nbformat.read(NOTEBOOKS / "scaling.ipynb", 4).cells]
+    scope: dict[str, Any] = {"found": found, "run": None}
+    exec(next(source for source in sources if "import seaborn" in source), scope)
+    scope["panels"] = SimpleNamespace(figure=keep)
+    for name in names:
+        exec(next(source for source in sources if f'"{name}", run)' in source), scope)
+    return kept
+
+
+def test_figures_are_drawn_of_much_and_of_nothing() -> None:
+    run, nothing = a_sweep(noise=0.2), a_sweep()
+    for m in nothing.measurements:
+        m.status, m.samples_s, m.processes = "not_run", [], []
+    nothing.limits = []
+    grids = drawn({"much": run, "nothing": nothing})
+    for name in FIGURES:
+        full, empty = grids[name].axes.flat
+        assert np.isfinite(full.dataLim.bounds).all()
+        assert not np.isfinite(empty.dataLim.bounds).all()
+        assert full.get_title().startswith("much: ")
+        assert empty.get_title().startswith("nothing: ")
+        assert "measured" in empty.get_title() or "not known" in empty.get_title()
+        assert "much: " in grids["captions"][name]
+        assert "nothing: " in grids["captions"][name]
+
+
+def test_a_line_is_drawn_through_what_was_measured_with_its_interval() -> None:
+    found = Scaling(a_sweep(noise=0.2))
+    (axes,) = drawn({"": found.run}, ["tokens"])["tokens"].axes.flat
+    own = found.line("tokens").query("label == 'mojo'")
+    line = next(line for line in axes.lines if line.get_color() == COLOURS["mojo"] and len(line.get_xdata()) == 4)
+    assert list(line.get_xdata()) == list(own.tokens)
+    assert list(line.get_ydata()) == pytest.approx(list(own.tokens_per_s))
+    bars = [bar.get_segments() for bar in axes.collections]
+    ends = sorted(tuple(segment[:, 1]) for segments in bars for segment in segments if len(segment))
+    for low, high in zip(own.tokens_per_s_low, own.tokens_per_s_high, strict=True):
+        assert any((low, high) == pytest.approx(sorted(pair)) for pair in ends)
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {
+        *("numpy", "torch", "mojo", "the machine's limit"),
+    }
 
 
 def test_hatches_mark_what_is_not_told() -> None:
     def hatched(run: Run) -> int:
-        figure = scaling_figures.regime(Scaling(run), "d_model")
-        return sum(bool(patch.get_hatch()) for patch in figure.axes[0].patches)
+        (axes,) = drawn({"": run}, ["tokens-d_model"])["tokens-d_model"].axes.flat
+        return sum(bool(patch.get_hatch()) for patch in axes.patches)
 
     assert hatched(a_sweep(noise=0.001)) == 0
     even = a_sweep(dict.fromkeys(CALL_S, 5e-6), dict.fromkeys(CALL_S, 1e11), noise=0.1)
@@ -246,5 +326,5 @@ def test_wrong_parameters_are_refused(changed: dict[str, str], message: str) -> 
 def test_the_page_has_every_cell(smoke: Path) -> None:
     run = moe.load_run(smoke / "scaling.json")
     page = BeautifulSoup((smoke / "scaling.html").read_text(), "html.parser")
-    assert len(page.select("#T_cells tbody tr")) == len(Scaling(run).cells) > 5
+    assert len(page.select("#T_cells tbody tr")) == len(Scaling(run).problems) > 5
     assert len(page.find_all("img")) == len(FIGURES)

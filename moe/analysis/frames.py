@@ -6,14 +6,13 @@ are both ends of an interval that too few rounds bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
-from math import nan
+from math import inf, isnan, nan
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from moe.analysis.breakdown import Breakdown, Experiment
-from moe.analysis.scaling import Scaling
 from moe.analysis.statistics import Interval
 from moe.analysis.summary import Row, summarise
 from moe.config import MoEConfig
@@ -36,7 +35,9 @@ def rows(run: Run, baseline: str = BASELINE) -> pd.DataFrame:
     """
     import pandas as pd
 
-    return pd.DataFrame([row for key, part in run.by_machine().items() for row in _rows(part, key, baseline)])
+    found = [row for key, part in run.by_machine().items() for row in _rows(part, key, baseline)]
+    nothing = Measurement("", "", {}, MoEConfig(), 1)  # a run without measurements has the columns too
+    return pd.DataFrame(found, columns=[*_row(nothing, Row(nothing)), "machine"])
 
 
 def frame(*runs: Run) -> pd.DataFrame:
@@ -76,21 +77,6 @@ def factors(run: Run) -> pd.DataFrame:
         [row for name, experiment in named.items() for row in _factors(found, name, experiment)],
         columns=["experiment", "factor", *_ends("times"), *_ends("share"), "resolved", "least", "most"],
     )
-
-
-def cells(run: Run) -> pd.DataFrame:
-    """The rows of a sweep, with the ratio of Mojo over PyTorch in each cell; `resolved` is that ratio's."""
-    import pandas as pd
-
-    found = []
-    for key, part in run.by_machine().items():
-        sweep = Scaling(part)
-        ratios = {cell.rows[0].measurement.details["cell"]: cell for cell in sweep.cells}
-        for row in _rows(part, key, BASELINE):
-            cell = ratios.get(row["cell"])
-            ratio = interval_columns("ratio", cell.ratio if cell else None)
-            found.append(row | ratio | {"resolved": cell is not None and cell.resolved})
-    return pd.DataFrame(found)
 
 
 def _rows(run: Run, machine: str, baseline: str) -> Iterator[dict[str, Any]]:
@@ -172,7 +158,7 @@ def _ends(name: str) -> tuple[str, str, str]:
 
 
 def interval_columns(name: str, interval: Interval | None) -> dict[str, float]:
-    """An interval as three columns: its `name`, and that with _low and _high."""
+    """An interval as the columns name, name_low and name_high; without one they are NaN."""
     if interval is None:
         values = (nan, nan, nan)
     elif interval.bounded:
@@ -180,3 +166,14 @@ def interval_columns(name: str, interval: Interval | None) -> dict[str, float]:
     else:
         values = (interval.value, nan, nan)
     return dict(zip(_ends(name), values, strict=True))
+
+
+def interval_of(row: Mapping[str, Any] | pd.Series[Any], name: str) -> Interval:
+    """The interval that a row has in the columns name, name_low and name_high."""
+    value, low, high = (row[column] for column in _ends(name))
+    return Interval(value, 0.0, inf) if isnan(high) else Interval(value, low, high)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A frame's rows, each by the names of its columns."""
+    return cast("list[dict[str, Any]]", frame.to_dict("records"))

@@ -75,6 +75,12 @@ def bound_of(measurement: Measurement, limits: Limits) -> Bound:
     """The roofline: arithmetic at the multiply-add peak or memory at the read bandwidth, whichever takes longer."""
     config = measurement.config
     arithmetic = config.flops / limits.flops_per_s
-    size = measurement.details.get("bytes_moved", config.expected_bytes)
+    size = bytes_of(measurement)
     memory = size / (limits.far_bandwidth if measurement.cache == "cold" else limits.bandwidth(size))
     return Bound(arithmetic, "arithmetic") if arithmetic >= memory else Bound(memory, "memory")
+
+
+def bytes_of(measurement: Measurement) -> float:
+    """Bytes that a forward reads and writes at least: by its routing, or on average if that is not known."""
+    size: float = measurement.details.get("bytes_moved", measurement.config.expected_bytes)
+    return size

@@ -1,188 +1,199 @@
-"""A sweep's cells: which implementation wins where, by how much, and how its cost grows."""
+"""A sweep's cells as frames: which implementation wins where, by how much, and how its cost grows."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import fields
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moe.analysis.frames import interval_columns, interval_of, records, rows
+from moe.analysis.limits import bytes_of
 from moe.analysis.pairing import grid
-from moe.analysis.statistics import Estimate, Interval, Ratio, resolve
-from moe.analysis.summary import Row, Summary, summarise, tokens_ratio
+from moe.analysis.statistics import Estimate, Ratio, resolve
+from moe.analysis.summary import Summary, summarise, tokens_ratio
 from moe.config import MoEConfig
+from moe.models import title_of
 from moe.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OURS, THEIRS = "mojo", "torch"
 OURS_AND_THEIRS = frozenset((OURS, THEIRS))
+PLACE = (*(field.name for field in fields(MoEConfig)), "threads")  # what tells cells apart
+OTHERWISE_EVEN = ("threads", "skew")  # axes of which only one value is compared along the others
 FEWEST_POINTS = 3  # of a slope: two lie on a line whatever they are
 
 
-@dataclass(frozen=True)
-class CellResult:
-    """A cell's measured rows, and how many times as fast OURS is as THEIRS in it.
+def cells(run: Run) -> pd.DataFrame:
+    """The rows of a sweep, each with what its cell is and says.
 
-    Whether that is resolved, and what the fastest leads the next by, Holm's correction over all cells says.
+    ratio is OURS' tokens a second over THEIRS', and `resolved` is that ratio's; fastest is the label with the most
+    tokens a second if it is alone or resolved from the next, or else empty. Both are by Holm's correction over a
+    machine's cells. cell_tokens, flops, config and model (its title, or empty) are the cell's whole problem, of which
+    an implementation may get fewer tokens; flop_per_byte and lines of code are the row's. Raises ValueError for a run
+    that has no cells.
     """
+    import pandas as pd
 
-    config: MoEConfig
-    threads: int
-    rows: tuple[Row, ...]
-    ratio: Ratio | None
-    resolved: bool
-    lead_resolved: bool
-
-    def row(self, label: str) -> Row | None:
-        """The row of a variant."""
-        return next((row for row in self.rows if row.label == label), None)
-
-    @cached_property
-    def ranked(self) -> list[Row]:
-        """Its rows with a throughput, the highest first."""
-        return sorted((r for r in self.rows if r.throughput), key=lambda r: -r.throughput.value)  # type: ignore[union-attr]
-
-    @property
-    def leaders(self) -> frozenset[str]:
-        """The names of the fastest and the next."""
-        return frozenset(row.label for row in self.ranked[:2])
-
-    @cached_property
-    def lead(self) -> Ratio | None:
-        """How many times as fast the fastest is as the next."""
-        first, second = self.ranked[:2] if len(self.ranked) > 1 else (None, None)
-        return tokens_ratio(first.measurement, second.measurement) if first and second else None
-
-    @property
-    def fastest(self) -> Row | None:
-        """The row with the most tokens a second, if it is alone or resolved from the next."""
-        alone = len(self.ranked) == 1
-        ahead = self.lead is not None and self.lead.value > 1 and self.lead_resolved
-        return self.ranked[0] if alone or ahead else None
-
-    def value(self, axis: str) -> int:
-        """Its place on an axis: a field of the config, or `threads`."""
-        place: int = self.threads if axis == "threads" else getattr(self.config, axis)
-        return place
+    return pd.concat([_cells(part).assign(machine=key) for key, part in run.by_machine().items()], ignore_index=True)
 
 
-@dataclass(frozen=True)
-class Growth:
-    """How an implementation's time grows along an axis: the exponent, and that of the machine's limit there."""
-
-    label: str
-    axis: str
-    exponent: Interval
-    expected: float
-    over: tuple[int, ...]
+def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that pages show: measured on the CPU, and no controls."""
+    return frame[(frame.status == "ok") & (frame.device == "cpu") & ~frame.control & frame.latency_s.notna()]
 
 
 class Scaling:
-    """What a sweep says."""
+    """What a sweep on one machine says.
+
+    cells are the rows with numbers, in the order of the sweep, whose tokens are their cell's.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.summary: Summary = summarise(run)
+        frame = with_numbers(cells(run))
+        self.cells = frame.assign(tokens=frame.cell_tokens)
 
     @cached_property
-    def cells(self) -> list[CellResult]:
-        """The cells that anything was measured in, in the order of the sweep."""
-        rows: dict[int, list[Row]] = defaultdict(list)
-        for row in self.summary.measured:
-            rows[row.measurement.details["cell"]].append(row)
-        found = [_cell(own) for own in rows.values()]
-        compared = _compared(found)
-        resolved = dict(zip(compared, resolve(list(compared.values())), strict=True))
-        return [
-            replace(
-                cell,
-                resolved=resolved.get((number, OURS_AND_THEIRS), False),
-                lead_resolved=resolved.get((number, cell.leaders), False),
-            )
-            for number, cell in enumerate(found)
-        ]
+    def summary(self) -> Summary:
+        """The run's rows one by one, with its controls."""
+        return summarise(self.run)
+
+    @property
+    def problems(self) -> pd.DataFrame:
+        """One row a cell, for what is alike in all of them."""
+        return self.cells.drop_duplicates("cell")
 
     @property
     def labels(self) -> list[str]:
         """The variants, in the order in which they were asked for."""
-        return list(dict.fromkeys(row.label for row in self.summary.rows))
+        return list(dict.fromkeys(m.label for m in self.run.measurements if not m.control))
 
     @property
     def most_threads(self) -> int:
         """The largest number of threads that anything was measured on."""
-        return max((cell.threads for cell in self.cells), default=1)
+        return int(self.cells.threads.max()) if len(self.cells) else 1
 
-    def line(self, axis: str, keep: Callable[[CellResult], bool] = lambda _: True) -> list[CellResult]:
-        """The most cells that differ along an axis alone, of those to `keep`, in its order; the most work first."""
-        groups: dict[Any, list[CellResult]] = defaultdict(list)
-        for cell in filter(keep, self.cells):
-            groups[_without(cell, axis)].append(cell)
-        longest = max(groups.values(), key=lambda g: (len(g), max(c.config.flops for c in g)), default=[])
-        return sorted(longest, key=lambda cell: cell.value(axis))
+    @property
+    def on_most_threads(self) -> pd.DataFrame:
+        """The rows on the most threads whose routing is left to the gate."""
+        return self.cells[(self.cells.threads == self.most_threads) & (self.cells["skew"] == 0)]
 
-    def plane(self, first: str, second: str) -> dict[tuple[int, int], CellResult]:
-        """The largest map of cells on all threads that differ in two fields alone, by their values."""
-        groups: dict[Any, list[CellResult]] = defaultdict(list)
-        for cell in self.cells:
-            if cell.threads == self.most_threads and not cell.config.skew:
-                groups[replace(cell.config, **{first: 1, second: cell.config.top_k})].append(cell)
-        several = [
-            g
-            for g in groups.values()
-            if len({c.value(first) for c in g}) > 1 and len({c.value(second) for c in g}) > 1
+    def line(self, axis: str) -> pd.DataFrame:
+        """The rows of the most cells that differ along an axis alone, in its order; of several, of the most work.
+
+        Threads and skew vary along their own axes only.
+        """
+        frame = self.cells if axis in OTHERWISE_EVEN else self.on_most_threads
+        groups = [own for _, own in frame.groupby([name for name in PLACE if name != axis], sort=False)]
+        longest = max(groups, key=lambda own: (own.cell.nunique(), own.flops.max()), default=frame)
+        return longest.sort_values(axis, kind="stable")
+
+    def over_first(self, axis: str) -> pd.DataFrame:
+        """The line along an axis with `times`: a row's time over its variant's at the first cell.
+
+        Along threads it is the other way round, how many times as fast. A variant without a first or a second cell is
+        left out; the first one's times are 1, without an interval.
+        """
+        line = self.line(axis)
+        first = {row["label"]: row for row in records(line[line[axis] == line[axis].min()])}
+        line = line[line.label.isin(first) & line.duplicated("label", keep=False)]
+        found = [_times(first[row["label"]], row, axis) for row in records(line)]
+        return line.assign(**{name: [times[name] for times in found] for name in interval_columns("times", None)})
+
+    def plane(self, other: str) -> pd.DataFrame:
+        """One row a cell of the largest map of cells that differ in tokens and another field alone."""
+        frame = self.on_most_threads.drop_duplicates("cell")
+        groups = frame.groupby([name for name in PLACE if name not in ("tokens", other)], sort=False)
+        several = [own for _, own in groups if own.tokens.nunique() > 1 and own[other].nunique() > 1]
+        return max(several, key=len, default=frame[:0])
+
+    def growth(self, axis: str) -> list[dict[str, Any]]:
+        """How each variant's time grows over the upper half of an axis, where overhead is no large part of it.
+
+        label, exponent (_low, _high), and expected: that of the machine's limit over the same values.
+        """
+        line = self.line(axis)
+        values = line[axis].unique()
+        upper = line[line[axis].isin(values[-max(FEWEST_POINTS, (len(values) + 1) // 2) :])]
+        upper = upper[upper.share_of_limit.notna()]
+        chosen = [(label, upper[upper.label == label]) for label in self.labels]
+        return [
+            {"label": label, "over": list(own[axis])} | self._growth(axis, own)
+            for label, own in chosen
+            if len(own) >= FEWEST_POINTS
         ]
-        largest = max(several, key=len, default=[])
-        return {(cell.value(first), cell.value(second)): cell for cell in largest}
 
-    def growth(self, axis: str) -> list[Growth]:
-        """How each variant's time grows over the upper half of an axis, where overhead is no large part of it."""
-        line = self.line(axis, lambda cell: cell.threads == self.most_threads and not cell.config.skew)
-        upper = line[-max(FEWEST_POINTS, (len(line) + 1) // 2) :]
-        return [g for label in self.labels if (g := _growth(label, axis, upper))]
+    def _growth(self, axis: str, own: pd.DataFrame) -> dict[str, float]:
+        x = np.log(own[axis].to_numpy(dtype=float))
+        weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
+        rounds = grid([self.run.measurements[place] for place in own.index], same_rounds=False)
+        slope = Estimate.weighted_sum(rounds.medians(np.log(rounds.seconds)), weights).interval()
+        bounds = np.log((own.latency_s * own.share_of_limit).to_numpy(dtype=float))
+        return {**interval_columns("exponent", slope), "expected": float(weights @ bounds)}
 
-    def changes(self) -> list[tuple[CellResult, CellResult]]:
+    def changes(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Neighbours along tokens between which another implementation becomes the fastest."""
-        line = self.line("tokens", lambda cell: cell.threads == self.most_threads and not cell.config.skew)
-        return [(a, b) for a, b in pairwise(line) if a.fastest and b.fastest and a.fastest.label != b.fastest.label]
+        line = records(self.line("tokens").drop_duplicates("cell"))
+        return [(a, b) for a, b in pairwise(line) if a["fastest"] and b["fastest"] and a["fastest"] != b["fastest"]]
 
 
-def _cell(rows: Sequence[Row]) -> CellResult:
-    """A cell in which nothing is resolved yet."""
-    labels = {row.label: row for row in rows}
-    whole = max((row.measurement.config for row in rows), key=lambda config: config.tokens)
-    ours, theirs = labels.get(OURS), labels.get(THEIRS)
-    ratio = tokens_ratio(ours.measurement, theirs.measurement) if ours and theirs else None
-    return CellResult(whole, rows[0].threads, tuple(rows), ratio, resolved=False, lead_resolved=False)
+def _times(first: dict[str, Any], row: dict[str, Any], axis: str) -> dict[str, float]:
+    if row["cell"] == first["cell"]:
+        return interval_columns("times", None) | {"times": 1.0}
+    before, here = interval_of(first, "latency_s"), interval_of(row, "latency_s")
+    return interval_columns("times", before.over(here) if axis == "threads" else here.over(before))
 
 
-def _compared(cells: Sequence[CellResult]) -> dict[tuple[int, frozenset[str]], Ratio]:
-    """Every cell's comparisons by its number and the two that are compared: the same two once."""
+def _cells(run: Run) -> pd.DataFrame:
+    """One machine's rows, in the order of its measurements."""
+    frame = rows(run)
+    if (frame.cell < 0).any():
+        raise ValueError("the run is no sweep: its measurements have no cells")
+    whole: dict[int, MoEConfig] = {}
+    for m in sorted(run.measurements, key=lambda m: m.config.tokens):
+        whole[m.details["cell"]] = m.config
+    configs = [whole[cell] for cell in frame.cell]
+    said = _said(run, with_numbers(frame))
+    nothing = {**interval_columns("ratio", None), "resolved": False, "fastest": ""}
+    own = [said.get(cell, nothing) for cell in frame.cell]
+    return frame.assign(
+        cell_tokens=[c.tokens for c in configs],
+        flops=[c.flops for c in configs],
+        config=[c.label for c in configs],
+        model=[title_of(c) or "" for c in configs],
+        flop_per_byte=[m.config.flops / bytes_of(m) for m in run.measurements],
+        lines=[sum(m.details.get("lines", {}).values()) for m in run.measurements],
+        **{name: [found[name] for found in own] for name in nothing},
+    )
+
+
+def _said(run: Run, measured: pd.DataFrame) -> dict[int, dict[str, Any]]:
+    """By cell, the ratio of OURS over THEIRS, whether it is resolved, and which variant is the fastest."""
+    ratios: dict[tuple[int, frozenset[str]], Ratio] = {}
+    ranked: dict[int, list[str]] = {}
+    ahead: set[int] = set()
+    for _, own in measured.sort_values("tokens_per_s", ascending=False, kind="stable").groupby("cell"):
+        cell = int(own.cell.iloc[0])
+        made = {label: run.measurements[place] for place, label in zip(own.index, own.label, strict=True)}
+        names = ranked[cell] = list(own.label[own.tokens_per_s.notna()])
+        if len(names) > 1 and (lead := tokens_ratio(made[names[0]], made[names[1]])):
+            ratios[cell, frozenset(names[:2])] = lead
+            ahead |= {cell} if lead.value > 1 else set()
+        # Where these two lead, they are compared once.
+        if {OURS, THEIRS} <= made.keys() and (ratio := tokens_ratio(made[OURS], made[THEIRS])):
+            ratios[cell, OURS_AND_THEIRS] = ratio
+    resolved = dict(zip(ratios, resolve(list(ratios.values())), strict=True))
     found = {}
-    for number, cell in enumerate(cells):
-        if cell.lead is not None:
-            found[number, cell.leaders] = cell.lead
-        if cell.ratio is not None:
-            found[number, OURS_AND_THEIRS] = cell.ratio
+    for cell, names in ranked.items():
+        leads = len(names) == 1 or (cell in ahead and resolved[cell, frozenset(names[:2])])
+        found[cell] = {
+            **interval_columns("ratio", ratios.get((cell, OURS_AND_THEIRS))),
+            "resolved": resolved.get((cell, OURS_AND_THEIRS), False),
+            "fastest": names[0] if leads else "",
+        }
     return found
-
-
-def _without(cell: CellResult, axis: str) -> Any:
-    """All else that a cell is, with the axis itself at a value that any layer can have."""
-    if axis == "threads":
-        return cell.config
-    return replace(cell.config, **{axis: cell.config.top_k if axis == "num_experts" else 1}), cell.threads
-
-
-def _growth(label: str, axis: str, cells: Sequence[CellResult]) -> Growth | None:
-    rows = [(cell, row) for cell in cells if (row := cell.row(label)) and row.bound]
-    if len(rows) < FEWEST_POINTS:
-        return None
-    x = np.log([cell.value(axis) for cell, _ in rows])
-    weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
-    rounds = grid([row.measurement for _, row in rows], same_rounds=False)
-    slope = Estimate.weighted_sum(rounds.medians(np.log(rounds.seconds)), weights).interval()
-    bounds = np.log([row.bound.seconds for _, row in rows if row.bound])
-    return Growth(label, axis, slope, float(weights @ bounds), tuple(cell.value(axis) for cell, _ in rows))

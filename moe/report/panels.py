@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
+import matplotlib.pyplot as plt
 from IPython.display import HTML
 
 from moe.analysis.scaling import Scaling
 from moe.report import tables
+from moe.report.scaling_figures import finish
 from moe.report.scaling_views import Parts, of_each
 from moe.report.show import show_figure, show_sentences, show_table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from moe.report.style import own_settings
 
 Say = Callable[[Scaling], str | list[str]]
 
@@ -23,20 +23,16 @@ def sentences(found: Parts, say: Say, kind: str = "findings") -> HTML:
     return show_sentences(of_each(found, say), kind)
 
 
-def figures(found: Parts, draw: Callable[[Scaling], Figure], say: Say, name: str, run: str | None) -> HTML:
-    """A figure of each machine with its finding below it; the first keeps the name alone as its file's."""
-    shown = []
-    for place, (machine, scaling) in enumerate(found.items()):
-        (finding,) = of_each({machine: scaling}, say)
-        shown.append(show_figure(draw(scaling), _numbered(name, place), finding, run).data)
-    return HTML("".join(shown))
+def figure(grid: Any, found: Parts, say: Say, name: str, run: str | None) -> HTML:
+    """A grid with a panel a machine, finished and shown with what is to be said of each below it."""
+    with own_settings():
+        finish(grid)
+    plt.close(grid.figure)  # else a notebook would show it again
+    return show_figure(grid.figure, name, " ".join(of_each(found, say)), run)
 
 
 def machines(found: Parts) -> HTML:
     """Each machine's description."""
-    shown = (tables.machine(s.summary, _numbered("machine", place)) for place, s in enumerate(found.values()))
+    names = ("machine" if place == 1 else f"machine-{place}" for place in range(1, len(found) + 1))
+    shown = (tables.machine(s.summary, name) for name, s in zip(names, found.values(), strict=True))
     return HTML("".join(show_table(table).data for table in shown))
-
-
-def _numbered(name: str, place: int) -> str:
-    return f"{name}-{place + 1}" if place else name

@@ -1,236 +1,234 @@
-"""A sweep's figures: throughput, roofline, maps of who is faster, threads, skew, and speed against lines of code."""
+"""What a sweep's figures are drawn from: tidy frames with a panel a machine, and what those look like.
+
+Each frame has the columns panel (its title), label and implementation, which is empty for lines that nothing was
+measured for. A panel whose machine has nothing to show has one row without numbers, and its title says why.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log2
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib import colormaps
 from matplotlib.colors import TwoSlopeNorm
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from moe.analysis import limits_of
-from moe.analysis.scaling import OURS, THEIRS, CellResult, Scaling
-from moe.report.figures import COLOURS, MARKERS, OTHER, STYLE, as_text, nothing, whiskers
-from moe.report.scaling_views import AXES
-from moe.report.style import own_settings
+from moe.analysis.frames import records
+from moe.analysis.limits import Limits, limits_of
+from moe.analysis.scaling import OURS, THEIRS, Scaling
+from moe.report.figures import COLOURS, MARKERS, OTHER, as_text
+from moe.report.scaling_views import AXES, Parts
 from moe.report.text import significant, threads_text
-from moe.variant import Variant
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
+PANELS = {"height": 4.2, "aspect": 7.2 / 4.2, "sharex": False, "sharey": False, "despine": False}
+GREY = "#767676"
 MAP_COLOURS = "PuOr"  # told apart under the common forms of colour blindness; the values stand in the cells too
 MOST_TIMES = 4.0  # the end of the map's colours: more is as dark
 
 
-@own_settings()
-def throughput(scaling: Scaling) -> Figure:
-    """Tokens a second against tokens, both on log scales, with what the machine's limits allow."""
-    line = scaling.line("tokens", lambda cell: cell.threads == scaling.most_threads and not cell.config.skew)
-    figure, axes = _canvas("tokens (log scale)", "tokens a second (log scale; more is better)")
-    if len(line) < 2:
-        return nothing(figure, axes, "fewer than two numbers of tokens were measured")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    limit = [(c.config.tokens, c.config.tokens / r.bound.seconds) for c in line for r in c.rows[:1] if r.bound]
-    axes.plot(*zip(*limit, strict=True), "--", color="#767676", label="the machine's limit")
-    for place, label in enumerate(scaling.labels):
-        points = [(c.config.tokens, r.throughput) for c in line if (r := c.row(label)) and r.throughput]
-        axes.errorbar(
-            [x for x, _ in points], [y.value for _, y in points], yerr=whiskers([y for _, y in points]),
-            fmt=f"{MARKERS[place % len(MARKERS)]}-", color=_colour(label), capsize=3, label=as_text(label),
-        )  # fmt: skip
-    _plain_ticks(axes, [c.config.tokens for c in line])
-    _plain_numbers(axes.yaxis)
-    axes.set_title(f"{_sizes(line[0])}, {threads_text(line[0].threads)}", fontsize=9.5)
-    axes.legend(fontsize=8.5)
-    return figure
+def look(rows: pd.DataFrame) -> dict[str, Any]:
+    """For seaborn: a colour and a marker a label, dashes for what was not measured, and intervals as bars."""
+    labels = rows.drop_duplicates("label")
+    names = dict(zip(labels.label, labels.implementation, strict=True))
+    shapes = dict(zip((label for label in names if names[label]), MARKERS * len(names), strict=False))
+    return {
+        "hue": "label",
+        "style": "label",
+        "hue_order": list(names),
+        "style_order": list(names),
+        "palette": {label: COLOURS.get(name, OTHER) if name else GREY for label, name in names.items()},
+        "markers": {label: shapes.get(label, ",") for label in names},
+        "dashes": {label: "" if name else (4, 2) for label, name in names.items()},
+        "markersize": 7,
+        "markeredgewidth": 0,
+        # Exactly the three rows that `ends` makes of a measurement.
+        "estimator": "median",
+        "errorbar": ("pi", 100),
+        "err_style": "bars",
+        "err_kws": {"capsize": 3},
+    }
 
 
-@own_settings()
-def roofline(scaling: Scaling) -> Figure:
-    """FLOP/s against FLOP a byte for every cell, under the roofs that the probes measured."""
-    figure, axes = _canvas("FLOP a byte (log scale)", "GFLOP/s (log scale; more is better)")
-    threads = scaling.most_threads
-    limits = limits_of(scaling.run, threads)
-    cells = [cell for cell in scaling.cells if cell.threads == threads]
-    if limits is None or not cells:
-        return nothing(figure, axes, "the machine's limits were not measured")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    xs: list[float] = []
-    for place, label in enumerate(scaling.labels):
-        points = []
-        for cell in cells:
-            row = cell.row(label)
-            if row and row.flops_per_s:
-                c = row.measurement.config
-                size = row.measurement.details.get("bytes_moved", c.expected_bytes)
-                points.append((c.flops / size, row.flops_per_s / 1e9))
-        xs += [x for x, _ in points]
-        axes.plot(
-            [x for x, _ in points], [y for _, y in points], MARKERS[place % len(MARKERS)], color=_colour(label),
-            alpha=0.8, label=as_text(label),
-        )  # fmt: skip
-    ends = [min(xs) / 1.5, max(xs) * 1.5]
-    for size, style in ((min(limits.read_bytes_per_s), ":"), (max(limits.read_bytes_per_s), "--")):
-        rate = limits.read_bytes_per_s[size]
-        roof = [min(limits.flops_per_s, rate * x) / 1e9 for x in (ends[0], limits.flops_per_s / rate, ends[1])]
-        corners = [ends[0], limits.flops_per_s / rate, ends[1]]
-        name = f"roof, reads at {size / 2**20:g} MiB"
-        axes.plot(*zip(*sorted(zip(corners, roof, strict=True)), strict=True), style, color="#444444", label=name)
-    axes.set_xlim(*ends)
-    _plain_numbers(axes.xaxis)
-    _plain_numbers(axes.yaxis)
-    axes.set_title(f"every cell on {threads_text(threads)}", fontsize=9.5)
-    axes.legend(fontsize=8.5)
-    return figure
+def ends(rows: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """Three rows for each, with the quantity's low end, value and high end, or one where it has no interval."""
+    columns = (quantity, f"{quantity}_low", f"{quantity}_high")
+    return pd.concat([rows.assign(**{quantity: rows[column]}) for column in columns]).dropna(subset=[quantity])
 
 
-@own_settings()
-def regime(scaling: Scaling, other: str) -> Figure:
-    """How many times as fast OURS is as THEIRS over tokens and another field; hatched where that is not resolved."""
-    plane = {place: cell for place, cell in scaling.plane("tokens", other).items() if cell.ratio}
-    figure, axes = _canvas("tokens", AXES[other])
-    if not plane:
-        return nothing(figure, axes, f"no map of tokens and {AXES[other]} was measured")
-    xs, ys = (sorted({place[i] for place in plane}) for i in (0, 1))
+def throughput(found: Parts) -> pd.DataFrame:
+    """Tokens a second against tokens on all threads, with what the machine's limits allow."""
+
+    def of(scaling: Scaling) -> pd.DataFrame:
+        line = scaling.line("tokens")
+        if line.cell.nunique() < 2:
+            return line[:0]
+        limit = line[line.share_of_limit.notna()].drop_duplicates("cell")
+        limit = limit.assign(tokens_per_s=limit.tokens_per_s / limit.share_of_limit)
+        _, _, sizes = line.config.iloc[0].partition(" ")
+        rows = pd.concat([_unmeasured(limit, "the machine's limit"), ends(line, "tokens_per_s")])
+        return rows.assign(panel=f"{sizes}, {threads_text(scaling.most_threads)}")
+
+    return _panels(found, of, "fewer than two numbers of tokens were measured")
+
+
+def threads(found: Parts) -> pd.DataFrame:
+    """Times as fast as on the fewest threads against threads, beside perfect scaling."""
+
+    def of(scaling: Scaling) -> pd.DataFrame:
+        line = scaling.over_first("threads")
+        perfect = line.drop_duplicates("cell")
+        perfect = perfect.assign(times=perfect.threads / perfect.threads.min())
+        rows = pd.concat([_unmeasured(perfect, "perfect scaling"), ends(line, "times")])
+        return rows.assign(panel=rows.config)
+
+    return _panels(found, of, "only one number of threads was measured")
+
+
+def skew(found: Parts) -> pd.DataFrame:
+    """Time over that of even routing against the percentage of tokens that go to one expert."""
+
+    def of(scaling: Scaling) -> pd.DataFrame:
+        rows = ends(scaling.over_first("skew"), "times")
+        return rows.assign(panel=f"{''.join(rows.config[:1])}, {threads_text(rows.threads.max())}")
+
+    return _panels(found, of, "only one skew of the routing was measured")
+
+
+def speed_and_lines(found: Parts) -> pd.DataFrame:
+    """Tokens a second against lines of code at the cell with the most work, and the front of what nothing beats."""
+
+    def of(scaling: Scaling) -> pd.DataFrame:
+        groups = (own for _, own in scaling.on_most_threads.groupby("cell"))
+        cell = max(groups, key=lambda own: (len(own), own.flops.max()), default=scaling.cells[:0])
+        cell = cell[(cell.lines > 0) & cell.tokens_per_s.notna()]
+        best = cell.sort_values(["lines", "tokens_per_s"], ascending=[True, False])
+        front = best[best.tokens_per_s > best.tokens_per_s.cummax().shift(fill_value=0)]
+        cell = cell.assign(label=[f"{row.label}: {row.lines:,} lines" for row in cell.itertuples()])
+        line = _unmeasured(front if len(front) > 1 else front[:0], "beaten by nothing")
+        rows = pd.concat([line, ends(cell, "tokens_per_s")])
+        return rows.assign(panel=f"{''.join(cell.config[:1])}, {threads_text(scaling.most_threads)}")
+
+    return _panels(found, of, "lines of code are not known")
+
+
+def plane(found: Parts, other: str) -> pd.DataFrame:
+    """A row a cell of the largest map of tokens and another field, with the ratio of OURS over THEIRS."""
+
+    def of(scaling: Scaling) -> pd.DataFrame:
+        cells = scaling.plane(other)
+        title = f"{OURS} over {THEIRS}, times as fast; orange where {OURS} is faster"
+        return cells[cells.ratio.notna()].assign(panel=title)
+
+    return _panels(found, of, f"no map of tokens and {AXES[other]} was measured")
+
+
+def roofs(found: Parts) -> pd.DataFrame:
+    """GFLOP/s against FLOP a byte of every cell on all threads, and the roofs that the probes measured."""
+
+    def of(scaling: Scaling) -> pd.DataFrame:
+        count = scaling.most_threads
+        rows = scaling.cells[scaling.cells.threads == count]
+        rows = rows.assign(gflop_per_s=rows.flops_per_s / 1e9, panel=f"every cell on {threads_text(count)}")
+        limits = limits_of(scaling.run, count)
+        if limits is None or rows.empty:
+            return rows[:0]
+        ends = rows.flop_per_byte.min() / 1.5, rows.flop_per_byte.max() * 1.5
+        return pd.concat([rows, _roofs(limits, *ends).assign(panel=rows.panel.iloc[0])])
+
+    return _panels(found, of, "the machine's limits were not measured")
+
+
+def _roofs(limits: Limits, least: float, most: float) -> pd.DataFrame:
+    """The roof of the nearest cache and that of the memory between two numbers of FLOP a byte."""
+    lines = []
+    for size in (min(limits.read_bytes_per_s), max(limits.read_bytes_per_s)):
+        rate, label = limits.read_bytes_per_s[size], f"roof, reads at {size / 2**20:g} MiB"
+        corner = min(max(least, limits.flops_per_s / rate), most)
+        for x in (least, corner, most):
+            y = min(limits.flops_per_s, rate * x) / 1e9
+            lines.append({"label": label, "implementation": "", "flop_per_byte": x, "gflop_per_s": y})
+    return pd.DataFrame(lines)
+
+
+def _unmeasured(rows: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Rows as a line that nothing was measured for."""
+    return rows.assign(label=label, implementation="")
+
+
+def _panels(found: Parts, of: Callable[[Scaling], pd.DataFrame], why: str) -> pd.DataFrame:
+    """The frames of all machines; where one is empty, a row that says `why`."""
+    frames = []
+    for name, scaling in found.items():
+        rows = of(scaling)
+        rows = rows if len(rows) else rows.reindex([0]).assign(panel=why, label="", implementation="")
+        title = rows.panel if not name else name + ": " + rows.panel
+        frames.append(rows.assign(panel=title.map(as_text), label=rows.label.map(as_text)))
+    return pd.concat(frames, ignore_index=True)
+
+
+def roofline(data: pd.DataFrame, x: str, y: str, **_: Any) -> None:
+    """Draw measured rows as points under their roofs, on the current axes."""
+    measured = data[data.implementation != ""]
+    if measured.empty:
+        return
+    own = look(measured)
+    sns.scatterplot(
+        measured, x=x, y=y, alpha=0.8, s=50, linewidth=0,
+        **{key: own[key] for key in ("hue", "style", "palette", "markers", "hue_order", "style_order")},
+    )  # fmt: skip
+    roofs = data[data.implementation == ""].groupby("label", sort=False)
+    for dashes, (label, line) in zip((":", "--"), roofs, strict=False):
+        plt.plot(line[x], line[y], dashes, color="#444444", label=label)
+
+
+def hatched_map(data: pd.DataFrame, x: str, y: str, **_: Any) -> None:
+    """Draw each cell's ratio on the current axes, hatched where it is not resolved."""
+    axes = plt.gca()
+    xs, ys = sorted(data[x].unique()), sorted(data[y].unique())
     norm = TwoSlopeNorm(0.0, -log2(MOST_TIMES), log2(MOST_TIMES))
-    for (x, y), cell in plane.items():
-        assert cell.ratio is not None
-        place = (xs.index(x) - 0.5, ys.index(y) - 0.5)
-        shade = norm(max(-log2(MOST_TIMES), min(log2(MOST_TIMES), log2(cell.ratio.value))))
+    for cell in records(data[data.ratio.notna()]):
+        column, row = xs.index(cell[x]), ys.index(cell[y])
+        shade = norm(max(-log2(MOST_TIMES), min(log2(MOST_TIMES), log2(cell["ratio"]))))
         face = colormaps[MAP_COLOURS](1 - float(shade))
-        hatch = None if cell.resolved else "///"
-        axes.add_patch(Rectangle(place, 1, 1, facecolor=face, edgecolor="#767676", hatch=hatch, linewidth=0.5))
-        text = significant(cell.ratio.value) + ("" if cell.resolved else "\nnot resolved")
+        hatch, remark = (None, "") if cell["resolved"] else ("///", "\nnot resolved")
+        where = (column - 0.5, row - 0.5)
+        axes.add_patch(Rectangle(where, 1, 1, facecolor=face, edgecolor=GREY, hatch=hatch, linewidth=0.5))
         box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5}
-        axes.text(xs.index(x), ys.index(y), text, ha="center", va="center", fontsize=9, bbox=box)
-    axes.set_xlim(-0.5, len(xs) - 0.5)
-    axes.set_ylim(-0.5, len(ys) - 0.5)
-    axes.set_xticks(range(len(xs)), [f"{x:,}" for x in xs])
-    axes.set_yticks(range(len(ys)), [f"{y:,}" for y in ys])
+        text = significant(cell["ratio"]) + remark
+        axes.text(column, row, text, ha="center", va="center", fontsize=9, bbox=box)
+    axes.set(xlim=(-0.5, len(xs) - 0.5), ylim=(-0.5, len(ys) - 0.5))
+    axes.set_xticks(range(len(xs)), [f"{value:,.0f}" for value in xs])
+    axes.set_yticks(range(len(ys)), [f"{value:,.0f}" for value in ys])
     axes.grid(visible=False)
-    axes.set_title(f"{OURS} over {THEIRS}, times as fast; orange where {OURS} is faster", fontsize=9.5)
-    return figure
 
 
-@own_settings()
-def threads(scaling: Scaling) -> Figure:
-    """Speedup over one thread against threads, beside perfect scaling."""
-    line = scaling.line("threads")
-    figure, axes = _canvas("threads", "times as fast as on the fewest threads")
-    if len(line) < 2:
-        return nothing(figure, axes, "only one number of threads was measured")
-    counts = [cell.threads for cell in line]
-    axes.plot(counts, [count / counts[0] for count in counts], "--", color="#767676", label="perfect scaling")
-    for place, label in enumerate(scaling.labels):
-        rows = [row for cell in line if (row := cell.row(label)) and row.latency]
-        if len(rows) < 2 or rows[0].latency is None:
-            continue
-        gains = [rows[0].latency.over(row.latency) for row in rows[1:] if row.latency]
-        values = [1.0, *(gain.value for gain in gains)]
-        errors = whiskers(gains)
-        axes.errorbar(
-            [row.threads for row in rows], values, yerr=[[0.0, *errors[0]], [0.0, *errors[1]]],
-            fmt=f"{MARKERS[place % len(MARKERS)]}-", color=_colour(label), capsize=3, label=as_text(label),
-        )  # fmt: skip
-    axes.set_xticks(counts)
-    axes.set_ylim(bottom=0)
-    axes.set_title(line[0].config.label, fontsize=9.5)
-    axes.legend(fontsize=8.5)
-    return figure
-
-
-@own_settings()
-def skew(scaling: Scaling) -> Figure:
-    """Latency against the share of tokens that go to one expert, over that of even routing."""
-    line = scaling.line("skew")
-    figure, axes = _canvas("tokens that one expert gets first, %", "time over that of even routing")
-    if len(line) < 2:
-        return nothing(figure, axes, "only one skew of the routing was measured")
-    for place, label in enumerate(scaling.labels):
-        rows = [(cell.config.skew, row.latency) for cell in line if (row := cell.row(label)) and row.latency]
-        if len(rows) < 2:
-            continue
-        ratios = [(x, latency.over(rows[0][1])) for x, latency in rows[1:]]
-        errors = whiskers([ratio for _, ratio in ratios])
-        axes.errorbar(
-            [rows[0][0], *(x for x, _ in ratios)], [1.0, *(ratio.value for _, ratio in ratios)],
-            yerr=[[0.0, *errors[0]], [0.0, *errors[1]]],
-            fmt=f"{MARKERS[place % len(MARKERS)]}-", color=_colour(label), capsize=3, label=as_text(label),
-        )  # fmt: skip
-    axes.set_ylim(bottom=0)
-    axes.set_title(f"{line[0].config.label}, {threads_text(line[0].threads)}", fontsize=9.5)
-    axes.legend(fontsize=8.5)
-    return figure
-
-
-@own_settings()
-def speed_and_lines(scaling: Scaling) -> Figure:
-    """Tokens a second against lines of code, at the cell with the most work, and the Pareto front."""
-    figure, axes = _canvas("lines of code (log scale; fewer is better)", "tokens a second (log scale)")
-    cells = [cell for cell in scaling.cells if cell.threads == scaling.most_threads and not cell.config.skew]
-    cell = max(cells, key=lambda c: (len(c.rows), c.config.flops), default=None)
-    points = [
-        (row, sum(row.measurement.details.get("lines", {}).values()))
-        for row in (cell.rows if cell else ())
-        if row.throughput
-    ]
-    points = [(row, lines) for row, lines in points if lines]
-    if cell is None or not points:
-        return nothing(figure, axes, "lines of code are not known")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    counts = sorted({lines for _, lines in points})
-    axes.set_xlim(counts[0] / 1.5, counts[-1] * 2)  # room for names, also where all have as many
-    places = [(lines, row.throughput.value) for row, lines in points if row.throughput]
-    for row, lines in points:
-        assert row.throughput is not None
-        axes.errorbar(lines, row.throughput.value, yerr=whiskers([row.throughput]), fmt="o", color=_colour(row.label))
-        name = f"{as_text(row.label)}: {lines:,} lines"
-        axes.annotate(name, (lines, row.throughput.value), (8, -11), textcoords="offset points", fontsize=8.5)
-    front = [(x, y) for x, y in places if not any(a <= x and b >= y and (a, b) != (x, y) for a, b in places)]
-    if len(front) > 1:
-        axes.plot(*zip(*sorted(front), strict=True), ":", color="#767676", zorder=1, label="beaten by nothing")
-        axes.legend(fontsize=8.5)
-    axes.margins(y=0.3)
-    _plain_ticks(axes, counts)
-    _plain_numbers(axes.yaxis)
-    axes.set_title(f"{cell.config.label}, {threads_text(cell.threads)}", fontsize=9.5)
-    return figure
-
-
-def _canvas(x: str, y: str) -> tuple[Figure, Axes]:
-    with sns.axes_style(STYLE):
-        figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-        axes = figure.add_subplot()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    return figure, axes
-
-
-def _colour(label: str) -> str:
-    return COLOURS.get(Variant.read(label).name, OTHER)
-
-
-def _plain_ticks(axes: Axes, values: list[int]) -> None:
-    axes.set_xticks(values, [f"{value:,}" for value in values])
-    axes.xaxis.set_minor_locator(NullLocator())
+def finish(grid: Any) -> None:
+    """Titles, plain numbers on log axes, small legends, and nothing but its title on a panel without data."""
+    grid.figure.set_layout_engine("constrained")
+    for axes in grid.axes.flat:
+        if not np.isfinite(axes.dataLim.bounds).all():
+            axes.clear()
+            axes.set(xticks=[], yticks=[])
+        elif axes.get_legend_handles_labels()[0]:
+            axes.legend(title="", fontsize=8.5)
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":
+                _plain_numbers(axis)
+    grid.set_titles("{row_name}", size=9.5)
 
 
 def _plain_numbers(axis: Axis) -> None:
-    """Ticks of a log axis as numbers, without powers."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    """Ticks of a log axis as numbers, without powers; where they were chosen, there."""
+    if isinstance(axis.get_major_locator(), LogLocator):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
-
-
-def _sizes(cell: CellResult) -> str:
-    c = cell.config
-    return f"d={c.d_model} f={c.d_ff} E={c.num_experts} k={c.top_k}"

@@ -4,60 +4,52 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from moe.analysis.scaling import OURS, THEIRS, CellResult, Scaling
-from moe.models import MODELS, title_of
+from moe.analysis.frames import interval_of, records
+from moe.analysis.scaling import OURS, THEIRS, Scaling
+from moe.models import MODELS
 from moe.report.index import Findings
 from moe.report.origin import machine_text
 from moe.report.sentences import resolution, warnings
 from moe.report.tables import html_table
-from moe.report.text import limit_text, percent, seconds, significant, span, threads_text, times
+from moe.report.text import bound_text, percent, seconds, significant, span, threads_text, times
 from moe.run import NOT_REACHED, OVER_BUDGET, Run
 
 AXES = {"tokens": "tokens", "d_model": "d_model", "num_experts": "experts"}
 Parts = Mapping[str, Scaling]  # by the machine's name; one machine alone needs none
-Rows = Iterable[dict[str, str | int | None]]
+Rows = Iterable[dict[str, Any]]
 
 
 def parts_of(run: Run) -> Parts:
     """What a sweep says of each machine that it was measured on."""
     parts = run.by_machine()
     if len(parts) == 1:
-        return dict.fromkeys([""], Scaling(*parts.values()))
-    alike = Counter(map(machine_text, parts.values()))
-    return {_name(part, key if alike[machine_text(part)] > 1 else ""): Scaling(part) for key, part in parts.items()}
-
-
-def _name(part: Run, key: str) -> str:
-    return f"{machine_text(part)}, {key}" if key else machine_text(part)
+        return {"": Scaling(*parts.values())}
+    names = {key: machine_text(part) for key, part in parts.items()}
+    alike = Counter(names.values())
+    return {name if alike[name] == 1 else f"{name}, {key}": Scaling(parts[key]) for key, name in names.items()}
 
 
 def of_each(found: Parts, say: Callable[[Scaling], str | list[str]]) -> list[str]:
     """What is to be said of each machine, after its name where there are several."""
-    said = ((name, text) for name, scaling in found.items() for text in _listed(say(scaling)))
-    return [f"{name}: {text}" if name else text for name, text in said]
+    lines = []
+    for name, scaling in found.items():
+        said = say(scaling)
+        lines += [f"{name}: {text}" if name else text for text in ([said] if isinstance(said, str) else said)]
+    return lines
 
 
-def _listed(text: str | list[str]) -> list[str]:
-    return [text] if isinstance(text, str) else text
-
-
-def _rows_of_each(found: Parts, rows: Callable[[Scaling], Rows]) -> list[dict[str, str | int | None]]:
+def _rows_of_each(found: Parts, rows: Callable[[Scaling], Rows]) -> list[dict[str, Any]]:
     """The rows of each machine's table, with its name where there are several."""
-    return [_with_machine(name, row) for name, scaling in found.items() for row in rows(scaling)]
-
-
-def _with_machine(name: str, row: dict[str, str | int | None]) -> dict[str, str | int | None]:
-    return {"machine": name, **row} if name else row
+    return [({"machine": name} if name else {}) | row for name, scaling in found.items() for row in rows(scaling)]
 
 
 def findings(run: Run) -> Findings:
     """What a run says, with its map of speedups and the table of all cells."""
     found = parts_of(run)
-    first = next(iter(found.values()))
-    return Findings(
-        of_each(found, headline), regime(first, "d_model"), cells_table(found), of_each(found, not_measured)
-    )
+    caption = " ".join(of_each(found, lambda scaling: regime(scaling, "d_model")))
+    return Findings(of_each(found, headline), caption, cells_table(found), of_each(found, not_measured))
 
 
 def headline(scaling: Scaling) -> list[str]:
@@ -65,7 +57,7 @@ def headline(scaling: Scaling) -> list[str]:
     lines = [winners(scaling), extremes(scaling), crossovers(scaling)]
     failed = [m for m in scaling.run.measurements if m.status == "failed"]
     lines += [f"Failed: {m.label} ({m.config.label}), {m.reason}." for m in failed]
-    where = f"Measured on {machine_text(scaling.run)}, in {len(scaling.cells)} cells."
+    where = f"Measured on {machine_text(scaling.run)}, in {len(scaling.problems)} cells."
     lines += [where, resolution(scaling.summary), *warnings(scaling.summary)]
     if not scaling.run.complete:
         lines.append("The sweep lacks cells that its time did not reach.")
@@ -74,31 +66,33 @@ def headline(scaling: Scaling) -> list[str]:
 
 def winners(scaling: Scaling) -> str:
     """In how many cells each implementation is the fastest."""
-    if not scaling.cells:
+    counts = Counter(scaling.problems.fastest)
+    if not counts:
         return "Nothing was measured."
-    counts = Counter(cell.fastest.label if cell.fastest else "" for cell in scaling.cells)
+    among = counts.total()
     undecided = counts.pop("", 0)
     parts = [f"{label} is the fastest in {count}" for label, count in counts.most_common()]
     if undecided:
         parts.append(f"in {undecided} the fastest is not resolved from the next")
-    return f"Of {len(scaling.cells)} cells measured, {', '.join(parts)}."
+    return f"Of {among} cells measured, {', '.join(parts)}."
 
 
 def extremes(scaling: Scaling) -> str:
     """The largest and the smallest ratio of OURS over THEIRS, and where, of the cells that were not disturbed."""
-    compared = [cell for cell in scaling.cells if cell.ratio]
-    if not compared:
+    compared = scaling.problems[scaling.problems.ratio.notna()]
+    if compared.empty:
         return f"{OURS} and {THEIRS} were measured together in no cell."
-    cells = [(cell.ratio, cell) for cell in compared if cell.ratio and cell.ratio.bounded]
+    cells = compared[compared.ratio_high.notna()]
     left_out = len(compared) - len(cells)
     without = f" {left_out} cells without an interval are left out." if left_out else ""
-    if not cells:
+    if cells.empty:
         return f"{OURS} over {THEIRS} has an interval in no cell."
-    (most, at_most), (least, at_least) = (f(cells, key=lambda pair: pair[0].value) for f in (max, min))
-    return (
-        f"{OURS} over {THEIRS} lies between {times(least)} ({_place(at_least)}) and {times(most)} "
-        f"({_place(at_most)}).{without}"
-    )
+    least, most = (end(records(cells), key=lambda cell: cell["ratio"]) for end in (min, max))
+    return f"{OURS} over {THEIRS} lies between {_ratio_at(least)} and {_ratio_at(most)}.{without}"
+
+
+def _ratio_at(cell: dict[str, Any]) -> str:
+    return f"{times(interval_of(cell, 'ratio'))} ({cell['config']}, {threads_text(cell['threads'])})"
 
 
 def crossovers(scaling: Scaling) -> str:
@@ -107,25 +101,19 @@ def crossovers(scaling: Scaling) -> str:
     if not changes:
         return "Along tokens no other implementation becomes the fastest."
     parts = [
-        f"between {a.config.tokens:,} and {b.config.tokens:,} tokens {b.fastest.label} overtakes {a.fastest.label}"
+        f"between {a['tokens']:,} and {b['tokens']:,} tokens {b['fastest']} overtakes {a['fastest']}"
         for a, b in changes
-        if a.fastest and b.fastest
     ]
-    return f"At {changes[0][0].config.label}: {'; '.join(parts)}."
-
-
-def _place(cell: CellResult) -> str:
-    return f"{cell.config.label}, {threads_text(cell.threads)}"
+    return f"At {changes[0][0]['config']}: {'; '.join(parts)}."
 
 
 def what_is_measured(scaling: Scaling) -> list[str]:
     """Cells, implementations and rounds of this run."""
-    rounds = {len(row.measurement.values_s) for cell in scaling.cells for row in cell.rows}
-    protocol = scaling.run.protocol
+    rounds = " or ".join(map(str, sorted(scaling.cells.rounds.unique())))
     lines = [
-        f"{', '.join(scaling.labels)} in {len(scaling.cells)} cells of sizes and threads, each compared with the "
-        f"float64 reference before it was timed: {' or '.join(map(str, sorted(rounds)))} rounds in up to "
-        f"{protocol['processes']} processes.",
+        f"{', '.join(scaling.labels)} in {len(scaling.problems)} cells of sizes and threads, each compared with the "
+        f"float64 reference before it was timed: {rounds} rounds in up to "
+        f"{scaling.run.protocol['processes']} processes.",
     ]
     return lines + [f"Not measured: {reason}." for reason in not_measured(scaling)]
 
@@ -145,42 +133,43 @@ def not_measured(scaling: Scaling) -> list[str]:
 
 def throughput(scaling: Scaling) -> str:
     """Throughput at the fewest and at the most tokens."""
-    line = scaling.line("tokens", lambda cell: cell.threads == scaling.most_threads and not cell.config.skew)
-    if len(line) < 2:
+    line = scaling.line("tokens")
+    if line.cell.nunique() < 2:
         return "Fewer than two numbers of tokens were measured, so there is no line through them."
-    parts = []
-    for label in scaling.labels:
-        ends = [row.throughput for cell in (line[0], line[-1]) if (row := cell.row(label)) and row.throughput]
-        if len(ends) == 2:
-            parts.append(f"{label} from {significant(ends[0].value)} to {significant(ends[1].value)} tokens/s")
-    first, last = (cell.config.tokens for cell in (line[0], line[-1]))
-    return f"From {first:,} to {last:,} tokens, on {threads_text(line[0].threads)}: {', '.join(parts)}."
+    ends = line[line.tokens.isin((line.tokens.min(), line.tokens.max())) & line.tokens_per_s.notna()]
+    parts = [
+        f"{label} from {' to '.join(map(significant, own))} tokens/s"
+        for label, own in ends.groupby("label", sort=False).tokens_per_s
+        if len(own) == 2
+    ]
+    return (
+        f"From {line.tokens.min():,} to {line.tokens.max():,} tokens, on {threads_text(scaling.most_threads)}: "
+        f"{', '.join(parts)}."
+    )
 
 
 def regime(scaling: Scaling, other: str) -> str:
     """How the ratio changes over a map of tokens and another field."""
-    plane = scaling.plane("tokens", other)
-    cells = [cell for cell in plane.values() if cell.ratio]
-    if not cells:
+    cells = scaling.plane(other)
+    cells = cells[cells.ratio.notna()]
+    if cells.empty:
         return f"No map of tokens and {AXES[other]} was measured: it takes two values of each, on all threads."
-    ahead = sum(cell.resolved and cell.ratio.value > 1 for cell in cells if cell.ratio)
-    behind = sum(cell.resolved and cell.ratio.value < 1 for cell in cells if cell.ratio)
-    values = [cell.ratio.value for cell in cells if cell.ratio]
+    ahead = sum(cells.resolved & (cells.ratio > 1))
+    behind = sum(cells.resolved & (cells.ratio < 1))
     return (
         f"Over {len(cells)} cells of tokens and {AXES[other]}, {OURS} is faster than {THEIRS} in {ahead}, slower in "
-        f"{behind}, and in {len(cells) - ahead - behind} that is not resolved; from {significant(min(values))} "
-        f"to {significant(max(values))} ×."
+        f"{behind}, and in {len(cells) - ahead - behind} that is not resolved; from {significant(cells.ratio.min())} "
+        f"to {significant(cells.ratio.max())} ×."
     )
 
 
 def roofline(scaling: Scaling) -> str:
     """How near to its limit each implementation comes at best and at worst."""
-    parts = []
-    for label in scaling.labels:
-        shares = [row.share_of_limit for cell in scaling.cells if (row := cell.row(label)) and row.share_of_limit]
-        if shares:
-            low, high = min(s.value for s in shares), max(s.value for s in shares)
-            parts.append(f"{label} {percent(low)} to {percent(high)}")
+    shares = scaling.cells[scaling.cells.share_of_limit.notna()].groupby("label").share_of_limit
+    least, most = shares.min(), shares.max()
+    parts = [
+        f"{label} {percent(least[label])} to {percent(most[label])}" for label in scaling.labels if label in least
+    ]
     return (
         f"Of what the probes reach: {', '.join(parts)}."
         if parts
@@ -191,43 +180,39 @@ def roofline(scaling: Scaling) -> str:
 def threads(scaling: Scaling) -> str:
     """What more threads give."""
     line = scaling.line("threads")
-    if len(line) < 2:
+    if line.cell.nunique() < 2:
         return "Only one number of threads was measured, so nothing is said of what more would give."
-    first, last = line[0], line[-1]
-    parts = []
-    for label in scaling.labels:
-        one, all_ = first.row(label), last.row(label)
-        if one and all_ and one.latency and all_.latency:
-            gain = one.latency.over(all_.latency)
-            share = gain.value * first.threads / last.threads
-            parts.append(f"{label} {times(gain)}, {percent(share)} of perfect")
-    where = f"From {threads_text(first.threads)} to {threads_text(last.threads)} at {first.config.label}"
+    fewest, most = line.threads.min(), line.threads.max()
+    parts = [
+        f"{row['label']} {times(interval_of(row, 'times'))}, {percent(row['times'] * fewest / most)} of perfect"
+        for row in _at_last(scaling, "threads")
+    ]
+    where = f"From {threads_text(fewest)} to {threads_text(most)} at {line.config.iloc[0]}"
     return f"{where}: {', '.join(parts)}."
 
 
 def skew(scaling: Scaling) -> str:
     """What one hot expert costs."""
     line = scaling.line("skew")
-    if len(line) < 2:
+    if line.cell.nunique() < 2:
         return "Only one skew of the routing was measured, so nothing is said of what a hot expert costs."
-    first, last = line[0], line[-1]
-    parts = []
-    for label in scaling.labels:
-        even, hot = first.row(label), last.row(label)
-        if even and hot and even.latency and hot.latency:
-            parts.append(f"{label} takes {times(hot.latency.over(even.latency))} the time")
+    parts = [f"{row['label']} takes {times(interval_of(row, 'times'))} the time" for row in _at_last(scaling, "skew")]
     return (
-        f"With {last.config.skew} % of the tokens on one expert, beside {first.config.skew} %, on "
-        f"{threads_text(first.threads)}: {', '.join(parts)}."
+        f"With {line['skew'].max()} % of the tokens on one expert, beside {line['skew'].min()} %, on "
+        f"{threads_text(line.threads.iloc[0])}: {', '.join(parts)}."
     )
+
+
+def _at_last(scaling: Scaling, axis: str) -> list[dict[str, Any]]:
+    """The rows at the end of an axis, with what they are over those at its beginning."""
+    found = scaling.over_first(axis)
+    return records(found[found[axis] == found[axis].max()])
 
 
 def speed_and_lines(scaling: Scaling) -> str:
     """Lines of code of each implementation."""
-    lines = {
-        row.label: sum(row.measurement.details.get("lines", {}).values()) for c in scaling.cells for row in c.rows
-    }
-    known = sorted(((count, label) for label, count in lines.items() if count))
+    lines = dict(zip(scaling.cells.label, scaling.cells.lines, strict=True))
+    known = sorted((count, label) for label, count in lines.items() if count)
     if not known:
         return "Lines of code are not known here, so speed can't be held against them."
     return (
@@ -250,14 +235,15 @@ def growth_table(found: Parts) -> str:
 
 
 def _growth_rows(scaling: Scaling) -> Rows:
-    for axis in AXES:
-        for g in scaling.growth(axis):
+    for axis, name in AXES.items():
+        for found in scaling.growth(axis):
+            exponent = interval_of(found, "exponent")
             yield {
-                "implementation": g.label,
-                "along": AXES[g.axis],
-                "over": ", ".join(f"{value:,}" for value in g.over),
-                "measured exponent": span(g.exponent) if g.exponent.value > 0 else f"{g.exponent.value:.2f}",
-                "expected": f"{g.expected:.2f}",
+                "implementation": found["label"],
+                "along": name,
+                "over": ", ".join(f"{value:,}" for value in found["over"]),
+                "measured exponent": span(exponent) if exponent.value > 0 else f"{exponent.value:.2f}",
+                "expected": f"{found['expected']:.2f}",
             }
 
 
@@ -272,20 +258,19 @@ def models_table(found: Parts) -> str:
 
 
 def _model_rows(scaling: Scaling) -> Rows:
-    for cell in scaling.cells:
-        c = cell.config
-        title = title_of(c)
-        ours, theirs = cell.row(OURS), cell.row(THEIRS)
-        if title and ours and ours.latency:
-            yield {
-                "model": title,
-                "T": f"{c.tokens:,}",
-                "d, f, E, k": f"{c.d_model}, {c.d_ff}, {c.num_experts}, {c.top_k}",
-                OURS: seconds(ours.latency.value),
-                THEIRS: seconds(theirs.latency.value) if theirs and theirs.latency else None,
-                f"{OURS} × {THEIRS}": span(cell.ratio) if cell.ratio else None,
-                "% of limit": limit_text(ours),
-            }
+    cells = scaling.cells
+    theirs = cells[cells.label == THEIRS].set_index("cell").latency_s
+    for row in records(cells[(cells.label == OURS) & (cells.model != "")]):
+        share = interval_of(row, "share_of_limit")
+        yield {
+            "model": row["model"],
+            "T": f"{row['tokens']:,}",
+            "d, f, E, k": f"{row['d_model']}, {row['d_ff']}, {row['num_experts']}, {row['top_k']}",
+            OURS: seconds(row["latency_s"]),
+            THEIRS: seconds(theirs[row["cell"]]) if row["cell"] in theirs else None,
+            f"{OURS} × {THEIRS}": span(interval_of(row, "ratio")) if row["ratio"] > 0 else None,
+            "% of limit": bound_text(share, row["bound"]) if row["bound"] else None,
+        }
 
 
 def model_sources() -> list[str]:
@@ -302,16 +287,17 @@ def cells_table(found: Parts) -> str:
 
 
 def _cell_rows(scaling: Scaling) -> Rows:
-    for cell in scaling.cells:
-        row: dict[str, str | int | None] = {"cell": cell.config.label, "threads": cell.threads}
-        for label in scaling.labels:
-            own = cell.row(label)
-            row[_latency_column(label)] = span(own.latency, 1e3) if own and own.latency else None
-        row[f"{OURS} × {THEIRS}"] = (
-            span(cell.ratio) + ("" if cell.resolved else " (not resolved)") if cell.ratio else None
-        )
-        row["fastest"] = cell.fastest.label if cell.fastest else "not resolved"
-        yield row
+    for _, own in scaling.cells.groupby("cell", sort=False):
+        first, *_ = rows = records(own)
+        latency = {row["label"]: span(interval_of(row, "latency_s"), 1e3) for row in rows}
+        ratio = span(interval_of(first, "ratio")) + ("" if first["resolved"] else " (not resolved)")
+        yield {
+            "cell": first["config"],
+            "threads": first["threads"],
+            **{_latency_column(label): latency.get(label) for label in scaling.labels},
+            f"{OURS} × {THEIRS}": ratio if first["ratio"] > 0 else None,
+            "fastest": first["fastest"] or "not resolved",
+        }
 
 
 def _latency_column(label: str) -> str:

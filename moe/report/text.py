@@ -85,9 +85,12 @@ def label_text(row: Row, tokens: int) -> str:
 def limit_text(row: Row) -> str | None:
     """How much of the limit that binds it a row reaches, and which limit that is."""
     share = row.share_of_limit
-    if not share or not row.bound:
-        return None
-    return f"{span(share, 100)} % of {row.bound.by}" + (f" ({UNSURE_LIMIT})" if share.value > 1 else "")
+    return bound_text(share, row.bound.by) if share and row.bound else None
+
+
+def bound_text(share: Interval, by: str) -> str:
+    """A share of the limit and which limit that is, `by` arithmetic or memory; a share above 100 % is marked."""
+    return f"{span(share, 100)} % of {by}" + (f" ({UNSURE_LIMIT})" if share.value > 1 else "")
 
 
 def share_text(row: Row) -> str | None:
