@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -333,26 +333,27 @@ def _look_around(parsed: argparse.Namespace, chosen: Sequence[str], settings: Ma
 
 
 def _goals(parsed: argparse.Namespace) -> int:
-    from moe.goals import FORMS, measure_goals, render_goals
+    from moe.shapes import FORMS, measure_goals, render_goals
 
-    if parsed.page is not None:
-        if parsed.names:
-            raise ValueError("--page shows all shapes that the folder holds: name none")
-        render_goals(parsed.folder, parsed.page)
-        return 0
     beside = FORMS if parsed.beside is None else parsed.beside.split(",")
-    return measure_goals(parsed.names, parsed.threads, parsed.budget, parsed.folder, beside, wait=not parsed.anyway)
+    return _shapes(parsed, lambda asked: measure_goals(asked, beside), render_goals)
 
 
 def _peers(parsed: argparse.Namespace) -> int:
-    from moe.peers import measure_peers, render_peers
+    from moe.shapes import measure_peers, render_peers
 
-    if parsed.page is not None:
-        if parsed.names:
-            raise ValueError("--page shows all shapes that the folder holds: name none")
-        render_peers(parsed.folder, parsed.page)
-        return 0
-    return measure_peers(parsed.names, parsed.threads, parsed.budget, parsed.folder, wait=not parsed.anyway)
+    return _shapes(parsed, measure_peers, render_peers)
+
+
+def _shapes(parsed: argparse.Namespace, measure: Callable[..., int], render: Callable[[Path, Path], None]) -> int:
+    from moe.shapes import Asked
+
+    if parsed.page is None:
+        return measure(Asked(parsed.names, parsed.threads, parsed.budget, parsed.folder, wait=not parsed.anyway))
+    if parsed.names:
+        raise ValueError("--page shows all shapes that the folder holds: name none")
+    render(parsed.folder, parsed.page)
+    return 0
 
 
 def _selfcheck(parsed: argparse.Namespace) -> int:
