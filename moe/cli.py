@@ -286,7 +286,8 @@ def _look_around(parsed: argparse.Namespace, chosen: Sequence[str], settings: Ma
 
 
 def _goals(parsed: argparse.Namespace) -> int:
-    from moe.shapes import FORMS, measure_goals, render_goals
+    from moe.analysis.goals import FORMS
+    from moe.shapes import measure_goals, render_goals
 
     beside = FORMS if parsed.beside is None else parsed.beside.split(",")
     return _shapes(parsed, lambda asked: measure_goals(asked, beside), render_goals)
