@@ -10,7 +10,7 @@ import argparse
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -113,94 +113,54 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("names", nargs="*", metavar="NAME", help="implementations (all)")
     bench.add_argument("--config", default="seed", help="a preset, KEY=VALUE,…, or both (%(default)s)")
     bench.add_argument("--threads", type=options.threads, default=[1], help="numbers of threads, 1,2 (1)")
-    bench.add_argument("--budget", type=options.seconds, default=60.0, help="seconds of measuring (%(default)g)")
-    bench.add_argument(
-        "--target", type=options.share, help="stop once every interval is as narrow as this: 1%% or 0.01"
-    )
-    bench.add_argument("--timeout", type=options.seconds, default=120.0, help="seconds for one step (%(default)g)")
-    bench.add_argument(
-        "--memory", type=options.mebibytes, metavar="MIB", help="what a worker may hold (4/5 of what is free)"
-    )
+    target = "stop once every interval is as narrow as this: 1%% or 0.01"
+    bench.add_argument("--target", type=options.share, help=target)
     bench.add_argument("--cache", default="warm", help="warm, or cold: emptied before each forward (%(default)s)")
-    bench.add_argument("--json", type=Path, metavar="FILE", help="where to save the run")
-    again = bench.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on with the run in FILE")
-    again.add_argument("--force", action="store_true", help="replace FILE")
+    options.run(bench, "go on with the run in FILE")
 
     sweep = add("sweep", _sweep, "measure implementations over a grid of sizes and threads")
     sweep.add_argument("names", nargs="*", metavar="NAME", help="implementations (numpy, torch, mojo)")
     axes = "tokens=1,16,256, threads=1,2, config=seed,olmoe-1b-7b; any size, any number of axes"
     sweep.add_argument("--over", action="append", default=[], metavar="AXIS=VALUES", help=axes)
     sweep.add_argument("--config", default="seed", help="what no axis names: a preset, KEY=VALUE,…, or both (seed)")
-    sweep.add_argument("--budget", type=options.seconds, default=60.0, help="seconds of measuring (%(default)g)")
-    sweep.add_argument("--timeout", type=options.seconds, default=120.0, help="seconds for one step (%(default)g)")
-    sweep.add_argument(
-        "--memory", type=options.mebibytes, metavar="MIB", help="what a worker may hold (4/5 of what is free)"
-    )
-    sweep.add_argument("--json", type=Path, metavar="FILE", help="where to save the run")
     sweep.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster that measures: tcp://host:8786")
-    once_more = sweep.add_mutually_exclusive_group()
-    once_more.add_argument("--resume", action="store_true", help="measure the cells that FILE lacks")
-    once_more.add_argument("--force", action="store_true", help="replace FILE")
+    options.run(sweep, "measure the cells that FILE lacks")
 
     merge = add("merge", _merge, "join runs from any number of machines into one")
     merge.add_argument("files", nargs="+", type=Path, metavar="FILE", help="runs, sweeps as a rule")
-    merge.add_argument("--json", type=Path, metavar="FILE", help="where to save the merged run")
-    merge.add_argument("--force", action="store_true", help="replace FILE")
+    options.saving(merge, "the merged run")
 
     goals = add("goals", _goals, "measure the Mojo kernel beside its goals and every form of PyTorch")
-    goals.add_argument("names", nargs="*", metavar="SHAPE", help="shapes of mojo_src/goals.yaml (all)")
-    goals.add_argument("--threads", type=options.threads, default=[1, 2], help="numbers of threads, 1,2 (1,2)")
+    options.shapes(goals, "shapes of mojo_src/goals.yaml", "reports/goals", "results", 100.0)
     goals.add_argument("--beside", metavar="NAME,…", help="add these forms of PyTorch to what was measured (all)")
-    goals.add_argument(
-        "--budget", type=options.seconds, default=100.0, help="seconds of measuring a shape (%(default)g)"
-    )
-    goals.add_argument("--folder", type=Path, default=Path("reports/goals"), help="where results go (%(default)s)")
-    goals.add_argument("--page", type=Path, metavar="FILE", help="measure nothing: put results into this page")
 
     peers = add("peers", _peers, "measure the Mojo kernel beside every library that is installed")
-    peers.add_argument("names", nargs="*", metavar="SHAPE", help="one, few, seed, many, many-small (all)")
-    peers.add_argument("--threads", type=options.threads, default=[1, 2], help="numbers of threads, 1,2 (1,2)")
-    peers.add_argument(
-        "--budget", type=options.seconds, default=240.0, help="seconds of measuring a shape (%(default)g)"
-    )
-    peers.add_argument("--folder", type=Path, default=Path("reports/peers"), help="where runs go (%(default)s)")
-    peers.add_argument("--page", type=Path, metavar="FILE", help="measure nothing: put results into this page")
+    options.shapes(peers, "one, few, seed, many, many-small", "reports/peers", "runs", 240.0)
 
-    itself = add(
-        "selfcheck", _selfcheck, "whether intervals hold, also on a busy machine, and cheats are found (17 minutes)"
-    )
+    holds = "whether intervals hold, also on a busy machine, and cheats are found (17 minutes)"
+    itself = add("selfcheck", _selfcheck, holds)
     itself.add_argument("--runs", type=options.runs, default=10, help="runs to compare with each other (%(default)s)")
-    itself.add_argument(
-        "--budget", type=options.seconds, default=60.0, help="seconds of measuring a run (%(default)g)"
-    )
+    options.measuring(itself, 60.0, " a run")
+    itself.set_defaults(else_saved=", and it begins anew")
 
     claims = add("claims", _claims, "hold the claims of a file against what is measured here")
     claims.add_argument("file", metavar="FILE", help="a claims file, like claims/cross-language-moe.yaml")
     claims.add_argument("--json", type=Path, metavar="FILE", help="where to save the verdicts")
     claims.add_argument("--profile", default="quick", help="what to measure: smoke, quick or full (%(default)s)")
-    claims.add_argument(
-        "--from", type=Path, dest="source", metavar="FOLDER", help="measure nothing: a report's folder"
-    )
+    source = "measure nothing: a report's folder"
+    claims.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help=source)
+    options.measuring(claims)
 
     report = add("report", _report, "measure, execute the notebooks and render them")
     report.add_argument("--profile", default="quick", help="smoke, quick or full (%(default)s)")
-    report.add_argument("-p", action="append", default=[], dest="parameters", metavar="KEY=VALUE",
-                        help="a notebook's parameter; --parameters lists them")  # fmt: skip
-    report.add_argument("--parameters", action="store_true", dest="listed",
-                        help="list the notebooks' parameters and their values in each profile")  # fmt: skip
+    parameter = "a notebook's parameter; --parameters lists them"
+    report.add_argument("-p", action="append", default=[], dest="parameters", metavar="KEY=VALUE", help=parameter)
+    listed = "list the notebooks' parameters and their values in each profile"
+    report.add_argument("--parameters", action="store_true", dest="listed", help=listed)
     report.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="render a report's folder again")
-    report.add_argument(
-        "--share", action="store_true", help="pack the report into one file to send, beside its folder"
-    )
-
-    for resumed in (bench, sweep):
-        resumed.set_defaults(go_on="give the same command --resume", else_saved=": --json FILE saves it")
-    for shaped in (goals, peers):
-        shaped.set_defaults(go_on="name the shapes that are left")
-    itself.set_defaults(else_saved=", and it begins anew")
-    for measuring in (bench, sweep, goals, peers, itself, claims, report):
-        measuring.add_argument("--anyway", action="store_true", help="measure at once, however busy the machine is")
+    packed = "pack the report into one file to send, beside its folder"
+    report.add_argument("--share", action="store_true", help=packed)
+    options.measuring(report)
     return parser
 
 
@@ -263,39 +223,30 @@ def _check(parsed: argparse.Namespace) -> int:
 def _bench(parsed: argparse.Namespace) -> int:
     from moe.measure.compare import compare
 
-    _need_file(parsed)
+    saving = _saving(parsed)
     chosen, config = parsed.names or names(), parse_config(parsed.config)
     settings = {**_settings(parsed), "target": parsed.target, "cache": parsed.cache}
     if config.tokens:  # else there is nothing to time
         _look_around(parsed, chosen, settings)
-    run = compare(
-        chosen, config, parsed.threads, path=parsed.json, resume=parsed.resume, force=parsed.force, **settings
-    )
-    print("\n".join(_lines(run)))
-    return 1 if run.went_wrong else 0
+    return _printed(compare(chosen, config, parsed.threads, **saving, **settings))
 
 
 def _sweep(parsed: argparse.Namespace) -> int:
     from moe.measure.grid import cells_of, read_axes
     from moe.measure.sweep import sweep
 
-    _need_file(parsed)
+    saving = _saving(parsed)
     axes, config = read_axes(parsed.over), parse_config(parsed.config)
     for combination in cells_of(config, axes)[1]:
         print(f"left out: {combination}", file=sys.stderr)
     chosen, settings = parsed.names or SWEPT, _settings(parsed)
     if parsed.scheduler is None:
         _look_around(parsed, chosen, settings)
-    run = sweep(
-        chosen,
-        axes,
-        config,
-        path=parsed.json,
-        resume=parsed.resume,
-        force=parsed.force,
-        scheduler=parsed.scheduler,
-        **settings,
-    )
+    return _printed(sweep(chosen, axes, config, scheduler=parsed.scheduler, **saving, **settings))
+
+
+def _printed(run: Run) -> int:
+    """The exit status of a run, once its results are printed."""
     print("\n".join(_lines(run)))
     return 1 if run.went_wrong else 0
 
@@ -315,12 +266,14 @@ def _merge(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _need_file(parsed: argparse.Namespace) -> None:
+def _saving(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Where `bench` and `sweep` save a run; raises an error where they may not, before anything else is done."""
     from moe.measure.start import require_free
 
     if (parsed.resume or parsed.force) and parsed.json is None:
         raise ValueError("--resume and --force need --json FILE")
     require_free(parsed.json, resume=parsed.resume, force=parsed.force)
+    return {"path": parsed.json, "resume": parsed.resume, "force": parsed.force}
 
 
 def _settings(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -341,26 +294,28 @@ def _look_around(parsed: argparse.Namespace, chosen: Sequence[str], settings: Ma
 
 
 def _goals(parsed: argparse.Namespace) -> int:
-    from moe.goals import FORMS, measure_goals, render_goals
+    from moe.analysis.goals import FORMS
+    from moe.shapes import measure_goals, render_goals
 
-    if parsed.page is not None:
-        if parsed.names:
-            raise ValueError("--page shows all shapes that the folder holds: name none")
-        render_goals(parsed.folder, parsed.page)
-        return 0
     beside = FORMS if parsed.beside is None else parsed.beside.split(",")
-    return measure_goals(parsed.names, parsed.threads, parsed.budget, parsed.folder, beside, wait=not parsed.anyway)
+    return _shapes(parsed, lambda asked: measure_goals(asked, beside), render_goals)
 
 
 def _peers(parsed: argparse.Namespace) -> int:
-    from moe.peers import measure_peers, render_peers
+    from moe.shapes import measure_peers, render_peers
 
-    if parsed.page is not None:
-        if parsed.names:
-            raise ValueError("--page shows all shapes that the folder holds: name none")
-        render_peers(parsed.folder, parsed.page)
-        return 0
-    return measure_peers(parsed.names, parsed.threads, parsed.budget, parsed.folder, wait=not parsed.anyway)
+    return _shapes(parsed, measure_peers, render_peers)
+
+
+def _shapes(parsed: argparse.Namespace, measure: Callable[..., int], render: Callable[[Path, Path], None]) -> int:
+    from moe.shapes import Asked
+
+    if parsed.page is None:
+        return measure(Asked(parsed.names, parsed.threads, parsed.budget, parsed.folder, wait=not parsed.anyway))
+    if parsed.names:
+        raise ValueError("--page shows all shapes that the folder holds: name none")
+    render(parsed.folder, parsed.page)
+    return 0
 
 
 def _selfcheck(parsed: argparse.Namespace) -> int:

@@ -1,11 +1,49 @@
-"""Numbers on the command line: each option says which it takes, in a message of argparse's own."""
+"""Options of the command line: groups that commands share, and which numbers each takes, in argparse's own words."""
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from contextlib import suppress
+from pathlib import Path
 
 from moe import ranges
+
+
+def measuring(parser: ArgumentParser, budget_s: float | None = None, of: str = "") -> None:
+    """Whether to measure at once; with `budget_s`, the default, also how many seconds (`of` what, if anything)."""
+    if budget_s is not None:
+        text = f"seconds of measuring{of} (%(default)g)"
+        parser.add_argument("--budget", type=seconds, default=budget_s, help=text)
+    parser.add_argument("--anyway", action="store_true", help="measure at once, however busy the machine is")
+
+
+def saving(parser: ArgumentParser, what: str, resume: str = "") -> None:
+    """Where to save what and whether to replace it; with `resume`, which is that option's help, also going on."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help=f"where to save {what}")
+    again = parser.add_mutually_exclusive_group()
+    if resume:
+        again.add_argument("--resume", action="store_true", help=resume)
+    again.add_argument("--force", action="store_true", help="replace FILE")
+
+
+def run(parser: ArgumentParser, resume: str) -> None:
+    """How a run is measured and saved; `resume` says how one goes on."""
+    measuring(parser, 60.0)
+    parser.add_argument("--timeout", type=seconds, default=120.0, help="seconds for one step (%(default)g)")
+    memory = "what a worker may hold (4/5 of what is free)"
+    parser.add_argument("--memory", type=mebibytes, metavar="MIB", help=memory)
+    saving(parser, "the run", resume)
+    parser.set_defaults(go_on="give the same command --resume", else_saved=": --json FILE saves it")
+
+
+def shapes(parser: ArgumentParser, named: str, folder: str, what: str, budget_s: float) -> None:
+    """Which shapes, of those `named` so, are measured how, and which folder or page `what` is found goes to."""
+    parser.add_argument("names", nargs="*", metavar="SHAPE", help=f"{named} (all)")
+    parser.add_argument("--threads", type=threads, default=[1, 2], help="numbers of threads, 1,2 (1,2)")
+    measuring(parser, budget_s, " a shape")
+    parser.add_argument("--folder", type=Path, default=Path(folder), help=f"where {what} go (%(default)s)")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="measure nothing: put results into this page")
+    parser.set_defaults(go_on="name the shapes that are left")
 
 
 def threads(text: str) -> list[int]:

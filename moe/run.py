@@ -41,6 +41,8 @@ BEGINNINGS = {
     "left out for want of memory": OVER_MEMORY,
     "a turn would take": TOO_LONG,
 }
+# What is another minute's, or its twin's, makes no other machine.
+VOLATILE = ("load_average", "frequency_mhz", "key", "unknown", "not_passed_on")
 
 Place = tuple[int, int]  # a process's number, and a round's
 
@@ -247,6 +249,15 @@ class Run:
             )
             for key, described in self.machines.items()
         }
+
+    def differences(self, other: Run) -> list[str]:
+        """What two runs' machines and versions differ in: nothing, and their numbers may stand side by side."""
+
+        def lasting(run: Run) -> dict[str, Any]:
+            return {key: value for key, value in run.machine.items() if key not in VOLATILE} | run.versions
+
+        ours, theirs = lasting(self), lasting(other)
+        return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
 
     def to_json(self) -> str:
         """The text of the run's file."""

@@ -167,13 +167,12 @@ def test_every_command_that_measures_looks_first_unless_it_is_told_not_to(
 ) -> None:
     """Each stops where it would begin to measure."""
     looked: list[bool] = []
-    for module in ("measure.busy", "goals", "peers", "selfcheck", "report.pipeline"):
+    for module in ("measure.busy", "shapes", "selfcheck", "report.pipeline"):
         monkeypatch.setattr(f"moe.{module}.wait_until_quiet", lambda: looked.append(True))
     for place in (
         "measure.compare.compare",
         "measure.sweep.sweep",
-        "goals.compare",
-        "peers.compare",
+        "shapes.compare",
         "selfcheck.compare",
     ):
         monkeypatch.setattr(f"moe.{place}", begin)

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from moe.goals import FORMS, MARK, Goal, judge, load_goals, markdown, measure_goals, render_goals, result_lines
+from moe.analysis.goals import FORMS, Shape, judge
+from moe.config import parse_config
 from moe.implementations.registry import REGISTRY
-from moe.report.marks import write_between
+from moe.report.marks import goals_table, result_lines, write_between
 from moe.run import Run
+from moe.shapes import GOALS_MARK, Asked, goal_shapes, measure_goals, render_goals
 
-from .synthetic import MACHINE, synthetic_run
+from .synthetic import synthetic_run
 
 TIMES = {"mojo": 0.02, "torch": 0.05, "torch-onednn": 0.03}
 FLOPS_PER_S = 1.2e11  # the preset seed then takes 17.9 ms at least, 89 % of the kernel's 20 ms
-FACTS = {"machine": MACHINE, "versions": {"numpy": "2"}}
 
 
 def a_run(threads: tuple[int, ...] = (1,), noise: float = 0.0) -> Run:
@@ -27,39 +28,39 @@ def a_run(threads: tuple[int, ...] = (1,), noise: float = 0.0) -> Run:
     return run
 
 
-def verdicts(goal: Goal, run: Run) -> dict[str, str]:
-    return {v.what: v.verdict for result in judge(goal, run) for v in result.verdicts}
+def verdicts(goal: Shape, run: Run) -> dict[str, str]:
+    return {v.what: v.verdict for result in judge(goal, [run]) for v in result.verdicts}
 
 
 def test_the_goals_are_of_shapes_that_exist() -> None:
-    goals = load_goals()
+    goals = goal_shapes()
     assert len(goals) >= 9
     for goal in goals:
-        assert goal.size.tokens > 0
+        assert parse_config(goal.config).tokens > 0
         assert set(goal.share) | set(goal.beyond_us) == {1, 2} or goal.of
         assert not goal.of or goal.of in [g.name for g in goals[: goals.index(goal)]]
     assert {n for n, entry in REGISTRY.items() if entry.peer and entry.library == "torch"} == set(FORMS) - {"torch"}
 
 
-def test_an_unknown_shape_is_named() -> None:
+def test_an_unknown_shape_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="did you mean seed"):
-        load_goals(["sead"])
+        measure_goals(Asked(["sead"], [1], 1.0, tmp_path))
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.85, "reached"), (0.95, "missed")])
 def test_a_share_is_of_the_limit_measured_in_the_same_run(share: float, expected: str) -> None:
-    goal = Goal("seed", "seed", "arithmetic", share={1: share})
+    goal = Shape("seed", "seed", "arithmetic", share={1: share})
     assert verdicts(goal, a_run())["share of the limit"] == expected
 
 
 def test_noise_that_covers_the_goal_resolves_nothing() -> None:
-    goal = Goal("seed", "seed", "arithmetic", share={1: 0.9})
+    goal = Shape("seed", "seed", "arithmetic", share={1: 0.9})
     assert verdicts(goal, a_run(noise=0.2))["share of the limit"] == "not resolved"
 
 
 def test_the_nearest_form_of_pytorch_is_the_fastest_one() -> None:
-    goal = Goal("seed", "seed", "arithmetic", over_torch={1: 2})
-    (result,) = judge(goal, a_run())
+    goal = Shape("seed", "seed", "arithmetic", over_torch={1: 2})
+    (result,) = judge(goal, [a_run()])
     assert result.nearest is not None
     assert result.nearest[0] == "torch-onednn"
     assert {v.what: v.verdict for v in result.verdicts} == {"× torch": "reached", "× torch-onednn": "reached"}
@@ -72,28 +73,28 @@ def test_the_nearest_form_of_pytorch_is_the_fastest_one() -> None:
 def test_time_beyond_the_limit_is_good_when_small() -> None:
     # 20 ms are 2,081 µs more than the limit's own time.
     for most, expected in ((2000, "missed"), (2200, "reached")):
-        goal = Goal("seed", "seed", "arithmetic", beyond_us={1: most})
+        goal = Shape("seed", "seed", "arithmetic", beyond_us={1: most})
         assert verdicts(goal, a_run())["µs beyond the limit"] == expected
 
 
 def test_a_goal_may_be_a_share_of_another_shapes() -> None:
-    seed = judge(Goal("seed", "seed", "arithmetic"), a_run())
-    goal = Goal("skewed", "seed", "balance", share={1: 0.9}, of="seed")
-    (again,) = judge(goal, a_run(), seed)
+    seed = judge(Shape("seed", "seed", "arithmetic"), [a_run()])
+    goal = Shape("skewed", "seed", "balance", share={1: 0.9}, of="seed")
+    (again,) = judge(goal, [a_run()], seed)
     assert again.verdicts[0].what == "share of seed's"
     assert again.verdicts[0].measured.value == pytest.approx(1)
-    assert judge(goal, a_run())[0].verdicts[0].what == "× torch-onednn"
+    assert judge(goal, [a_run()])[0].verdicts[0].what == "× torch-onednn"
 
 
 def test_lines_and_page_show_what_was_measured(tmp_path: Path) -> None:
-    results = judge(Goal("seed", "seed", "arithmetic", share={1: 0.95, 2: 0.92}), a_run((1, 2)))
+    results = judge(Shape("seed", "seed", "arithmetic", share={1: 0.95, 2: 0.92}), [a_run((1, 2))])
     lines = result_lines(results)
     assert "89.6 [89.6–89.6] % of the limit" in lines[0]
     assert "goal 0.95: missed" in lines[1]
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{MARK}\nold\n{MARK}\nafter\n")
+    page.write_text(f"before\n{GOALS_MARK}\nold\n{GOALS_MARK}\nafter\n")
     call = results[0].latency_s.scaled(1e-4)
-    write_between(page, MARK, markdown(results, {"a call": call}, FACTS))
+    write_between(page, GOALS_MARK, goals_table(results, {"a call": call}, a_run()))
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
@@ -105,36 +106,75 @@ def test_lines_and_page_show_what_was_measured(tmp_path: Path) -> None:
 
 def test_a_form_that_a_run_lacks_is_taken_from_one_that_was_added(tmp_path: Path) -> None:
     run = a_run((1, 2))
-    goal = Goal("seed", "seed", "arithmetic", share={1: 0.95})
+    goal = Shape("seed", "seed", "arithmetic", share={1: 0.95})
     lacking = dataclasses.replace(run, measurements=[m for m in run.measurements if m.label != "torch-onednn"])
-    assert "torch-onednn" not in judge(goal, lacking)[0].over
-    assert "torch-onednn, torch-compile at seed on 1 thread" in markdown(judge(goal, lacking), {}, FACTS)
+    assert "torch-onednn" not in judge(goal, [lacking])[0].over
+    assert "torch-onednn, torch-compile at seed on 1 thread" in goals_table(judge(goal, [lacking]), {}, run)
     kept = [m for m in run.measurements if m.label in ("mojo", "torch-onednn")]
     added = dataclasses.replace(run, measurements=kept)
-    over = judge(goal, lacking, added=[added])[0].over
-    assert over["torch-onednn"].value == pytest.approx(judge(goal, run)[0].over["torch-onednn"].value)
+    over = judge(goal, [lacking, added])[0].over
+    assert over["torch-onednn"].value == pytest.approx(judge(goal, [run])[0].over["torch-onednn"].value)
     assert list(over) == [form for form in FORMS if form in over]
     with pytest.raises(ValueError, match="did you mean torch-grouped"):
-        measure_goals(["seed"], [1], 1.0, tmp_path, ["torch-groupd"])
+        measure_goals(Asked(["seed"], [1], 1.0, tmp_path), ["torch-groupd"])
 
 
 def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("no marks")
     with pytest.raises(ValueError, match="twice"):
-        write_between(page, MARK, "text")
+        write_between(page, GOALS_MARK, "text")
     assert page.read_text() == "no marks"
 
 
 def test_a_page_is_made_from_a_folder_without_measuring(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"{MARK}{MARK}")
+    page.write_text(f"{GOALS_MARK}{GOALS_MARK}")
     with pytest.raises(ValueError, match="not found"):
         render_goals(tmp_path, page)
     a_run().save(tmp_path / "seed.json")
     (tmp_path / "goals.json").write_text(
-        json.dumps({**FACTS, "calls_s": {"a call": {"value": 2e-6, "low": 1e-6, "high": 3e-6}}})
+        json.dumps({"calls_s": {"a call": {"value": 2e-6, "low": 1e-6, "high": 3e-6}}})
     )
     render_goals(tmp_path, page)
     assert "| seed (1024, 256, 1024, 4, 2) | 1 | 20,000 [20,000–20,000] |" in page.read_text()
     assert "- a call: 2.00 [1.00–3.00] µs" in page.read_text()
+
+
+def test_runs_of_other_versions_stand_in_no_table_together(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{GOALS_MARK}{GOALS_MARK}")
+    (tmp_path / "goals.json").write_text('{"calls_s": {}}')
+    with pytest.raises(ValueError, match="has no run"):
+        render_goals(tmp_path, page)
+    a_run().save(tmp_path / "seed.json")
+    older = a_run()
+    older.versions["numpy"] = "1"
+    older.save(tmp_path / "seed+torch-compile.json")
+    with pytest.raises(ValueError, match="other machines or versions"):
+        render_goals(tmp_path, page)
+
+
+def test_a_summary_holds_what_may_stand_beside_the_newest_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest = a_run()
+
+    def saves(*_: object, path: Path, **__: object) -> Run:
+        newest.save(path, force=True)
+        return newest
+
+    monkeypatch.setattr("moe.shapes.compare", saves)
+    monkeypatch.setattr("moe.shapes._calls", lambda: {})
+    a_run().save(tmp_path / "many-small.json")
+    older = a_run()
+    older.versions["numpy"] = "1"
+    older.save(tmp_path / "seed.json")
+    assert measure_goals(Asked(["skewed"], [1], 1.0, tmp_path)) == 0
+    assert capsys.readouterr().out.startswith("skewed (")
+    saved = json.loads((tmp_path / "goals.json").read_text())
+    assert [result["shape"] for result in saved["results"]] == ["many-small", "skewed"]
+    assert saved["versions"] == newest.versions
+    # What is only added to a shape that was measured with other versions is shown for itself.
+    assert measure_goals(Asked(["seed"], [1], 1.0, tmp_path), ["torch"]) == 0
+    assert capsys.readouterr().out.startswith("seed (")

@@ -15,7 +15,8 @@ from moe.cli import main
 from moe.implementations import availability, contract, names, registry
 from moe.implementations.registry import ENTRY_POINTS, REGISTRY, load
 from moe.measure.machine import EXTRAS
-from moe.peers import MARK, markdown, render_peers
+from moe.report.marks import peers_table
+from moe.shapes import PEERS_MARK, render_peers
 
 from .synthetic import synthetic_run
 
@@ -124,7 +125,7 @@ def test_one_that_raises_at_import_stops_nothing_else(
 def test_the_table_has_a_line_a_library_and_marks_what_is_faster() -> None:
     run = synthetic_run({"numpy": 0.02, "torch": 0.004, "mojo": 0.01}, (1, 2), noise=0.01)
     run.measurements[1].status, run.measurements[1].reason = "failed", "killed by SIGKILL"
-    text = markdown({"seed": run})
+    text = peers_table([run])
     assert text.count("| (1024, 256, 1024, 4, 2) |") == 2
     one, two = (part.splitlines() for part in text.split("| 1 thread |")[1].split("| 2 threads |"))
     assert one[2].startswith("| mojo | 10,0")
@@ -137,7 +138,7 @@ def test_the_table_has_a_line_a_library_and_marks_what_is_faster() -> None:
 
 def test_a_page_gets_the_table_between_its_marks(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{MARK}\nstale\n{MARK}\nafter\n")
+    page.write_text(f"before\n{PEERS_MARK}\nstale\n{PEERS_MARK}\nafter\n")
     with pytest.raises(ValueError, match="has no run"):
         render_peers(tmp_path, page)
     synthetic_run({"numpy": 0.02, "mojo": 0.01}).save(tmp_path / "seed.json")

@@ -22,8 +22,6 @@ from moe.processor import cache_sizes, read_processor, usable_cores
 
 PACKAGES = ("numpy", "torch", "max", "threadpoolctl", "scipy")
 EXTRAS = ("onnxruntime", "openvino", "jax", "numba", "zentorch")  # named where they are installed
-# What is another minute's, or its twin's, makes no other machine.
-VOLATILE = ("load_average", "frequency_mhz", "key", "unknown", "not_passed_on")
 VECTORS = ("avx512f", "avx2", "asimd", "sve")
 NOT_KNOWN = "unknown"
 CHECKOUT = Path(__file__).resolve().parent.parent.parent  # the folder that this package is in

@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from moe.measure.machine import VOLATILE
 from moe.measure.protocol import Protocol
 from moe.run import Measurement, Run
 
@@ -47,7 +46,8 @@ def enter_machine(whole: Run, part: Run) -> str:
     own = part.machine.get("key", "unnamed")
     numbered = (own if number == 1 else f"{own}-{number}" for number in count(1))
     # One machine with other versions is shown as another.
-    key = next(k for k in numbered if k not in whole.machines or _same(whole.machines[k], described))
+    known = {k: replace(whole, **facts) for k, facts in whole.machines.items()}
+    key = next(k for k in numbered if k not in known or not part.differences(known[k]))
     whole.machines.setdefault(key, described)
     whole.limits += [{**entry, "machine": key} for entry in part.limits]
     return key
@@ -62,13 +62,6 @@ def _require_one_protocol(runs: Sequence[Run]) -> None:
         for name, first in runs[0].protocol.items():
             if name not in (*Protocol.MAY_CHANGE, "threads", "seed") and run.protocol.get(name) != first:
                 raise ValueError(f"runs can't be merged: their {name} are {first!r} and {run.protocol.get(name)!r}")
-
-
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    def lasting(described: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in described["machine"].items() if key not in VOLATILE}
-
-    return lasting(one) == lasting(other) and one["versions"] == other["versions"]
 
 
 def _cells(part: Run) -> list[list[Measurement]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moe.measure.environment import say_what_is_not_passed_on
-from moe.measure.machine import VOLATILE, describe_machine, describe_versions
+from moe.measure.machine import describe_machine, describe_versions
 from moe.measure.protocol import Protocol
 from moe.run import Measurement, Run, RunFileError, load_run
 
@@ -38,14 +38,13 @@ def require_free(path: Path | None, *, resume: bool, force: bool) -> None:
 def _continued(old: Run, new: Run, path: Path) -> Run:
     """The old run, to be continued; raises RunFileError unless the new one measures the same in the same way."""
 
-    def conditions(run: Run) -> dict[str, Any]:
+    def asked(run: Run) -> dict[str, Any]:
         protocol = {key: value for key, value in run.protocol.items() if key not in Protocol.MAY_CHANGE}
-        machine = {key: value for key, value in run.machine.items() if key not in VOLATILE}
-        measured = [(m.label, m.config, m.threads) for m in run.measurements]
-        return {**protocol, **machine, **run.versions, "measurements": measured}
+        return {**protocol, "measurements": [(m.label, m.config, m.threads) for m in run.measurements]}
 
-    before, now = conditions(old), conditions(new)
-    if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
+    before, now = asked(old), asked(new)
+    differ = [key for key in before.keys() | now.keys() if before.get(key) != now.get(key)]
+    if changed := sorted(differ + old.differences(new)):
         raise RunFileError(f"{path} can't be continued, since {', '.join(changed)} changed: --force replaces it")
     old.protocol = new.protocol
     for m in old.measurements:

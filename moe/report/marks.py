@@ -1,10 +1,17 @@
-"""Tables that a command writes into a page of prose, between two marks."""
+"""What was measured at named shapes: lines for a terminal, and tables between two marks of a page of prose."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from moe.run import write_atomically
+from moe.analysis import Interval, Summary, summarise, tokens_ratio
+from moe.analysis.goals import FORMS, Result, Verdict
+from moe.analysis.summary import KERNEL
+from moe.config import MoEConfig
+from moe.report.origin import versions_text
+from moe.report.text import percent, span, threads_text, times
+from moe.run import Run, write_atomically
 
 
 def write_between(page: Path, mark: str, text: str) -> None:
@@ -14,3 +21,83 @@ def write_between(page: Path, mark: str, text: str) -> None:
         raise ValueError(f"{page} must hold {mark} twice, where the table begins and ends")
     begin, _, end = content.split(mark)
     write_atomically(page, f"{begin}{mark}\n{text}\n{mark}{end}")
+
+
+def result_lines(results: Sequence[Result]) -> list[str]:
+    """Results as lines for a terminal."""
+    lines = []
+    for r in results:
+        lines.append(
+            f"{r.shape} ({r.config.label}, {r.cache}), {threads_text(r.threads)}: {span(r.latency_s, 1e6)} µs, "
+            f"{span(r.share, 100)} % of the limit ({r.binds})"
+        )
+        lines += [f"    {v.what}: {span(v.measured)}, goal {v.goal:g}: {v.verdict}" for v in r.verdicts]
+    return lines
+
+
+def goals_table(results: Sequence[Result], calls: Mapping[str, Interval], run: Run) -> str:
+    """A line for each result, and the seconds of calls; one of their runs says on what they were measured."""
+    head = ("shape (T, d, f, E, k)", "threads", "time, µs", "% of the limit", "goal", "× torch", "× the fastest form")
+    lines = [f"{_measured_on(run)}.", "", _line(*head), "| --- | --: | --: | --: | --- | --: | --: |"]
+    without = []
+    for r in results:
+        wanted = "; ".join(f"{_goal_text(v)}: {v.verdict}" for v in r.verdicts)
+        torch = span(r.over["torch"]) if "torch" in r.over else "–"
+        nearest = f"{span(r.nearest[1])} ({r.nearest[0]})" if r.nearest else "–"
+        measured = (str(r.threads), span(r.latency_s, 1e6), span(r.share, 100))
+        lines.append(_line(f"{r.shape} {_sizes(r.config)}", *measured, wanted, torch, nearest))
+        if missing := [form for form in FORMS if form not in r.over]:
+            without += [f"No numbers of {', '.join(missing)} at {r.shape} on {threads_text(r.threads)}.", ""]
+    lines += ["", *without, "A call from Python into the kernel:", ""]
+    return "\n".join([*lines, *(f"- {what}: {span(seconds, 1e6)} µs" for what, seconds in calls.items())])
+
+
+def _goal_text(verdict: Verdict) -> str:
+    if verdict.what.startswith("share"):
+        return percent(verdict.goal) + verdict.what.removeprefix("share")
+    return f"{verdict.goal:g} {verdict.what}"
+
+
+def peers_table(runs: Sequence[Run]) -> str:
+    """A table for each number of threads: a line for every library, a column for every run; and what did not run."""
+    lines = [
+        f"{_measured_on(runs[-1])}: the kernel's time in µs, and how many times as fast it is as each of the others, "
+        "in bold where another is faster.",
+        "",
+    ]
+    measured = [m for run in runs for m in run.measurements]
+    labels = dict.fromkeys([KERNEL, *(m.label for m in measured if not m.control)])
+    sizes = [_sizes(run.measurements[0].config) for run in runs]
+    summaries = [summarise(run) for run in runs]
+    for threads in sorted({t for s in summaries for t in s.thread_counts}):
+        lines += [_line(threads_text(threads), *sizes), "| --- |" + " --: |" * len(runs)]
+        lines += [_line(label, *(_cell(s, label, threads) for s in summaries)) for label in labels]
+        lines.append("")
+    reasons = (f"- {m.label}: {m.status.replace('_', ' ')}, {m.reason}" for m in measured if m.status != "ok")
+    once = list(dict.fromkeys(reasons))
+    return "\n".join([*lines, *(["Without numbers:", "", *once] if once else [])])
+
+
+def _cell(summary: Summary, label: str, threads: int) -> str:
+    """The kernel's microseconds, or how many times as fast it is as another."""
+    row, kernel = summary.row(label, threads), summary.row(KERNEL, threads)
+    if row is not None and row.latency is not None and label == KERNEL:
+        return span(row.latency, 1e6)
+    ratio = tokens_ratio(kernel.measurement, row.measurement) if kernel and row else None
+    if ratio is None:
+        return "–"
+    return f"**{times(ratio)}**" if ratio.high < 1 else times(ratio)
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _sizes(config: MoEConfig) -> str:
+    return f"({config.tokens}, {config.d_model}, {config.d_ff}, {config.num_experts}, {config.top_k})"
+
+
+def _measured_on(run: Run) -> str:
+    facts = run.machine
+    machine = f"{facts['processor']} ({facts['usable_cores']} cores, {', '.join(facts['vector_features'])})"
+    return f"Measured on {machine}; {versions_text(run)}. Medians with 95 % intervals"

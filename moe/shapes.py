@@ -1,0 +1,206 @@
+"""Named shapes, each with a run, and one table of them all: the kernel beside its goals, and beside its peers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from moe.analysis import Interval
+from moe.analysis.goals import FORMS, Result, Shape, judge
+from moe.analysis.statistics import median_interval
+from moe.analysis.summary import KERNEL
+from moe.config import parse_config, unknown_name
+from moe.implementations import names as implementations
+from moe.measure.busy import wait_until_quiet
+from moe.measure.child import Child
+from moe.measure.compare import compare
+from moe.measure.protocol import Protocol
+from moe.mojo_build import SOURCE
+from moe.report.marks import goals_table, peers_table, result_lines, write_between
+from moe.report.text import span
+from moe.run import Run, load_run, write_atomically
+
+PEER_SHAPES = {
+    "one": "seed,tokens=1",
+    "few": "seed,tokens=16",
+    "seed": "seed",
+    "many": "seed,tokens=4096",
+    "many-small": "small",
+}
+# Token by token, which nobody would use instead; and one that takes longer to load than all others together, and is
+# in the table of `moe goals`.
+NO_PEERS = ("python", "torch-naive", "torch-compile")
+EMPTY_CALL_S = 2e-6  # most that a call into the kernel should take
+TURN_FORWARDS = {"warm": Protocol.turn_forwards, "cold": 5}  # writing over the caches takes far longer than a forward
+SUMMARY = "goals.json"
+GOALS_MARK, PEERS_MARK = "<!-- goals -->", "<!-- peers -->"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to measure: the shapes of these names, or all, each in a run of its own that is saved in `folder`.
+
+    Each gets budget_s seconds times its effort. With `wait` a busy machine gets some seconds to come to rest first.
+    """
+
+    names: Sequence[str]
+    threads: Sequence[int]
+    budget_s: float
+    folder: Path
+    wait: bool = False
+
+
+Found = list[tuple[Shape, list[Run]]]  # the runs of each shape, its own before those that add forms to it
+
+
+def goal_shapes() -> list[Shape]:
+    """The shapes at which the kernel has goals."""
+    return [Shape(**entry) for entry in yaml.safe_load((SOURCE / "goals.yaml").read_text(encoding="utf-8"))]
+
+
+def peer_shapes() -> list[Shape]:
+    """The shapes at which the kernel is measured beside its peers."""
+    return [Shape(name, config, processes=5) for name, config in PEER_SHAPES.items()]
+
+
+def measure_goals(asked: Asked, beside: Sequence[str] = FORMS) -> int:
+    """Measure the kernel beside its goals, print and save results; returns the command's exit status.
+
+    A missed goal is a result, not a failure. The summary in the folder holds every shape that was measured there on
+    one machine with one set of versions. Only some forms `beside` the kernel are added to a shape that was measured
+    before. Raises ValueError for a shape or form that is not there.
+    """
+    _require("form", beside, FORMS)
+    failed = False
+    added = "" if tuple(beside) == FORMS else "+" + "+".join(beside)
+    for shape, run in _measure(goal_shapes(), [KERNEL, *beside], asked, added):
+        failed = failed or run.went_wrong
+        results = _save_goals(asked.folder, run, {})
+        print("\n".join(result_lines([r for r in results if r.shape == shape.name])), flush=True)
+    calls = _calls()
+    print("\n".join(f"{what}: {span(i, 1e6)} µs, goal {EMPTY_CALL_S * 1e6:g} µs" for what, i in calls.items()))
+    _save_goals(asked.folder, run, calls)
+    return 1 if failed else 0
+
+
+def measure_peers(asked: Asked) -> int:
+    """Measure the kernel beside other libraries and print tables; returns the command's exit status.
+
+    Raises ValueError for a shape that is not there.
+    """
+    failed = False
+    for _, run in _measure(peer_shapes(), [n for n in implementations(peers=True) if n not in NO_PEERS], asked):
+        failed = failed or run.went_wrong
+        print(peers_table([run]), flush=True)
+    return 1 if failed else 0
+
+
+def _measure(
+    shapes: Sequence[Shape], chosen: Sequence[str], asked: Asked, added: str = ""
+) -> Iterator[tuple[Shape, Run]]:
+    """Every shape asked for with its run, as they come; `added` ends the names of files that add to a shape's own."""
+    _require("shape", asked.names, [shape.name for shape in shapes])
+    if asked.wait:
+        wait_until_quiet()
+    for shape in (shape for shape in shapes if not asked.names or shape.name in asked.names):
+        print(f"{shape.name}: {shape.config}", file=sys.stderr, flush=True)
+        run = compare(
+            chosen,
+            parse_config(shape.config),
+            asked.threads,
+            path=asked.folder / f"{shape.name}{added}.json",
+            force=True,
+            budget_s=asked.budget_s * shape.effort,
+            processes=shape.processes,
+            cache=shape.cache,
+            turn_forwards=TURN_FORWARDS[shape.cache],
+        )
+        yield shape, run
+
+
+def _require(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(unknown_name(kind, name, list(known)))
+
+
+def _saved(folder: Path, shapes: Sequence[Shape], beside: Run | None = None) -> Found:
+    """What a folder holds of some shapes, or only what may stand beside a run."""
+    found = []
+    for shape in shapes:
+        paths = [folder / f"{shape.name}.json", *sorted(folder.glob(f"{shape.name}+*.json"))]
+        runs = [load_run(path) for path in paths if path.exists()]
+        if alike := [run for run in runs if beside is None or not run.differences(beside)]:
+            found.append((shape, alike))
+    return found
+
+
+def _calls() -> dict[str, Interval]:
+    """Seconds of a call into the kernel alone, and of the layer's, which also makes an output."""
+    found = {}
+    for library in (KERNEL, f"{KERNEL} layer"):
+        rounds: list[float] = []
+        processes: list[int] = []
+        for process in range(Protocol.processes):
+            child = Child(1)
+            try:
+                (reply,) = child.ask("calls", timeout=Protocol.timeout_s, library=library)["calls"]
+            finally:
+                child.kill()
+            rounds += reply["seconds"]
+            processes += [process] * len(reply["seconds"])
+        found[reply["call"]] = median_interval(rounds, processes)
+    return found
+
+
+def _save_goals(folder: Path, run: Run, calls: dict[str, Interval]) -> list[Result]:
+    """Save the results of a run and of those that may stand beside it, and return them."""
+    results = _judge_all(_saved(folder, goal_shapes(), run))
+    content = {
+        "schema": 1,
+        "machine": run.machine,
+        "versions": run.versions,
+        "results": [asdict(r) for r in results],
+        "calls_s": calls,
+    }
+    write_atomically(folder / SUMMARY, json.dumps(content, default=asdict, indent=1))
+    return results
+
+
+def render_goals(folder: Path, page: Path) -> None:
+    """Put what a folder holds between a page's two marks, without measuring; raises ValueError where it can't."""
+    if not (folder / SUMMARY).exists():
+        raise ValueError(f"{folder / SUMMARY} not found: `moe goals` writes it")
+    saved = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    calls = {what: Interval(**interval) for what, interval in saved["calls_s"].items()}
+    found = _saved_alike(folder, goal_shapes(), "goals")
+    write_between(page, GOALS_MARK, goals_table(_judge_all(found), calls, found[0][1][0]))
+
+
+def render_peers(folder: Path, page: Path) -> None:
+    """Put what a folder holds between a page's two marks, without measuring; raises ValueError where it can't."""
+    found = _saved_alike(folder, peer_shapes(), "peers")
+    write_between(page, PEERS_MARK, peers_table([runs[0] for _, runs in found]))
+
+
+def _saved_alike(folder: Path, shapes: Sequence[Shape], command: str) -> Found:
+    """What a folder holds for one table; raises ValueError for nothing, and for what may not stand side by side."""
+    found = _saved(folder, shapes)
+    every = [run for _, runs in found for run in runs]
+    if not every:
+        raise ValueError(f"{folder} has no run: `moe {command}` writes them")
+    if any(run.differences(every[0]) for run in every):
+        raise ValueError(f"{folder} has runs of other machines or versions than each other: measure all again")
+    return found
+
+
+def _judge_all(found: Found) -> list[Result]:
+    results: list[Result] = []
+    for shape, runs in found:
+        results += judge(shape, runs, results)
+    return results
