@@ -84,6 +84,14 @@ def test_a_worker_that_wakes_now_and_then_in_a_long_turn_is_at_rest() -> None:
     assert doubts.of(1, ended=True) == ""
 
 
+def test_processor_time_of_many_threads_is_counted_in_ticks() -> None:
+    """Up to one a thread too many: honest libraries were seen to use 19 of 16 cores in 20 ms."""
+    many = replace(HONEST, threads=16, processor=19 * 0.0213)
+    assert doubt([many] * 5) == ""
+    assert "the processor time of 21 cores where 16" in doubt([replace(many, processor=21 * 0.0213)] * 5)
+    assert doubt([replace(HONEST, processor=0.04)] * 2) == ""
+
+
 def test_one_odd_turn_of_several_is_no_doubt() -> None:
     odd = replace(HONEST, framed=0.2, processor=0.1, making=0.5)
     assert doubt([HONEST, odd, HONEST]) == ""

@@ -118,3 +118,11 @@ def test_memory_says_whom_it_covers() -> None:
     html = tables.beside_the_time(summarise(run))
     assert html.count("300 (with torch-naive)") == 1
     assert html.count(">300<") == 2
+
+
+def test_a_control_that_failed_is_among_the_lines() -> None:
+    run = synthetic_run({"numpy": 1.0, "mojo": 0.5})
+    control = next(m for m in run.measurements if m.control)
+    assert not any("(control)" in line for line in table_lines(summarise(run)))
+    control.status, control.reason, control.samples_s = "failed", "it changed its input", []
+    assert any("(control)" in line and "failed: it changed its input" in line for line in table_lines(summarise(run)))

@@ -77,7 +77,7 @@ def by_disturbance(run: Run) -> list[Disturbed]:
 
 def too_disturbed(run: Run) -> list[Disturbed]:
     """Rows of which too few turns were undisturbed for an interval."""
-    return [_disturbed(m) for m in run.measurements if m.is_disturbed]
+    return [_disturbed(m) for m in run.measurements if m.is_disturbed and m.status == "ok"]
 
 
 def _disturbed(m: Measurement) -> Disturbed:

@@ -132,7 +132,9 @@ def _lines_of_cells(run: Run) -> list[str]:
 
 def table_lines(summary: Summary) -> list[str]:
     """The comparison as lines for a terminal."""
-    return [*_row_lines(summary, whole=True), *_legend(summary)]
+    failed = [m for m in summary.run.measurements if m.control and m.status == "failed"]
+    controls = [f"{m.label:34} {threads_text(m.threads):10} failed: {m.reason}" for m in failed]
+    return [*_row_lines(summary, whole=True), *controls, *_legend(summary)]
 
 
 def _row_lines(summary: Summary, *, whole: bool) -> list[str]:
