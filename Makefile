@@ -47,7 +47,7 @@ test-browser: $(READY) ## Tests of the pages and of explore.ipynb in a real brow
 
 lab: $(READY) ## Open copies of the notebooks, my_*.ipynb, in JupyterLab: LABFLAGS=--allow-root
 	cd notebooks && for name in *.ipynb; do [[ $$name = my_* || -e my_$$name ]] || cp $$name my_$$name; done
-	$(BIN)/jupyter lab $(LABFLAGS) notebooks/my_explore.ipynb
+	$(BIN)/jupyter lab $(LABFLAGS) --LabApp.default_url=/lab/tree/notebooks/my_explore.ipynb
 
 bench: $(READY) ## The kernel beside its goals and PyTorch's forms, 45 minutes: SHAPES="seed medium"
 	$(BIN)/moe goals$(AT_ONCE) $(SHAPES)

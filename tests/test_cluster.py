@@ -107,7 +107,8 @@ def test_a_worker_that_dies_gets_its_cell_redone_once(two_workers: Cluster, tmp_
     by_tokens = {t: [m for m in run.measurements if m.config.tokens == t] for t in (1, 2, 3, 4)}
     for tokens, measured in by_tokens.items():
         assert [m.label for m in measured] == ["numpy", deadly, "numpy (control)"]
-        assert {m.status for m in measured} == ({"failed"} if tokens == 3 else {"ok"}), tokens
+        reasons = {m.label: m.reason for m in measured}
+        assert {m.status for m in measured} == ({"failed"} if tokens == 3 else {"ok"}), (tokens, reasons)
         assert {len(set(m.rounds)) for m in measured} == ({0} if tokens == 3 else {1})
     assert {m.reason for m in by_tokens[3]} == {"the worker that measured it died, 2 times"}
     (key,) = run.machines  # both workers are on this one
