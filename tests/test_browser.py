@@ -28,7 +28,7 @@ HOW_TO_INSTALL = (
 )
 PAGES = ("index", *EXPERIMENTS)
 WIDTHS = (390, 1280)
-LAB_TIMEOUT_MS = 60_000
+LAB_TIMEOUT_MS = 300_000
 STOP_AFTER_MS = 15_000  # by when some rounds have been made
 
 
