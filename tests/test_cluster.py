@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -110,7 +111,9 @@ def test_a_worker_that_dies_gets_its_cell_redone_once(two_workers: Cluster, tmp_
         reasons = {m.label: m.reason for m in measured}
         assert {m.status for m in measured} == ({"failed"} if tokens == 3 else {"ok"}), (tokens, reasons)
         assert {len(set(m.rounds)) for m in measured} == ({0} if tokens == 3 else {1})
-    assert {m.reason for m in by_tokens[3]} == {"the worker that measured it died, 2 times"}
+    (reason,) = {m.reason for m in by_tokens[3]}
+    # A worker that is started again too late for its first try counts as one more.
+    assert re.fullmatch(r"the worker that measured it died, [23] times", reason)
     (key,) = run.machines  # both workers are on this one
     assert run.machines[key]["machine"]["key"] == key
     assert {entry["machine"] for entry in run.limits} == {key}
