@@ -259,6 +259,9 @@ class EndsItsMachine(Wrong):
         if len(y) == 3 or (len(y) == 2 and not mark.exists()):
             if len(y) == 2:
                 mark.touch()
+            else:
+                with mark.with_name("deaths").open("a") as deaths:
+                    deaths.write("x")
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(60)
         return y

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -111,9 +110,10 @@ def test_a_worker_that_dies_gets_its_cell_redone_once(two_workers: Cluster, tmp_
         reasons = {m.label: m.reason for m in measured}
         assert {m.status for m in measured} == ({"failed"} if tokens == 3 else {"ok"}), (tokens, reasons)
         assert {len(set(m.rounds)) for m in measured} == ({0} if tokens == 3 else {1})
-    (reason,) = {m.reason for m in by_tokens[3]}
-    # A worker that is started again too late for its first try counts as one more.
-    assert re.fullmatch(r"the worker that measured it died, [23] times", reason)
+    # Dask counts a death against a cell that was not begun too: it then gets its two tries after that.
+    deaths = len((two_workers.folder / "deaths").read_text())
+    assert {m.reason for m in by_tokens[3]} == {f"the worker that measured it died, {deaths} times"}
+    assert deaths in (2, 3)
     (key,) = run.machines  # both workers are on this one
     assert run.machines[key]["machine"]["key"] == key
     assert {entry["machine"] for entry in run.limits} == {key}

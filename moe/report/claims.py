@@ -13,7 +13,7 @@ from moe.measure.compare import compare
 from moe.measure.protocol import Protocol
 from moe.measure.replay import replay
 from moe.report.parameters import thread_counts
-from moe.report.source import FEWEST_PROCESSES, given_or_latest, run_file, say_latest
+from moe.report.source import FEWEST_PROCESSES, run_file, shown_file
 from moe.run import Run, load_run
 
 KEPT = "claims.yaml"
@@ -47,10 +47,7 @@ def measure(source: Path, threads: int, path: Path | None = None) -> Run:
 
 def load(run: str | None, *, claims: str, threads: str, budget_s: float) -> Trial:
     """The trial by the replay at `run` and the runs beside it, or by what is measured now in `budget_s` seconds."""
-    path = given_or_latest(run, "claims")
-    if path is not None:
-        if run is None:
-            say_latest(path)
+    if path := shown_file(run, "claims"):
         return trial_of(path.parent)
     what = arguments(claims=claims, threads=threads, budget_s=budget_s)
     on_trial = load_claims(what["source"])

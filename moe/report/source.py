@@ -32,6 +32,14 @@ def run_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.json"
 
 
+def shown_file(run: str | None, name: str) -> Path | None:
+    """As `given_or_latest`, and tells a notebook's reader where the parameters above are not used."""
+    path = given_or_latest(run, name)
+    if run is None and path is not None:
+        print(f'Shown is the newest report: {path.resolve()}. With run = "{NEW}" the parameters above are measured.')
+    return path
+
+
 def given_or_latest(run: str | None, name: str) -> Path | None:
     """The file of the run that a notebook was given, or that of the newest report; None where it is to measure."""
     if run is not None:
@@ -44,15 +52,8 @@ def load_or_measure(
     run: str | None, name: str, arguments: Callable[[], dict[str, Any]], measure: Callable[..., Run] = compare
 ) -> Run:
     """The run that the notebook `name` shows; says so where it was not told which."""
-    path = given_or_latest(run, name)
-    if path is None:
-        chosen = arguments()
-        return measure(**chosen | {"processes": max(FEWEST_PROCESSES, chosen["processes"])})
-    if run is None:
-        say_latest(path)
-    return load_run(path)
-
-
-def say_latest(path: Path) -> None:
-    """Tell a notebook's reader that the parameters above were not used."""
-    print(f'Shown is the newest report: {path.resolve()}. With run = "{NEW}" the parameters above are measured.')
+    path = shown_file(run, name)
+    if path is not None:
+        return load_run(path)
+    chosen = arguments()
+    return measure(**chosen | {"processes": max(FEWEST_PROCESSES, chosen["processes"])})
