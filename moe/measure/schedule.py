@@ -43,10 +43,22 @@ def until_budget(bench: Bench) -> None:
         rounds = _generation(bench, generation, rounds, max(1, left))
         took_s = time.monotonic() - started - (bench.patience.lost_s - lost_s)
         generation, left = generation + 1, left - 1
-        if left > 0 and time.monotonic() + took_s <= bench.end + OVER * settings.budget_s:
+        latest = bench.end + OVER * settings.budget_s
+        if is_lacking(settings, generation, rounds) and time.monotonic() + took_s <= latest:
             continue
         if settings.target is None or time.monotonic() + took_s > bench.end or _is_narrow(bench, settings.target):
             return
+
+
+def is_lacking(settings: Protocol, generations: int, rounds: int) -> bool:
+    """Whether a run lacks generations after so many, each of as many rounds, by what was asked for.
+
+    Where the first met a busy machine and none has time for all of its rounds, more of them make up for that.
+    """
+    if generations < settings.processes:
+        return True
+    wanted = settings.processes * settings.rounds if settings.target is None and settings.processes > 1 else 0
+    return generations * rounds < wanted
 
 
 def _generation(bench: Bench, process: int, rounds: int, left: int) -> int:

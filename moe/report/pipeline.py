@@ -27,6 +27,7 @@ from moe.report import breakdown, breakdown_views, claims, claims_views, compari
 from moe.report.index import Findings, Page, figure_path, render_index
 from moe.report.origin import foot, read_parameters, write_parameters
 from moe.report.parameters import NOTEBOOKS, resolve
+from moe.report.parameters import read_parameters as read_notebook
 from moe.report.render import NotebookFailedError, execute, render
 from moe.report.source import LATEST, REPORTS, run_file
 from moe.run import Run, RunFileError, load_run, write_atomically
@@ -118,11 +119,11 @@ def try_claims(file: str, source: Path | None, profile: str, *, wait: bool = Fal
     on_trial = load_claims(path)
     if source is not None:
         return claims.trial_of(source, path)
-    parameters = resolve(profile, [f"claims={path}"], list(EXPERIMENTS))
-    sizes = {key: value for key, value in asdict(on_trial.config).items() if key in parameters["comparison"]}
-    named = ",".join(claims.implementations_for(on_trial))
-    parameters["comparison"] |= {**sizes, "implementations": named, "cuda": False}
-    parameters["breakdown"] |= {key: value for key, value in sizes.items() if key != "tokens"}
+    layer = ",".join(f"{key}={value}" for key, value in asdict(on_trial.config).items() if key != "tokens")
+    parameters = resolve(profile, [f"claims={path}", f"config={layer}"], list(EXPERIMENTS))
+    asked = parameters["comparison"]
+    asked["config"] += f",tokens={on_trial.config.tokens}"
+    asked |= {"implementations": ",".join(claims.implementations_for(on_trial)), "cuda": False}
     return claims.trial_of(measure_report(profile, parameters, f"moe claims {shlex.quote(file)}", wait=wait))
 
 
@@ -167,7 +168,9 @@ def _page(folder: Path, name: str, parameters: Mapping[str, Any], run: Run) -> P
     notebook = f"{name}.ipynb"
     _say(f"executing {notebook}")
     path = run_file(folder, name)
-    executed = execute(NOTEBOOKS / notebook, folder / notebook, {**parameters, "run": str(path)})
+    # An older report may have been made with parameters that the notebook no longer has.
+    known = {key: parameters[key] for key in read_notebook(NOTEBOOKS / notebook) if key in parameters}
+    executed = execute(NOTEBOOKS / notebook, folder / notebook, {**known, "run": str(path)})
     write_atomically(folder / f"{name}.html", render(executed, foot([run], folder)))
     print(folder / f"{name}.html")
     return Page(name, _title(name), _figure(folder, name), EXPERIMENTS[name].findings(path))
