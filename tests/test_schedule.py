@@ -12,8 +12,8 @@ from moe.measure.schedule import ROUNDS_OF_A_PROCESS, _affordable, is_lacking
     ("ready_s", "round_s", "share_s", "rounds"),
     [
         (4, 2, 16, 6),  # as many as fit
-        (4, 9.5, 16, 2),  # two at least, where that does not take half as much again
-        (4, 11, 16, 1),
+        (4, 14, 16, 2),  # two at least, where that does not take twice as long
+        (4, 15, 16, 1),
         (4, 100, 16, 1),  # one in any case
         (0, 1e-9, 16, ROUNDS_OF_A_PROCESS),
     ],
