@@ -83,11 +83,11 @@ def _check_presets(name: str, threads: int) -> Iterator[Check]:
 
 def _checked(name: str, title: str, threads: int, problem: Problem, note: str = "") -> tuple[Check, float]:
     """One check with the seconds of a forward; an implementation that raises has failed it."""
-    arrays = (problem.weights.gate, problem.weights.w1, problem.weights.w2)
-    given = [array.copy() for array in arrays]  # the reference's, and other problems', stay what they are
+    arrays = problem.weights.arrays()
+    given = {key: array.copy() for key, array in arrays.items()}  # the reference's, and other problems', stay
     try:
         with contained():
-            layer = create(name, Weights(*given), top_k=problem.top_k, threads=threads)
+            layer = create(name, Weights(**given, form=problem.weights.form), top_k=problem.top_k, threads=threads)
             parity = check_layer(layer, problem)
             x = problem.x.copy()
             native = layer.to_native(x)
@@ -96,7 +96,7 @@ def _checked(name: str, title: str, threads: int, problem: Problem, note: str = 
             forward_s = time.perf_counter() - started
         if mark_of(x) != mark_of(problem.x):
             parity = replace(parity, passed=False, reason=INPUT_CHANGED)
-        if mark_of(*given) != mark_of(*arrays):
+        if mark_of(*given.values()) != mark_of(*arrays.values()):
             parity = replace(parity, passed=False, reason=WEIGHTS_CHANGED)
     except NotAvailableError as error:
         return Check(name, title, threads, "not_run", str(error)), 0.0

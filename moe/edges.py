@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from moe.config import MoEConfig
-from moe.problem import Float32Array, Problem, Weights, make_problem
+from moe.problem import Float32Array, Problem, make_problem
 
 
 def edge_problems() -> dict[str, Problem]:
@@ -43,14 +43,14 @@ def _with_logits(problem: Problem, logits: list[float]) -> Problem:
     x[:, 0] = 1.0
     gate = np.zeros_like(problem.weights.gate)
     gate[0] = logits
-    return Problem(Weights(gate, problem.weights.w1, problem.weights.w2), x, problem.top_k)
+    return Problem(dataclasses.replace(problem.weights, gate=gate), x, problem.top_k)
 
 
 def with_weight(problem: Problem, name: str, place: tuple[int, ...], value: float) -> Problem:
     """The problem with `value` at one place of one of its weights."""
-    arrays = {key: getattr(problem.weights, key).copy() for key in ("gate", "w1", "w2")}
-    arrays[name][place] = value
-    return Problem(Weights(**arrays), problem.x, problem.top_k)
+    array = problem.weights.arrays()[name].copy()
+    array[place] = value
+    return Problem(dataclasses.replace(problem.weights, **{name: array}), problem.x, problem.top_k)
 
 
 def _with_value(problem: Problem, value: float) -> Problem:
