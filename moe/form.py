@@ -8,6 +8,7 @@ from typing import Any
 from moe.ranges import SIZE, Range
 
 SCALE = Range(0, 1e6, above=True)
+CLAMP, ALPHA = 7.0, 1.702  # of the expert swiglu-oai
 GATED = ("swiglu", "geglu", "swiglu-oai")
 CHOICES = {
     "expert": ("relu", "relu2", "gelu", *GATED),

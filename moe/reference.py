@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moe.choice import Choice, U, choose, scores
+from moe.form import ALPHA, CLAMP
 from moe.problem import Problem
 from moe.weights import Weights
 
@@ -21,7 +22,6 @@ Float64Array = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
 NUMBERS_AT_ONCE = 2**23  # of the widest array: tokens are taken so many at a time
-CLAMP, ALPHA = 7.0, 1.702  # of the expert swiglu-oai
 
 
 @dataclass(frozen=True)

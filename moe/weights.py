@@ -132,6 +132,19 @@ class Weights:
         return self.form.knobs | {name: there for name, there in self.added.items() if there}
 
     @property
+    def routes_as_published(self) -> bool:
+        """Whether the router is the published layer's: a softmax over k logits, of x·gate alone."""
+        form = self.form
+        plain = (form.score, form.renormalise, form.scale, form.groups) == ("softmax", True, 1, 1)
+        return plain and self.select_bias is None and self.gate_bias is None
+
+    @property
+    def has_published_experts(self) -> bool:
+        """Whether its experts, but for the shared one, are the published layer's: two products and a ReLU."""
+        plain = (self.form.expert, self.form.weight_on) == ("relu", "output")
+        return plain and self.b1 is None and self.b2 is None
+
+    @property
     def d_model(self) -> int:
         """Width of a token."""
         return int(self.w1.shape[1])

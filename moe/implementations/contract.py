@@ -13,6 +13,7 @@ from moe.problem import Weights
 
 DTYPES = ("float32", "float64")
 SWITCH = ("on", "off")
+WIDENED = "weights of bfloat16 widened to float32"  # what a layer notes that computes so
 
 
 class NotAvailableError(RuntimeError):
