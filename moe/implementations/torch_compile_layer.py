@@ -8,6 +8,8 @@ from moe.implementations.contract import NotAvailableError
 from moe.implementations.torch_common import OnTheCpu, TorchWeights, sorted_by_expert
 from moe.problem import Weights
 
+RECOMPILES = 200
+
 
 class TorchCompileLayer(OnTheCpu):
     """PyTorch: tokens sorted by expert, an expert's products compiled by `torch.compile` for any number of rows.
@@ -21,11 +23,14 @@ class TorchCompileLayer(OnTheCpu):
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
         import torch
+        from torch._dynamo import config as dynamo
         from torch._inductor import config
         from torch._inductor.exc import InductorError, InvalidCxxCompiler
 
         # Compiling processes would outlive prepare and be in the way of what is timed.
         config.compile_threads = 1
+        # One function serves experts of every form and size in a process, and none of them may fall back to eager.
+        dynamo.recompile_limit, dynamo.fail_on_recompile_limit_hit = RECOMPILES, True
         self.native = TorchWeights(weights, threads=threads)
         self.top_k = top_k
         self.parts = self.native.parts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from moe.form import ALPHA, CLAMP
@@ -10,6 +11,7 @@ from moe.form import ALPHA, CLAMP
 Expert = Callable[..., Any]
 
 
+@cache  # one function a kind is what torch.compile knows again
 def expert_of(kind: str) -> Expert:
     """An expert's function: of rows (n, d) and its tensors, w1 and w2, then w3, b1, b2 and b3 or None, to (n, d)."""
     import torch
