@@ -13,7 +13,7 @@ from moe.problem import Weights
 
 DTYPES = ("float32", "float64")
 SWITCH = ("on", "off")
-WIDENED = "weights of bfloat16 widened to float32"  # what a layer notes that computes so
+WIDENED = "bfloat16 widened to float32"  # what a layer notes that computes so
 
 
 class NotAvailableError(RuntimeError):
@@ -59,7 +59,8 @@ class Implementation(Protocol):
     `to_numpy(y)`, from what `forward` gives to a (T, d) float32 NumPy array. Neither is timed. A static method
     `sources()` lists Mojo files that are part of it. `available` may name options of the constructor, with defaults,
     where it depends on them, and gets those of the variant: `available(device="cpu")`. Their values are the
-    constructor's to refuse.
+    constructor's to refuse. An attribute `note` says in a few words what a reader of its row has to know about how it
+    computes this form.
     """
 
     name: str
