@@ -7,6 +7,7 @@ from operator import mul
 
 import numpy as np
 
+from moe.implementations.contract import EVERY_KNOB
 from moe.implementations.python_common import Vector, choose, hidden, sigmoid
 from moe.problem import Float32Array, Weights
 
@@ -22,6 +23,7 @@ class PythonLayer:
 
     name = "python"
     description = "Python lists and loops, token by token"
+    knobs = EVERY_KNOB
 
     @staticmethod
     def available() -> tuple[bool, str]:
