@@ -20,7 +20,7 @@ class _Model:
     """Nodes and constants of a model from x (T, d) to y (T, d), collected."""
 
     def __init__(self, weights: Weights) -> None:
-        held = weights.gate.nbytes + weights.w1.nbytes + weights.w2.nbytes
+        held = sum(array.nbytes for array in weights.arrays().values())
         if held > MOST_BYTES:
             raise NotAvailableError(f"an ONNX model holds less than 2 GiB, these weights take {held / 2**30:.1f} GiB")
         require_finite(weights, "ONNX's Relu and TopK")

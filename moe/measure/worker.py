@@ -82,7 +82,7 @@ class Worker:
         return {"load_s": perf_counter() - started}
 
     def prepare(
-        self, number: int, variant: str, config: dict[str, int], threads: int, weights: str, inputs: int
+        self, number: int, variant: str, config: dict[str, Any], threads: int, weights: str, inputs: int
     ) -> dict[str, Any]:
         """Make the layer from the weights at a path, and some inputs; time the former and the first call."""
         from moe.config import MoEConfig
@@ -109,6 +109,7 @@ class Worker:
             "first_call_s": perf_counter() - started,
             "pools": thread_pools(layer.implementation),
             "library": library_of(layer.implementation),
+            "note": str(getattr(layer.implementation, "note", "")),
             "files": loaded_files(layer.variant.name),
         }
 
