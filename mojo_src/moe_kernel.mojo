@@ -1,13 +1,15 @@
 """The kernel's boundary: plain C functions, called from Python through ctypes.
 
 Build: mojo build --emit shared-lib moe_kernel.mojo. Sizes are checked on the Python side. Reading order:
-vectors, tile, gate, form, packing, weights, routing, block, workspace, layer; pool and probes beside them.
+vectors, tile, gate, form, packing, weights, routing, blocks, workspace, layer, route, plain, sums, products, forward;
+pool and probes beside them.
 """
 
 from std.memory.alloc import unsafe_alloc
 
 from form import FORMS, Form, Sizes, form_of
-from layer import Layer, Model, forward, work_on_layer
+from forward import forward, work_on_layer
+from layer import Layer, Model
 from pool import Pool, Words, Work
 from probes import Probe, ProbePointer, work_on_probe
 from vectors import LANES, Floats

@@ -2,7 +2,7 @@
 
 from std.testing import TestSuite, assert_almost_equal, assert_equal
 
-from block import BLOCK_ROWS, Tiles
+from blocks import BLOCK_ROWS, Tiles
 from gate import GATE_EXPERTS, GATE_TOKENS, gate_tile
 from packing import pack_columns, pack_tokens, transpose
 from plain import multiply_row

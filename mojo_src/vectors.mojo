@@ -149,6 +149,22 @@ def multiply_add[W: Int](a: Vector[W], b: Vector[W], c: Vector[W]) -> Vector[W]:
 
 
 @always_inline
+def relu[W: Int](value: Vector[W]) -> Vector[W]:
+    """Takes the positive part; not max(value, 0), which is 0 for NaN.
+
+    Parameters:
+        W: Lanes of a vector.
+
+    Args:
+        value: Any vector.
+
+    Returns:
+        The value in lanes where it is positive or NaN, else 0.
+    """
+    return alone(value.lt(Vector[W](0)).select(Vector[W](0), value))
+
+
+@always_inline
 def first_lanes[W: Int](count: Int) -> SIMD[DType.bool, W]:
     """Builds the mask of a vector's first lanes.
 

@@ -1,6 +1,6 @@
 """What a forward needs beside input, output and weights: a part for each thread, and one for a chunk of tokens."""
 
-from block import BLOCK_ROWS, FEWEST_TILES
+from blocks import BLOCK_INTS, BLOCK_ROWS, FEWEST_TILES
 from form import Form, Sizes
 from routing import scratch_ints
 from tile import PANEL, TILE_ROWS
@@ -11,9 +11,6 @@ comptime OUTPUT_BYTES = 40 * 1024 * 1024
 
 comptime ROUTE_TOKENS = 16
 """Tokens that a thread routes at a time: at least one for each lane."""
-
-comptime BLOCK_INTS = 3
-"""Integers that describe a block: expert, first entry in the list of sorted ones, number of entries."""
 
 
 def most_chunk_tokens[form: Form](sizes: Sizes[form]) -> Int:

@@ -26,7 +26,10 @@ NOT_CODE = {
     *(tokenize.ENCODING, tokenize.ENDMARKER),
 }
 # Files of the kernel that only one switch needs; the other switches are a few lines within files.
-FILES_OF = {"tile": ("tile.mojo", "block.mojo", "gate.mojo", "packing.mojo"), "threads": ("pool.mojo",)}
+FILES_OF = {
+    "tile": ("tile.mojo", "sums.mojo", "products.mojo", "gate.mojo", "packing.mojo"),
+    "threads": ("pool.mojo",),
+}
 
 
 def kernel_lines() -> dict[str, int]:

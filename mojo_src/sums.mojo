@@ -1,65 +1,7 @@
-"""A block: the entries of one expert that share a pass over its weights, cut into tiles."""
+"""What becomes of a tile's sums: kept for the next part of the depth, or stored as the second product's tokens."""
 
-from plain import relu
-from tile import PANEL, STEPS, TILE_ROWS, TILE_VECTORS, no_sums
-from vectors import Floats, Vector
-
-comptime BLOCK_TILES = 24
-"""Most tiles of a block. On an AVX-512 machine 16 took 1 to 2 % longer at the presets `seed` and `medium`, 8 up to
-10 %, and 48 as long."""
-
-comptime FEWEST_TILES = 8
-"""Fewest tiles of a block that was cut so that every thread gets some: a smaller one would wait for its weights."""
-
-comptime BLOCK_ROWS = BLOCK_TILES * TILE_ROWS
-"""Most entries that share one pass over an expert's weights: enough arithmetic a byte to hide memory."""
-
-
-def tiles_of(rows: Int) -> Int:
-    """Says into how many tiles rows are cut.
-
-    Args:
-        rows: Number of entries.
-
-    Returns:
-        The number of tiles.
-    """
-    return (rows + TILE_ROWS - 1) // TILE_ROWS
-
-
-struct Tiles(TrivialRegisterPassable):
-    """A block's rows cut into tiles: full ones, but for two that share what does not fill the last."""
-
-    var count: Int
-    """Number of tiles."""
-    var _rows: Int
-    var _last: Int
-
-    def __init__(out self, rows: Int):
-        """Cuts.
-
-        Args:
-            rows: Rows of the block, at least 1 and at most BLOCK_ROWS.
-        """
-        self.count = tiles_of(rows)
-        self._rows = rows
-        # A tile of one row or two waits for its weights: 7 rows are 4 and 3, not 6 and 1.
-        var full = max(self.count - 2, 0) * TILE_ROWS
-        self._last = full + (rows - full + 1) // 2
-
-    @always_inline
-    def begin(self, number: Int) -> Int:
-        """Says where a tile begins.
-
-        Args:
-            number: Of the tile; `count` gives the end of the last.
-
-        Returns:
-            Its first row.
-        """
-        if number == self.count:
-            return self._rows
-        return self._last if 0 < number == self.count - 1 else number * TILE_ROWS
+from tile import PANEL, STEPS, TILE_VECTORS, no_sums
+from vectors import Floats, Vector, relu
 
 
 @always_inline
