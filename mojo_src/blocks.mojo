@@ -93,6 +93,9 @@ struct Blocks(TrivialRegisterPassable):
     var column_parts: Int
     """Parts into which a block's columns are cut, so that threads share it; 1: they take whole blocks."""
     var _list: Ints
+    var _shared: Int
+    var _width: Int
+    var _shared_width: Int
 
     def __init__(out self, memory: Ints):
         """Begins without blocks.
@@ -103,6 +106,21 @@ struct Blocks(TrivialRegisterPassable):
         self.count = 0
         self.column_parts = 1
         self._list = memory
+        self._shared = -1
+        self._width = 1
+        self._shared_width = 1
+
+    def weigh(mut self, shared: Int, width: Int, shared_width: Int):
+        """Says that a row of one expert costs more than one of the others, or less.
+
+        Args:
+            shared: Number of that expert.
+            width: Of the others.
+            shared_width: Of that one, in the same unit; some thousands at most.
+        """
+        self._shared = shared
+        self._width = width
+        self._shared_width = shared_width
 
     def append(mut self, block: Block):
         """Adds a block.
@@ -183,7 +201,9 @@ struct Blocks(TrivialRegisterPassable):
             for thread in range(1, threads):
                 if loads[unsafe_offset=thread] < loads[unsafe_offset=least]:
                     least = thread
-            var cost = self.block(self.count - 1 - number).rows + STREAM_ROWS  # as threads take them
+            var block = self.block(self.count - 1 - number)  # as threads take them
+            var width = self._shared_width if block.expert == self._shared else self._width
+            var cost = (block.rows + STREAM_ROWS) * width
             loads[unsafe_offset=least] += Int32(cost)
             total += cost
         var most = 0

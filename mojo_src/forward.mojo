@@ -11,6 +11,9 @@ from routing import sort_by_expert
 from vectors import Floats, store_part
 from workspace import ROUTE_TOKENS, most_chunk_tokens
 
+comptime COST_STEPS = 64
+"""How finely the shared expert's width is weighed against the others'."""
+
 
 def _work[form: Form](layer: Layer[form], thread: Int, piece: Int):
     """Does one piece of the current step."""
@@ -32,6 +35,10 @@ def _sort[form: Form](mut layer: Layer[form]):
     var loads = layer.workspace.loads
     var entries = layer.tokens * sizes.k
     layer.blocks = Blocks(layer.workspace.blocks)
+    comptime if form.is_general:
+        var unit = max(1, max(layer.given.f, layer.shared.f) // COST_STEPS)
+        var shared = max(1, layer.shared.f // unit)
+        layer.blocks.weigh(layer.knobs.experts, max(1, layer.given.f // unit), shared)
     comptime if form.batch:
         var starts = layer.workspace.starts
         sort_by_expert(layer.workspace.experts, entries, sizes.experts, starts, layer.workspace.sorted)

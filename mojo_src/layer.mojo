@@ -4,8 +4,9 @@ Letters: T tokens, d model width, f hidden width, E experts, k experts a token. 
 pairs of a token and a slot among its experts, numbered token · k + slot.
 """
 
-from blocks import Blocks
+from blocks import Block, Blocks
 from form import Form, Sizes
+from knobs import D_FF, D_MODEL, SHARED_D_FF, THREADS, Description, Knobs
 from vectors import Floats
 from weights import Weights
 from workspace import ROUTE_TOKENS, Workspace
@@ -42,7 +43,11 @@ struct Layer[form: Form](Movable):
     """Lanes of a vector."""
 
     var given: Sizes[Self.form]
-    """The sizes; `sizes` gives them as constants where it can."""
+    """The sizes; `sizes` gives them as constants where it can. A shared expert counts as an expert and as a slot."""
+    var shared: Sizes[Self.form]
+    """The same with the shared expert's hidden width, 0 where there is none."""
+    var knobs: Knobs
+    """What kind of layer it is."""
     var weights: Weights[Self.form]
     """Packed."""
     var workspace: Workspace[Self.form]
@@ -70,11 +75,34 @@ struct Layer[form: Form](Movable):
             w2: (E, f, d).
             threads: Threads that will share its work.
         """
+        self.given = sizes
+        self.shared = Sizes[Self.form](sizes.d, 0, sizes.experts, sizes.k)
+        self.knobs = Knobs(sizes.experts, sizes.k)
         self.weights = Weights[Self.form](sizes, gate, w1, w2)
         self.workspace = Workspace[Self.form](threads)
-        self.given = sizes
         self.x = gate
         self.y = gate
+        self.tokens = 0
+        self.blocks = Blocks(self.workspace.blocks)
+        self.step = ROUTE
+
+    def __init__(out self, description: Description):
+        """Packs the weights of any layer; the originals are not needed after.
+
+        Args:
+            description: Of the layer.
+        """
+        self.knobs = Knobs(description)
+        var d = description.number(D_MODEL)
+        var more = 1 if self.knobs.has_shared else 0
+        var experts = self.knobs.experts + more
+        var slots = self.knobs.k + more
+        self.given = Sizes[Self.form](d, description.number(D_FF), experts, slots)
+        self.shared = Sizes[Self.form](d, description.number(SHARED_D_FF), experts, slots)
+        self.weights = Weights[Self.form](self.given, self.shared, description)
+        self.workspace = Workspace[Self.form](description.number(THREADS))
+        self.x = self.weights.gate
+        self.y = self.x
         self.tokens = 0
         self.blocks = Blocks(self.workspace.blocks)
         self.step = ROUTE
@@ -87,6 +115,58 @@ struct Layer[form: Form](Movable):
             The sizes.
         """
         return self.given.known()
+
+    @always_inline
+    def sizes_of(self, block: Block) -> Sizes[Self.form]:
+        """Gives the sizes of a block's expert.
+
+        Args:
+            block: Of entries.
+
+        Returns:
+            The sizes.
+        """
+        comptime if Self.form.is_general:
+            return self.shared if block.expert == self.knobs.experts else self.given
+        else:
+            return self.sizes()
+
+    @always_inline
+    def hidden_words(self) -> Int:
+        """Counts the words of a hidden row.
+
+        Returns:
+            Of whichever expert has the most.
+        """
+        return max(self.given.hidden_words(), self.shared.hidden_words())
+
+    @always_inline
+    def factor(self, block: Block, row: Int) -> Float32:
+        """Gives the weight of an entry.
+
+        Args:
+            block: That it is in.
+            row: Of the block.
+
+        Returns:
+            The weight.
+        """
+        return self.workspace.factors[unsafe_offset=Int(self.workspace.sorted[unsafe_offset=block.first + row])]
+
+    @always_inline
+    def is_weighed_before(self, block: Block) -> Bool:
+        """Says whether a block's tokens are multiplied by their weights, or its outputs.
+
+        Args:
+            block: Of entries.
+
+        Returns:
+            Whether the tokens are; the shared expert's never.
+        """
+        comptime if Self.form.is_general:
+            return self.knobs.is_on_input and block.expert < self.knobs.experts
+        else:
+            return False
 
     def free(mut self):
         """Frees the weights and the workspace; the layer can't be used after."""
@@ -102,7 +182,7 @@ struct Layer[form: Form](Movable):
             first: The chunk's first token.
             tokens: Its number of tokens.
         """
-        self.workspace.reserve(self.given, tokens)
+        self.workspace.reserve(self.given, self.hidden_words(), tokens)
         self.tokens = tokens
         self.x = x.unsafe_offset(first * self.given.d)
         self.y = y.unsafe_offset(first * self.given.d)
@@ -113,7 +193,9 @@ struct Layer[form: Form](Movable):
         Returns:
             Whether it is.
         """
-        return self.tokens * self.given.k * 2 * self.given.d * self.given.f < SHARED_PRODUCTS
+        comptime MATRICES = 3 if Self.form.is_gated else 2
+        var width = self.knobs.k * self.given.f + self.shared.f
+        return self.tokens * width * MATRICES * self.given.d < SHARED_PRODUCTS
 
     def start(mut self, step: Int) -> Int:
         """Sets the step that threads do next.

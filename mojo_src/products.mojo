@@ -2,10 +2,11 @@
 
 from blocks import BLOCK_ROWS, Block, Tiles
 from form import Form
+from hidden import store_activated
 from layer import EXPERTS, HIDDEN, OUTPUT, PACK, Layer
 from packing import pack_tokens
 from sums import load_sums, store_hidden, store_sums
-from tile import LINE_FLOATS, PANEL, STEPS, TILE_ROWS, TILE_VECTORS, no_sums, tile
+from tile import LINE_FLOATS, STEPS, TILE_ROWS, TOKEN_WORDS, no_sums, tile
 from vectors import Floats, Vector, alone, share
 
 comptime DEPTH_BLOCKS = 512 // STEPS
@@ -41,8 +42,8 @@ def multiply_tiles[form: Form](layer: Layer[form], thread: Int, piece: Int):
     var block = layer.blocks.block(piece // layer.blocks.column_parts if layer.step != PACK else piece)
     # A thread's own place for the whole block, or one that the threads share.
     var place = thread * BLOCK_ROWS if layer.step == EXPERTS else block.first
-    var tokens = layer.workspace.tokens.unsafe_offset(place * layer.given.depth)
-    var hidden = layer.workspace.hidden.unsafe_offset(place * layer.given.f_padded)
+    var tokens = layer.workspace.tokens.unsafe_offset(place * layer.given.token_words())
+    var hidden = layer.workspace.hidden.unsafe_offset(place * layer.hidden_words())
     var tiles = Tiles(block.rows)
     if layer.step == EXPERTS or layer.step == PACK:
         _pack(layer, block, tiles, tokens)
@@ -54,7 +55,6 @@ def multiply_tiles[form: Form](layer: Layer[form], thread: Int, piece: Int):
 
 def _pack[form: Form](layer: Layer[form], block: Block, tiles: Tiles, target: Floats):
     """Gathers the block's tokens into tiles."""
-    comptime W = form.lanes()
     var sizes = layer.sizes()
     for t in range(tiles.count):
         var begin = tiles.begin(t)
@@ -65,7 +65,9 @@ def _pack[form: Form](layer: Layer[form], block: Block, tiles: Tiles, target: Fl
             sources[row] = layer.x.unsafe_offset(token * sizes.d)
         comptime for rows in range(1, TILE_ROWS + 1):
             if height == rows:
-                pack_tokens[W, rows](sources, sizes.d, target.unsafe_offset(begin * sizes.depth))
+                pack_tokens[form.lanes(), rows, form.words](
+                    sources, sizes.d, target.unsafe_offset(begin * sizes.token_words())
+                )
 
 
 @always_inline
@@ -73,13 +75,17 @@ def _product[
     product: Int, form: Form
 ](layer: Layer[form], block: Block, tiles: Tiles, rows: Floats, hidden: Floats, thread: Int, part: Int):
     """Multiplies a block's packed rows with one part of the columns of its expert's w1 or w2."""
-    comptime COLUMNS = PANEL[form.lanes()]
-    var sizes = layer.sizes()
+    comptime COLUMNS = form.panel()
+    var sizes = layer.sizes_of(block)
+    # The shared expert, which may have another width, comes after all others.
+    var others = layer.sizes()
     var depth = sizes.depth if product == HIDDEN else sizes.hidden_depth
-    var width = sizes.f_padded if product == HIDDEN else sizes.d_padded
+    var width = sizes.columns() if product == HIDDEN else sizes.d_padded
+    var first = block.expert * others.columns() * others.depth
+    var second = block.expert * others.d_padded * others.hidden_depth
     var weights = layer.weights.w1 if product == HIDDEN else layer.weights.w2
     var panels = width // COLUMNS
-    var expert = weights.unsafe_offset(block.expert * width * depth)
+    var expert = weights.unsafe_offset(first if product == HIDDEN else second)
     var end = share(panels, part + 1, layer.blocks.column_parts)
     for panel in range(share(panels, part, layer.blocks.column_parts), end):
         var source = expert.unsafe_offset(panel * COLUMNS * depth)
@@ -88,7 +94,7 @@ def _product[
         # After the last panel of w1 comes the first of w2; after that, another thread's work as likely as not.
         comptime if product == HIDDEN:
             if panel + 1 == panels and layer.step == EXPERTS:
-                next = layer.weights.w2.unsafe_offset(block.expert * sizes.d_padded * sizes.hidden_depth)
+                next = layer.weights.w2.unsafe_offset(second)
                 follows = True
         _panel[product](layer, block, tiles, rows, depth, source, next, follows, hidden, thread, panel)
 
@@ -111,11 +117,12 @@ def _panel[
 ):
     """Takes every tile of a block through one panel, a part of the depth at a time; the next one may follow."""
     comptime W = form.lanes()
-    comptime COLUMNS = PANEL[W]
+    comptime VECTORS = form.vectors()
+    comptime COLUMNS = form.panel()
     comptime BLOCK_LINES = STEPS * COLUMNS // LINE_FLOATS
+    comptime ROW_WORDS = STEPS * TOKEN_WORDS[form.words]
     var blocks = depth // STEPS
     var partial = layer.workspace.partial.unsafe_offset(thread * BLOCK_ROWS * COLUMNS)
-    var column = number * COLUMNS
     var is_far = layer.weights.bytes >= FAR_BYTES
     var most = FEW_DEPTH_BLOCKS if is_far and 1 < tiles.count <= FEW_TILES else DEPTH_BLOCKS
     for first in range(0, blocks, most):
@@ -132,30 +139,66 @@ def _panel[
         for t in range(tiles.count):
             var begin = tiles.begin(t)
             var height = tiles.begin(t + 1) - begin
-            var source = rows.unsafe_offset((begin * blocks + first * height) * STEPS)
+            var source = rows.unsafe_offset((begin * blocks + first * height) * ROW_WORDS)
             var kept = partial.unsafe_offset(begin * COLUMNS)
             comptime for r in range(1, TILE_ROWS + 1):
                 if height == r:
-                    var sums = load_sums[W, r](kept) if first > 0 else no_sums[W, r * TILE_VECTORS]()
-                    sums = tile[W, r](source, weights, part, sums^, ahead, lines)
+                    var sums = no_sums[W, r * VECTORS]()
+                    if first > 0:
+                        sums = load_sums[W, r, VECTORS](kept)
+                    sums = tile[W, r, VECTORS, form.words](source, weights, part, sums^, ahead, lines)
                     if first + part < blocks:
-                        store_sums[W, r](sums, kept)
-                    elif product == HIDDEN:
-                        store_hidden[W, r](sums, hidden.unsafe_offset(begin * layer.sizes().f_padded), column)
+                        store_sums[W, r, VECTORS](sums, kept)
+                    elif product == OUTPUT:
+                        _store_output[r](layer, sums, block, begin, number * COLUMNS)
                     else:
-                        _store_output[r](layer, sums, block.first + begin, column)
+                        _store_hidden[r](layer, sums, block, begin, number, kept, hidden)
             ahead = ahead.unsafe_offset(part * lines * LINE_FLOATS)
+
+
+@always_inline
+def _store_hidden[
+    rows: Int, form: Form
+](
+    layer: Layer[form],
+    sums: Array[Vector[form.lanes()], rows * form.vectors()],
+    block: Block,
+    begin: Int,
+    panel: Int,
+    kept: Floats,
+    hidden: Floats,
+):
+    """Stores what the first product gave, activated, as the second one's tokens."""
+    comptime W = form.lanes()
+    var target = hidden.unsafe_offset(begin * layer.sizes_of(block).hidden_words())
+    comptime if form.is_general:
+        store_sums[W, rows, form.vectors()](sums, kept)
+        store_activated(layer, block, begin, rows, kept, panel, target)
+    else:
+        store_hidden[W, rows, form.vectors()](sums, target, panel * form.panel())
 
 
 @always_inline
 def _store_output[
     rows: Int, form: Form
-](layer: Layer[form], sums: Array[Vector[form.lanes()], rows * TILE_VECTORS], first: Int, column: Int):
+](
+    layer: Layer[form],
+    sums: Array[Vector[form.lanes()], rows * form.vectors()],
+    block: Block,
+    begin: Int,
+    column: Int,
+):
     """Stores the second product, times each entry's weight, in the entry's own output row."""
     comptime W = form.lanes()
+    var d_padded = layer.sizes().d_padded
     comptime for row in range(rows):
-        var entry = Int(layer.workspace.sorted[unsafe_offset=first + row])
+        var entry = Int(layer.workspace.sorted[unsafe_offset=block.first + begin + row])
         var factor = Vector[W](layer.workspace.factors[unsafe_offset=entry])
-        var target = layer.workspace.outputs.unsafe_offset(entry * layer.sizes().d_padded + column)
-        comptime for v in range(TILE_VECTORS):
-            target.unsafe_store(v * W, alone(sums[row * TILE_VECTORS + v] * factor))
+        var target = layer.workspace.outputs.unsafe_offset(entry * d_padded + column)
+        comptime for v in range(form.vectors()):
+            var value = sums[row * form.vectors() + v]
+            comptime if form.is_general:
+                value += layer.weights.b2.unsafe_load[width=W](block.expert * d_padded + column + v * W)
+                target.unsafe_store(v * W, value if layer.is_weighed_before(block) else value * factor)
+            else:
+                target.unsafe_store(v * W, alone(value * factor))

@@ -5,6 +5,8 @@ from gate import GATE_EXPERTS, GATE_TOKENS, gate_tile
 from layer import Layer
 from plain import multiply_row
 from routing import choose_experts, scratch_ints
+from scores import choose_generally
+from vectors import Floats
 from workspace import ROUTE_TOKENS
 
 
@@ -23,7 +25,6 @@ def route[form: Form](layer: Layer[form], first: Int, end: Int, thread: Int):
     comptime W = form.lanes()
     var sizes = layer.sizes()
     var d = sizes.d
-    var k = sizes.k
     var stride = sizes.experts_padded
     var logits = layer.workspace.logits.unsafe_offset(thread * ROUTE_TOKENS * stride)
     var x = layer.x.unsafe_offset(first * d)
@@ -46,6 +47,19 @@ def route[form: Form](layer: Layer[form], first: Int, end: Int, thread: Int):
             multiply_row[W](
                 x.unsafe_offset(token * d), gate, d, stride, logits.unsafe_offset(token * stride)
             )
+    comptime if form.is_general:
+        choose_generally(layer, first, end, thread)
+    else:
+        _choose(layer, logits, first, end, thread)
+
+
+@always_inline
+def _choose[form: Form](layer: Layer[form], logits: Floats, first: Int, end: Int, thread: Int):
+    """Chooses by the published layer's rule: the largest logits, weighed by their softmax."""
+    comptime W = form.lanes()
+    var sizes = layer.sizes()
+    var k = sizes.k
+    var stride = sizes.experts_padded
     var keys = layer.workspace.keys.unsafe_offset(thread * scratch_ints[W](k))
     for token in range(first, end, W):
         choose_experts[W](

@@ -97,6 +97,21 @@ def new_floats(count: Int) -> Floats:
     return floats
 
 
+def zero_floats(count: Int) -> Floats:
+    """Allocates zeros on a cache line; freed with `unsafe_free`.
+
+    Args:
+        count: How many.
+
+    Returns:
+        Their address.
+    """
+    var floats = _allocate(count)
+    for i in range(count):
+        floats[unsafe_offset=i] = 0
+    return floats
+
+
 def new_ints(count: Int) -> Ints:
     """Allocates uninitialised integers on a cache line; freed with `unsafe_free`.
 
