@@ -11,11 +11,13 @@ from std.benchmark import Report, keep, run
 from std.memory.alloc import unsafe_alloc
 from std.sys import argv
 
-from block import BLOCK_ROWS, BLOCK_TILES, store_sums
+from blocks import BLOCK_ROWS, BLOCK_TILES
 from form import Sizes, form_of
-from layer import EXPERTS, ROUTE, Layer, Model, forward, work_on_layer
+from forward import forward, work_on_layer
+from layer import EXPERTS, ROUTE, Layer, Model
 from pool import Pool, Words
 from probes import MULTIPLY_ADD, Probe, work_on_probe
+from sums import store_sums
 from tile import PANEL, STEPS, TILE_ROWS, TILE_VECTORS, no_sums, tile
 from vectors import Floats, new_floats
 

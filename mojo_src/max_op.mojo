@@ -8,7 +8,8 @@ from extensibility import InputTensor, OutputTensor, _MutableInputTensor as Muta
 from std.memory.alloc import unsafe_alloc
 
 from form import Form, Sizes
-from layer import Layer, Model, forward, work_on_layer
+from forward import forward, work_on_layer
+from layer import Layer, Model
 from pool import Pool, Words
 from vectors import LANES, Floats
 

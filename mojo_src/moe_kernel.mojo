@@ -1,16 +1,20 @@
 """The kernel's boundary: plain C functions, called from Python through ctypes.
 
 Build: mojo build --emit shared-lib moe_kernel.mojo. Sizes are checked on the Python side. Reading order:
-vectors, tile, gate, form, packing, weights, routing, block, workspace, layer; pool and probes beside them.
+vectors, words, tile, gate, form, packing, weights, routing, blocks, workspace, layer, route, plain, sums, products,
+forward; pool and probes beside them; knobs, activation, scores and hidden are for layers of other forms.
 """
 
 from std.memory.alloc import unsafe_alloc
 
-from form import FORMS, Form, Sizes, form_of
-from layer import Layer, Model, forward, work_on_layer
+from form import D_MODEL, FORMS, Form, Sizes, form_of
+from forward import forward, work_on_layer
+from knobs import BFLOAT16_WEIGHTS, EXPERT, PRECISION, SWIGLU, Description
+from layer import Layer, Model
 from pool import Pool, Words, Work
 from probes import Probe, ProbePointer, work_on_probe
 from vectors import LANES, Floats
+from words import BFLOAT16, FLOATS
 
 comptime Forward = def(Int, Floats, Floats, Int) thin -> None
 """A forward behind a handle."""
@@ -94,11 +98,11 @@ def _release[form: Form](handle: Int):
     _free[form](model)
 
 
-def _prepare[
-    form: Form
-](gate: Floats, w1: Floats, w2: Floats, d: Int, f: Int, experts: Int, k: Int, threads: Int) -> Int:
+def _start[form: Form](var layer: Layer[form]) -> Int:
+    """Gives a layer its threads; returns a handle, or 0 when the system refused one."""
+    var threads = layer.workspace.threads
     var model = unsafe_alloc[Layer[form]](1)
-    model.unsafe_write(Layer[form](Sizes[form](d, f, experts, k), gate, w1, w2, threads))
+    model.unsafe_write(layer^)
     var handle = _open[work_on_layer[form]](Int(model), threads, _forward[form], _release[form])
     if handle == 0:
         _free[form](model)
@@ -127,17 +131,41 @@ def moe_prepare(
     """
     comptime for number in range(FORMS):
         if form == number:
-            return _prepare[form_of(number)](
-                Floats(unsafe_from_address=gate),
-                Floats(unsafe_from_address=w1),
-                Floats(unsafe_from_address=w2),
-                d_model,
-                d_ff,
-                num_experts,
-                top_k,
-                threads,
+            comptime FORM = form_of(number)
+            return _start(
+                Layer[FORM](
+                    Sizes[FORM](d_model, d_ff, num_experts, top_k),
+                    Floats(unsafe_from_address=gate),
+                    Floats(unsafe_from_address=w1),
+                    Floats(unsafe_from_address=w2),
+                    threads,
+                )
             )
     return 0
+
+
+@export
+def moe_prepare_form(description: Int) abi("C") -> Int:
+    """Prepares any layer, every switch on; the published one is faster by `moe_prepare`.
+
+    Args:
+        description: Address of the int64 that `knobs` lists, addresses of float32 arrays among them.
+
+    Returns:
+        A handle for the functions below, or 0 when the system refused the threads, or where this library is compiled
+        for the sizes of one published layer.
+    """
+    comptime if D_MODEL > 0:
+        return 0
+    else:
+        var described = Description(Words(unsafe_from_address=description))
+        var is_gated = described.number(EXPERT) >= SWIGLU
+        var is_half = described.number(PRECISION) == BFLOAT16_WEIGHTS
+        comptime for kind in range(4):
+            comptime FORM = Form(is_gated=kind % 2 == 1, words=BFLOAT16 if kind >= 2 else FLOATS)
+            if is_gated == (kind % 2 == 1) and is_half == (kind >= 2):
+                return _start(Layer[FORM](described))
+        return 0
 
 
 @export
@@ -221,11 +249,11 @@ def moe_probe_run(handle: Int, kind: Int, repeats: Int) abi("C") -> Int:
 
     Args:
         handle: From `moe_probe_prepare`.
-        kind: 0 for multiply-adds, 1 for a read-only sum, 2 for a triad.
+        kind: 0 for multiply-adds, 1 for a read-only sum, 2 for a triad, 3 for multiply-adds of bfloat16.
         repeats: Steps of each piece of multiply-adds, or passes over the buffer.
 
     Returns:
-        Floating-point operations done (kind 0), or bytes read and written.
+        Floating-point operations done (kinds 0 and 3), or bytes read and written.
     """
     var probe = ProbePointer(unsafe_from_address=_opened(handle)[].state)
     probe[].begin(kind, repeats)

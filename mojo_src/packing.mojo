@@ -1,7 +1,9 @@
 """Rearranging memory into the order in which the products read it."""
 
-from tile import STEPS, TILE_ROWS
+from knobs import Matrix
+from tile import STEPS, TILE_ROWS, TOKEN_WORDS
 from vectors import Floats, Vector, alone, load_part
+from words import FLOATS, PAIRS, join_halves, upper_halves
 
 
 def pack_columns[
@@ -51,29 +53,90 @@ def transpose(source: Floats, rows: Int, width: Int, depth: Int, columns: Int, t
 
 
 @always_inline
-def pack_tokens[W: Int, rows: Int](sources: Array[Floats, TILE_ROWS], d: Int, target: Floats):
+def _load[W: Int](source: Matrix, row: Int, column: Int) -> Vector[W]:
+    """Loads W numbers of a row, zeros where the matrix ends."""
+    if row >= source.rows or column >= source.width:
+        return Vector[W](0)
+    return load_part[W](source.data.unsafe_offset(row * source.width + column), source.width - column)
+
+
+def pack_panels[
+    W: Int, vectors: Int, words: Int
+](first: Matrix, second: Matrix, depth: Int, columns: Int, target: Floats):
+    """Packs a matrix into panels, once, in prepare; or two, so that each panel has the same columns of both.
+
+    Parameters:
+        W: Lanes of a vector.
+        vectors: Vectors of each matrix in a panel.
+        words: What a word of the depth holds.
+
+    Args:
+        first: The matrix.
+        second: The other; of no width where there is none.
+        depth: Steps of a panel, at least the matrix's.
+        columns: Of each matrix in all panels, a multiple of vectors · W.
+        target: (panels, depth, one or two times vectors · W), filled with zeros where a matrix ends.
+    """
+    var out = target
+    for start in range(0, columns, vectors * W):
+        for step in range(depth):
+            for matrix in range(2 if second.width > 0 else 1):
+                var source = second if matrix == 1 else first
+                for column in range(start, start + vectors * W, W):
+                    comptime if words == FLOATS:
+                        out.unsafe_store(_load[W](source, step, column))
+                    else:
+                        var even = _load[W](source, 2 * step, column)
+                        out.unsafe_store(join_halves(even, _load[W](source, 2 * step + 1, column)))
+                    out = out.unsafe_offset(W)
+
+
+@always_inline
+def store_numbers[W: Int, words: Int](target: Floats, place: Int, value: Vector[W]):
+    """Stores numbers of a packed row.
+
+    Parameters:
+        W: Lanes of a vector.
+        words: What a word of the depth holds.
+
+    Args:
+        target: Where the row begins.
+        place: Of the first, counted in numbers.
+        value: The numbers, which the precision can hold.
+    """
+    comptime if words == PAIRS:
+        target.unsafe_bitcast[UInt16]().unsafe_store(place, upper_halves(value))
+    else:
+        target.unsafe_store(place, value)
+
+
+@always_inline
+def pack_tokens[W: Int, rows: Int, words: Int = FLOATS](sources: Array[Floats, TILE_ROWS], d: Int, target: Floats):
     """Packs the tokens of a tile, a block of steps at a time: as many streams of memory as there are tokens.
 
     Parameters:
         W: Lanes of a vector.
         rows: Tokens of the tile.
+        words: What a word of the depth holds.
 
     Args:
         sources: The tokens, (d,) each.
         d: Their width.
-        target: (blocks, rows, STEPS); the last block is filled with zeros.
+        target: (blocks, rows, NUMBERS); the last block is filled with zeros.
     """
+    comptime NUMBERS = STEPS if words == FLOATS else 2 * STEPS
+    comptime BLOCK_WORDS = rows * STEPS * TOKEN_WORDS[words]
     var out = target
-    var whole = d // STEPS * STEPS
-    for first in range(0, whole, STEPS):
+    var whole = d // NUMBERS * NUMBERS
+    for first in range(0, whole, NUMBERS):
         comptime for row in range(rows):
-            comptime for step in range(0, STEPS, W):
+            comptime for step in range(0, NUMBERS, W):
                 var value = sources[row].unsafe_load[width=W](first + step)
-                out.unsafe_store(row * STEPS + step, alone(value))
-        out = out.unsafe_offset(rows * STEPS)
+                store_numbers[W, words](out, row * NUMBERS + step, alone(value))
+        out = out.unsafe_offset(BLOCK_WORDS)
     if whole < d:
         comptime for row in range(rows):
-            for step in range(0, STEPS, W):
+            for step in range(0, NUMBERS, W):
                 var left = d - whole - step
                 var value = load_part[W](sources[row].unsafe_offset(whole + step), left) if left > 0 else Vector[W](0)
-                out.unsafe_store(row * STEPS + step, value)
+                store_numbers[W, words](out, row * NUMBERS + step, value)

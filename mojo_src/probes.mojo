@@ -6,6 +6,7 @@ Every share of a limit that a report shows is a share of what these reach in the
 from pool import Words
 from tile import WIDE_REGISTER_FILE
 from vectors import CACHE_LINE, LANES, Floats, Vector, new_floats
+from words import MULTIPLIES_PAIRS, add_pairs
 
 comptime SUMS = 24 if WIDE_REGISTER_FILE else 12
 """Independent sums: as many as leave registers for the two factors, and more than a unit's latency hides."""
@@ -26,6 +27,12 @@ comptime READ = 1
 comptime TRIAD = 2
 """Two arrays read, one written."""
 
+comptime MULTIPLY_ADD_HALF = 3
+"""Chains of multiply-adds of bfloat16 on registers; of floats where the machine has to make floats of them first."""
+
+comptime PAIR = 2 if MULTIPLIES_PAIRS else 1
+"""Products of bfloat16 that an instruction takes a lane."""
+
 
 struct Probe(Movable):
     """A buffer shared by some threads, and the probe that they run next over it."""
@@ -35,7 +42,7 @@ struct Probe(Movable):
     var repeats: Int
     """Steps of each piece of multiply-adds, or passes over each part of the buffer."""
     var kind: Int
-    """MULTIPLY_ADD, READ or TRIAD."""
+    """MULTIPLY_ADD, READ, TRIAD or MULTIPLY_ADD_HALF."""
     var _threads: Int
     var _buffer: Floats
     var _results: Floats
@@ -66,7 +73,7 @@ struct Probe(Movable):
         """Sets what `work` does.
 
         Args:
-            kind: MULTIPLY_ADD, READ or TRIAD.
+            kind: MULTIPLY_ADD, READ, TRIAD or MULTIPLY_ADD_HALF.
             repeats: Steps or passes of each piece.
         """
         self.kind = kind
@@ -78,7 +85,7 @@ struct Probe(Movable):
         Returns:
             Their number; each thread reads a part of the buffer of its own, which its caches keep.
         """
-        return self._threads * (PIECES if self.kind == MULTIPLY_ADD else 1)
+        return self._threads * (1 if self.kind == READ or self.kind == TRIAD else PIECES)
 
     def work_done(self) -> Int:
         """Counts the work of the probe that was begun.
@@ -88,6 +95,8 @@ struct Probe(Movable):
         """
         if self.kind == MULTIPLY_ADD:
             return 2 * LANES * SUMS * self.repeats * self.pieces()
+        if self.kind == MULTIPLY_ADD_HALF:
+            return 2 * PAIR * LANES * SUMS * self.repeats * self.pieces()
         return 4 * self.floats * self.repeats
 
     def work(self, piece: Int):
@@ -100,7 +109,9 @@ struct Probe(Movable):
         var part = self._buffer.unsafe_offset(piece % self._threads * share)
         var result: Vector[LANES]
         if self.kind == MULTIPLY_ADD:
-            result = _multiply_add(part, self.repeats)
+            result = _multiply_add[False](part, self.repeats)
+        elif self.kind == MULTIPLY_ADD_HALF:
+            result = _multiply_add[MULTIPLIES_PAIRS](part, self.repeats)
         elif self.kind == READ:
             result = _read(part, share, self.repeats)
         else:
@@ -109,14 +120,17 @@ struct Probe(Movable):
         self._results.unsafe_store(piece * CACHE_LINE, result)
 
 
-def _multiply_add(factors: Floats, steps: Int) -> Vector[LANES]:
-    """Runs SUMS chains of `steps` multiply-adds."""
+def _multiply_add[pairs: Bool](factors: Floats, steps: Int) -> Vector[LANES]:
+    """Runs SUMS chains of `steps` multiply-adds, of floats or of pairs of bfloat16."""
     var a = factors.unsafe_load[width=LANES](0)
     var b = factors.unsafe_load[width=LANES](LANES)
     var sums = Array[Vector[LANES], SUMS](fill=a)
     for _ in range(steps):
         comptime for i in range(SUMS):
-            sums[i] = a.fma(b, sums[i])
+            comptime if pairs:
+                sums[i] = add_pairs(a, b, sums[i])
+            else:
+                sums[i] = a.fma(b, sums[i])
     var total = sums[0]
     comptime for i in range(1, SUMS):
         total += sums[i]

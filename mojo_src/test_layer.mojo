@@ -3,7 +3,8 @@
 from std.testing import TestSuite, assert_almost_equal, assert_equal, assert_true
 
 from form import FORMS, Form, Sizes, form_of
-from layer import Layer, forward, work_on_layer
+from forward import forward, work_on_layer
+from layer import Layer
 from pool import Pool, Words
 from routing import choose_experts, scratch_ints
 from vectors import Floats, new_floats, new_ints
@@ -58,7 +59,7 @@ def check_layer[form: Form](tokens: Int, d: Int, f: Int, experts: Int, k: Int, t
                     out += max(hidden, 0.0) * Float64(w2[unsafe_offset=(e * f + j) * d + i])
                 expected += Float64(weights[unsafe_offset=slot]) * out
             assert_almost_equal(Float64(y[unsafe_offset=t * d + i]), expected, atol=1e-4)
-    var column_parts = model[].column_parts
+    var column_parts = model[].blocks.column_parts
     model[].free()
     model.unsafe_free()
     return column_parts

@@ -2,12 +2,14 @@
 
 from std.testing import TestSuite, assert_almost_equal, assert_equal
 
-from block import BLOCK_ROWS, Tiles
+from blocks import BLOCK_ROWS, Tiles
 from gate import GATE_EXPERTS, GATE_TOKENS, gate_tile
-from packing import pack_columns, pack_tokens, transpose
+from knobs import Matrix
+from packing import pack_columns, pack_panels, pack_tokens, transpose
 from plain import multiply_row
 from tile import PANEL, STEPS, TILE_ROWS, TILE_VECTORS, no_sums, tile
 from vectors import LANES, Floats, Vector, load_part, new_floats, round_up, store_part
+from words import FLOATS, PAIRS, WIDENED
 
 
 def ramp(count: Int, step: Float32) -> Floats:
@@ -60,6 +62,44 @@ def test_every_height() raises:
     """Full vectors and a single lane."""
     check_every_height[LANES]()
     check_every_height[1]()
+
+
+def check_gated_tile[W: Int, rows: Int, words: Int](depth: Int, width: Int) raises:
+    """Compares a tile over a panel of two matrices with triple loops; all numbers are such that bfloat16 holds them."""
+    comptime HALF = TILE_VECTORS // 2
+    comptime COLUMNS = HALF * W
+    comptime NUMBERS = STEPS if words == FLOATS else 2 * STEPS
+    var a = ramp(rows * depth, 0.25)
+    var b = ramp(depth * width, 0.125)
+    var c = ramp(depth * width + 1, 0.5).unsafe_offset(1)
+    var blocks = round_up(depth, NUMBERS) // NUMBERS
+    var packed_a = new_floats(2 * rows * blocks * STEPS)
+    var sources = Array[Floats, TILE_ROWS](fill=a)
+    for row in range(rows):
+        sources[row] = a.unsafe_offset(row * depth)
+    pack_tokens[W, rows, words](sources, depth, packed_a)
+    var padded = round_up(width, COLUMNS)
+    var packed = new_floats(2 * blocks * STEPS * padded)
+    pack_panels[W, HALF, words](Matrix(b, depth, width), Matrix(c, depth, width), blocks * STEPS, padded, packed)
+    for first in range(0, width, COLUMNS):
+        var panel = packed.unsafe_offset(2 * first * blocks * STEPS)
+        var none = no_sums[W, rows * 2 * HALF]()
+        var sums = tile[W, rows, 2 * HALF, words](packed_a, panel, blocks, none^, panel, 0)
+        for row in range(rows):
+            for column in range(min(COLUMNS, width - first)):
+                var i = row * 2 * HALF + column // W
+                var lane = column % W
+                assert_almost_equal(sums[i][lane], product(a, b, depth, width, row, first + column), atol=1e-3)
+                assert_almost_equal(sums[i + HALF][lane], product(a, c, depth, width, row, first + column), atol=1e-3)
+
+
+def test_gated_panels() raises:
+    """Every height and every kind of word, pairs of bfloat16 also where the machine can't multiply them."""
+    comptime for rows in range(1, TILE_ROWS + 1):
+        comptime for words in [FLOATS, WIDENED, PAIRS]:
+            check_gated_tile[LANES, rows, words](2 * STEPS, LANES)
+            check_gated_tile[LANES, rows, words](1, 1)
+            check_gated_tile[LANES, rows, words](5 * STEPS + 5, 3 * LANES + 3)
 
 
 def check_gate[W: Int](depth: Int, tokens: Int) raises:

@@ -3,16 +3,19 @@
 Both operands are packed so that the tile reads them straight through:
 
 - tokens, `rows` of them: blocks of STEPS steps of the depth, in each block STEPS floats of token 0, of token 1, …
-- a panel of TILE_VECTORS · W columns: one step of the depth after the other.
+- a panel of `vectors` · W columns: one step of the depth after the other.
 
 A step of the depth then multiplies one float of each token into the panel's vectors. The address of that
 float is the block's own plus a constant, which leaves every register but a few to the sums.
+
+In bfloat16 a step is a word of two numbers, in the panel and, where the machine multiplies pairs, in the tokens.
 """
 
 from std.sys.info import CompilationTarget
 from std.sys.intrinsics import PrefetchOptions, prefetch
 
 from vectors import CACHE_LINE, Floats, Vector, multiply_add
+from words import FLOATS, PAIRS, WIDENED, add_pairs, even_half, odd_half
 
 comptime WIDE_REGISTER_FILE = CompilationTarget.has_avx512f() or CompilationTarget.has_neon()
 """AVX-512 and NEON have 32 vector registers, AVX2 has 16."""
@@ -40,28 +43,60 @@ comptime STEPS = LINE_FLOATS
 """Steps of the depth in a block of packed tokens: a token's share is a cache line."""
 
 
+comptime TOKEN_WORDS[words: Int] = 2 if words == WIDENED else 1
+"""Words of a packed token for each step.
+
+Parameters:
+    words: What a word of the depth holds.
+"""
+
+
+@always_inline
+def _add_step[
+    W: Int, rows: Int, vectors: Int, words: Int, half: Int
+](a: Floats, b: Floats, mut sums: Array[Vector[W], rows * vectors]):
+    """Adds the products of one step, or of one half of it; `a` is the first token's factor."""
+    var columns = Array[Vector[W], vectors](fill=Vector[W](0))
+    comptime for v in range(vectors):
+        var column = b.unsafe_load[width=W](v * W)
+        comptime if words == WIDENED:
+            columns[v] = even_half(column) if half == 0 else odd_half(column)
+        else:
+            columns[v] = column
+    comptime for row in range(rows):
+        var factor = Vector[W](a[unsafe_offset=row * TOKEN_WORDS[words] * STEPS])
+        comptime for v in range(vectors):
+            comptime i = row * vectors + v
+            comptime if words == PAIRS:
+                sums[i] = add_pairs(factor, columns[v], sums[i])
+            else:
+                sums[i] = multiply_add(factor, columns[v], sums[i])
+
+
 @always_inline
 def tile[
-    W: Int, rows: Int
+    W: Int, rows: Int, vectors: Int = TILE_VECTORS, words: Int = FLOATS
 ](
     tokens: Floats,
     panel: Floats,
     blocks: Int,
-    var sums: Array[Vector[W], rows * TILE_VECTORS],
+    var sums: Array[Vector[W], rows * vectors],
     ahead: Floats,
     lines: Int,
-) -> Array[Vector[W], rows * TILE_VECTORS]:
+) -> Array[Vector[W], rows * vectors]:
     """Adds the product of `rows` packed tokens and one packed panel to `sums`.
 
     Parameters:
         W: Lanes of a vector.
         rows: Tokens in the tile.
+        vectors: Vectors of columns in the panel.
+        words: What a word of the depth holds.
 
     Args:
-        tokens: (blocks, rows, STEPS).
-        panel: (blocks · STEPS, TILE_VECTORS · W).
+        tokens: (blocks, rows, STEPS), or twice as many floats where they are WIDENED.
+        panel: (blocks · STEPS, vectors · W).
         blocks: Depth of the product in blocks of STEPS.
-        sums: (rows, TILE_VECTORS), each a vector.
+        sums: (rows, vectors), each a vector.
         ahead: What will be read after the panel; brought closer meanwhile, and never read here.
         lines: How many cache lines of it for each block.
 
@@ -78,16 +113,14 @@ def tile[
             )
         next = next.unsafe_offset(lines * LINE_FLOATS)
         comptime for step in range(STEPS):
-            var columns = Array[Vector[W], TILE_VECTORS](fill=Vector[W](0))
-            comptime for v in range(TILE_VECTORS):
-                columns[v] = b.unsafe_load[width=W]((step * TILE_VECTORS + v) * W)
-            comptime for row in range(rows):
-                var factor = Vector[W](a[unsafe_offset=row * STEPS + step])
-                comptime for v in range(TILE_VECTORS):
-                    comptime i = row * TILE_VECTORS + v
-                    sums[i] = multiply_add(factor, columns[v], sums[i])
-        a = a.unsafe_offset(rows * STEPS)
-        b = b.unsafe_offset(STEPS * PANEL[W])
+            var line = b.unsafe_offset(step * vectors * W)
+            comptime if words == WIDENED:
+                _add_step[W, rows, vectors, words, 0](a.unsafe_offset(2 * step), line, sums)
+                _add_step[W, rows, vectors, words, 1](a.unsafe_offset(2 * step + 1), line, sums)
+            else:
+                _add_step[W, rows, vectors, words, 0](a.unsafe_offset(step), line, sums)
+        a = a.unsafe_offset(rows * TOKEN_WORDS[words] * STEPS)
+        b = b.unsafe_offset(STEPS * vectors * W)
     return sums^
 
 

@@ -97,6 +97,21 @@ def new_floats(count: Int) -> Floats:
     return floats
 
 
+def zero_floats(count: Int) -> Floats:
+    """Allocates zeros on a cache line; freed with `unsafe_free`.
+
+    Args:
+        count: How many.
+
+    Returns:
+        Their address.
+    """
+    var floats = _allocate(count)
+    for i in range(count):
+        floats[unsafe_offset=i] = 0
+    return floats
+
+
 def new_ints(count: Int) -> Ints:
     """Allocates uninitialised integers on a cache line; freed with `unsafe_free`.
 
@@ -146,6 +161,22 @@ def multiply_add[W: Int](a: Vector[W], b: Vector[W], c: Vector[W]) -> Vector[W]:
         The result in every lane.
     """
     return alone(a.fma(b, c))
+
+
+@always_inline
+def relu[W: Int](value: Vector[W]) -> Vector[W]:
+    """Takes the positive part; not max(value, 0), which is 0 for NaN.
+
+    Parameters:
+        W: Lanes of a vector.
+
+    Args:
+        value: Any vector.
+
+    Returns:
+        The value in lanes where it is positive or NaN, else 0.
+    """
+    return alone(value.lt(Vector[W](0)).select(Vector[W](0), value))
 
 
 @always_inline

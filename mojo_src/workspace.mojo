@@ -1,9 +1,9 @@
 """What a forward needs beside input, output and weights: a part for each thread, and one for a chunk of tokens."""
 
-from block import BLOCK_ROWS, FEWEST_TILES
+from blocks import BLOCK_INTS, BLOCK_ROWS, FEWEST_TILES
 from form import Form, Sizes
 from routing import scratch_ints
-from tile import PANEL, TILE_ROWS
+from tile import TILE_ROWS
 from vectors import CACHE_LINE, Floats, Ints, new_floats, new_ints
 
 comptime OUTPUT_BYTES = 40 * 1024 * 1024
@@ -11,9 +11,6 @@ comptime OUTPUT_BYTES = 40 * 1024 * 1024
 
 comptime ROUTE_TOKENS = 16
 """Tokens that a thread routes at a time: at least one for each lane."""
-
-comptime BLOCK_INTS = 3
-"""Integers that describe a block: expert, first entry in the list of sorted ones, number of entries."""
 
 
 def most_chunk_tokens[form: Form](sizes: Sizes[form]) -> Int:
@@ -48,9 +45,9 @@ struct Workspace[form: Form](Movable):
 
     # A part for each thread; where threads share a block's columns, they share the first two as well.
     var tokens: Floats
-    """(threads · BLOCK_ROWS, depth): a block's tokens, packed."""
+    """(threads · BLOCK_ROWS, token_words): a block's tokens, packed."""
     var hidden: Floats
-    """(threads · BLOCK_ROWS, f_padded): a block's hidden activations, packed."""
+    """(threads · BLOCK_ROWS, hidden_words): a block's hidden activations, packed."""
     var partial: Floats
     """(threads, BLOCK_ROWS, PANEL): sums of a part of the depth."""
     var logits: Floats
@@ -59,6 +56,16 @@ struct Workspace[form: Form](Movable):
     """(threads, …): scratch of `choose_experts`."""
     var loads: Ints
     """(threads,): rows that each would get."""
+
+    # The same for the routing of other layers than the published one.
+    var choices: Floats
+    """(threads, ROUTE_TOKENS, experts_padded): by what experts are chosen."""
+    var ranks: Floats
+    """(threads, experts_padded): of groups."""
+    var picks: Ints
+    """(threads, ROUTE_TOKENS, k): chosen experts."""
+    var pick_weights: Floats
+    """(threads, ROUTE_TOKENS, k): theirs, as the published layer has them."""
 
     # One for the chunk.
     var experts: Ints
@@ -91,6 +98,10 @@ struct Workspace[form: Form](Movable):
         self.logits = nowhere
         self.keys = nothing
         self.loads = nothing
+        self.choices = nowhere
+        self.ranks = nowhere
+        self.picks = nothing
+        self.pick_weights = nowhere
         self.experts = nothing
         self.factors = nowhere
         self.starts = nothing
@@ -98,11 +109,12 @@ struct Workspace[form: Form](Movable):
         self.blocks = nothing
         self.outputs = nowhere
 
-    def reserve(mut self, sizes: Sizes[Self.form], tokens: Int):
+    def reserve(mut self, sizes: Sizes[Self.form], hidden_words: Int, tokens: Int):
         """Makes room for a chunk, keeping what there is when that is enough.
 
         Args:
             sizes: Of the layer.
+            hidden_words: Of a hidden row, at most.
             tokens: Tokens of the chunk.
         """
         if tokens <= self.chunk_tokens:
@@ -110,12 +122,17 @@ struct Workspace[form: Form](Movable):
         self.free()
         self.chunk_tokens = tokens
         var rows = self.threads * BLOCK_ROWS
-        self.tokens = new_floats(rows * sizes.depth)
-        self.hidden = new_floats(rows * sizes.f_padded)
-        self.partial = new_floats(rows * PANEL[Self.W])
+        self.tokens = new_floats(rows * sizes.token_words())
+        self.hidden = new_floats(rows * hidden_words)
+        self.partial = new_floats(rows * Self.form.panel())
         self.logits = new_floats(self.threads * ROUTE_TOKENS * sizes.experts_padded)
         self.keys = new_ints(self.threads * scratch_ints[Self.W](sizes.k))
         self.loads = new_ints(self.threads)
+        comptime if Self.form.is_general:
+            self.choices = new_floats(self.threads * ROUTE_TOKENS * sizes.experts_padded)
+            self.ranks = new_floats(self.threads * sizes.experts_padded)
+            self.picks = new_ints(self.threads * ROUTE_TOKENS * sizes.k)
+            self.pick_weights = new_floats(self.threads * ROUTE_TOKENS * sizes.k)
         var entries = tokens * sizes.k
         self.experts = new_ints(entries)
         self.factors = new_floats(entries)
@@ -137,6 +154,11 @@ struct Workspace[form: Form](Movable):
         self.logits.unsafe_free()
         self.keys.unsafe_free()
         self.loads.unsafe_free()
+        comptime if Self.form.is_general:
+            self.choices.unsafe_free()
+            self.ranks.unsafe_free()
+            self.picks.unsafe_free()
+            self.pick_weights.unsafe_free()
         self.experts.unsafe_free()
         self.factors.unsafe_free()
         self.starts.unsafe_free()

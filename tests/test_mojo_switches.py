@@ -29,7 +29,8 @@ SEED = moe.PRESETS["seed"]
 
 ONE_FORM = """
 from form import form_of
-from layer import Model, forward, work_on_layer
+from forward import forward, work_on_layer
+from layer import Model
 from pool import Pool
 from vectors import Floats
 

@@ -1,0 +1,137 @@
+"""What stands between an expert's two products, on whole vectors. NaN stays NaN in each."""
+
+from std.math import erf, floor
+from std.memory import bitcast
+
+from knobs import GEGLU, GELU, RELU, RELU2, SWIGLU
+from vectors import Vector, relu
+
+comptime LOWEST = Float32(-104)
+"""A power of e with less is zero in float32."""
+
+comptime HIGHEST = Float32(89)
+"""A power of e with more is infinite in float32."""
+
+comptime LOG2_E = Float32(1.44269504)
+"""How many powers of two a power of e is."""
+
+comptime LN_2_UPPER = Float32(0.693359375)
+"""The logarithm of 2 to 9 bits, so that its multiples are exact."""
+
+comptime LN_2_REST = Float32(-2.12194440e-4)
+"""What is missing to it."""
+
+comptime EXPONENT_BITS = 23
+"""Where a float32's exponent begins."""
+
+comptime OAI_LIMIT = Float32(7)
+"""At which GPT-OSS clamps both products."""
+
+comptime OAI_ALPHA = Float32(1.702)
+"""Factor in GPT-OSS's sigmoid."""
+
+
+@always_inline
+def _power_of_two[W: Int](exponent: SIMD[DType.int32, W]) -> Vector[W]:
+    return bitcast[DType.float32, W]((exponent + 127) << EXPONENT_BITS)
+
+
+@always_inline
+def exponential[W: Int](x: Vector[W]) -> Vector[W]:
+    """Computes e to the power of x, within 1 in the last place; as Cephes does.
+
+    Parameters:
+        W: Lanes of a vector.
+
+    Args:
+        x: Any vector.
+
+    Returns:
+        The powers; zero, infinite or NaN where that is right.
+    """
+    var clamped = min(max(x, Vector[W](LOWEST)), Vector[W](HIGHEST))
+    var whole = floor(clamped.fma(Vector[W](LOG2_E), Vector[W](0.5)))
+    var rest = whole.fma(Vector[W](-LN_2_REST), whole.fma(Vector[W](-LN_2_UPPER), clamped))
+    var sum = Vector[W](1.9875691500e-4)
+    sum = sum.fma(rest, Vector[W](1.3981999507e-3))
+    sum = sum.fma(rest, Vector[W](8.3334519073e-3))
+    sum = sum.fma(rest, Vector[W](4.1665795894e-2))
+    sum = sum.fma(rest, Vector[W](1.6666665459e-1))
+    sum = sum.fma(rest, Vector[W](5.0000001201e-1))
+    sum = sum.fma(rest * rest, rest) + 1
+    # In two factors, since the whole one may be no normal float32.
+    var exponent = whole.cast[DType.int32]()
+    var half = exponent >> 1
+    var power = sum * _power_of_two[W](half) * _power_of_two[W](exponent - half)
+    return x.eq(x).select(power, x)
+
+
+@always_inline
+def sigmoid[W: Int](x: Vector[W]) -> Vector[W]:
+    """Computes 1 / (1 + e to the power of -x).
+
+    Parameters:
+        W: Lanes of a vector.
+
+    Args:
+        x: Any vector.
+
+    Returns:
+        The sigmoids.
+    """
+    return 1 / (1 + exponential(-x))
+
+
+@always_inline
+def gelu[W: Int](x: Vector[W]) -> Vector[W]:
+    """Computes x times the normal distribution's share below x.
+
+    Parameters:
+        W: Lanes of a vector.
+
+    Args:
+        x: Any vector.
+
+    Returns:
+        The products.
+    """
+    comptime SQRT_HALF = Float32(0.70710678)
+    return 0.5 * x * (1 + erf(x * SQRT_HALF))
+
+
+@always_inline
+def _at_most[W: Int](value: Vector[W], limit: Float32) -> Vector[W]:
+    """Clamps from above; not min, which may lose a NaN."""
+    return value.gt(Vector[W](limit)).select(Vector[W](limit), value)
+
+
+@always_inline
+def activate[W: Int, expert: Int](first: Vector[W], second: Vector[W]) -> Vector[W]:
+    """Computes hidden activations.
+
+    Parameters:
+        W: Lanes of a vector.
+        expert: RELU … SWIGLU_OAI.
+
+    Args:
+        first: Of x · w1.
+        second: Of x · w3; not used where experts are not gated.
+
+    Returns:
+        The activations.
+    """
+    comptime if expert == RELU:
+        return relu(first)
+    elif expert == RELU2:
+        return relu(first) * relu(first)
+    elif expert == GELU:
+        return gelu(first)
+    elif expert == SWIGLU:
+        # Not times the sigmoid, which is one rounding more.
+        return first / (1 + exponential(-first)) * second
+    elif expert == GEGLU:
+        return gelu(first) * second
+    else:
+        var gate = _at_most(first, OAI_LIMIT)
+        var up = -_at_most(-_at_most(second, OAI_LIMIT), OAI_LIMIT)
+        return gate / (1 + exponential(-OAI_ALPHA * gate)) * (up + 1)

@@ -1,0 +1,68 @@
+"""Hidden activations of any layer: a tile's sums of the first product, activated and packed for the second."""
+
+from activation import activate
+from blocks import Block
+from form import Form
+from knobs import RELU, SWIGLU, SWIGLU_OAI
+from layer import Layer
+from packing import store_numbers
+from tile import STEPS, TOKEN_WORDS
+from vectors import Floats, Vector
+from words import FLOATS, round_to_half
+
+
+@no_inline
+def store_activated[
+    form: Form
+](layer: Layer[form], block: Block, begin: Int, rows: Int, sums: Floats, panel: Int, target: Floats):
+    """Stores the hidden activations of a tile's panel; bfloat16 is rounded here and nowhere else.
+
+    Not inlined: it takes a tile's sums from memory, so that the tile's loop has the registers to itself.
+
+    Parameters:
+        form: What is compiled.
+
+    Args:
+        layer: With its chunk.
+        block: Of entries.
+        begin: First row of the tile.
+        rows: Its rows.
+        sums: (rows, panel's columns): of the first product.
+        panel: Number of the panel.
+        target: The tile's packed hidden activations, (blocks, rows, NUMBERS).
+    """
+    comptime FIRST = SWIGLU if form.is_gated else RELU
+    comptime END = SWIGLU_OAI + 1 if form.is_gated else SWIGLU
+    comptime for expert in range(FIRST, END):
+        if layer.knobs.expert == expert:
+            _store[form, expert](layer, block, begin, rows, sums, panel, target)
+
+
+@always_inline
+def _store[
+    form: Form, expert: Int
+](layer: Layer[form], block: Block, begin: Int, rows: Int, sums: Floats, panel: Int, target: Floats):
+    comptime W = form.lanes()
+    comptime PANEL = form.panel()
+    comptime VECTORS = form.hidden_panel() // W
+    comptime NUMBERS = form.block_numbers()
+    var column = panel * form.hidden_panel()
+    var bias = layer.weights.b1.unsafe_offset(block.expert * layer.given.columns() + panel * PANEL)
+    var is_weighed = layer.is_weighed_before(block)
+    var block_words = rows * STEPS * TOKEN_WORDS[form.words]
+    for row in range(rows):
+        # x · w1, times the weight, is (x times the weight) · w1.
+        var weight = Vector[W](layer.factor(block, begin + row) if is_weighed else 1)
+        var source = sums.unsafe_offset(row * PANEL)
+        comptime for v in range(VECTORS):
+            comptime second = (VECTORS + v) * W if form.is_gated else v * W
+            var place = column + v * W
+            var value = activate[W, expert](
+                source.unsafe_load[width=W](v * W).fma(weight, bias.unsafe_load[width=W](v * W)),
+                source.unsafe_load[width=W](second).fma(weight, bias.unsafe_load[width=W](second)),
+            )
+            comptime if form.words != FLOATS:
+                value = round_to_half(value)
+            store_numbers[W, form.words](
+                target.unsafe_offset(place // NUMBERS * block_words), row * NUMBERS + place % NUMBERS, value
+            )
