@@ -35,13 +35,16 @@ FORMS: dict[str, dict[str, Any]] = {
     },
     "gelu": {"expert": "gelu", "biases": True, "weight_on": "input"},
     "geglu": {"expert": "geglu", "biases": True, "score": "sigmoid", "shared_d_ff": 24, "shared_gate": True},
-    "published in bfloat16": {"precision": "bfloat16"},
-    "deepseek-v3 in bfloat16": {
+    "bfloat16": {"precision": "bfloat16"},
+    "v3 in bfloat16": {
         **{"expert": "swiglu", "score": "sigmoid", "select_bias": True, "scale": 2.5, "shared_d_ff": 24},
         **{"groups": 4, "groups_kept": 2, "precision": "bfloat16"},
     },
-    "gpt-oss in bfloat16": {"expert": "swiglu-oai", "biases": True, "precision": "bfloat16"},
+    "oai in bfloat16": {"expert": "swiglu-oai", "biases": True, "precision": "bfloat16"},
 }
+
+
+PLAIN = "plain"  # the first of each form's problems: what refuses it refuses the form
 
 
 def edge_problems() -> dict[str, Problem]:
@@ -81,7 +84,7 @@ def form_problems(form: str) -> dict[str, Problem]:
     plain = make_problem(config)
     equal = _with_logits(plain, [0.0] * 8)
     problems = {
-        "plain": plain,
+        PLAIN: plain,
         "no tokens": make_problem(config.with_tokens(0)),
         "one token": make_problem(config.with_tokens(1)),
         "odd sizes": make_problem(dataclasses.replace(config, **odd, shared_d_ff=shared)),

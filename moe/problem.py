@@ -158,7 +158,7 @@ def _deviations(config: MoEConfig) -> dict[str, float]:
         "w3": inner * before,
         # As far apart as scores are.
         "select_bias": 0.1 if config.score == "sigmoid" else 1 / experts,
-        "gate_bias": 1.0,
+        "gate_bias": 0.5,  # of 1 some experts would get hardly any token
         "b1": 1.0,
         "b2": after,
         "b3": 1.0,
