@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from moe.analysis.changes import compare_runs
     from moe.analysis.frames import factors, frame, rows
     from moe.analysis.scaling import cells
+    from moe.checkpoint import Checkpoint, load_checkpoint
     from moe.config import PRESETS, MoEConfig
     from moe.config import parse_config as config
     from moe.form import Form
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PRESETS",
+    "Checkpoint",
     "Form",
     "MoEConfig",
     "Problem",
@@ -33,6 +35,7 @@ __all__ = [
     "factors",
     "frame",
     "latest",
+    "load_checkpoint",
     "load_run",
     "make_problem",
     "rows",
@@ -44,6 +47,7 @@ _HOMES = {
     "moe.analysis.changes": ("compare_runs",),
     "moe.analysis.frames": ("factors", "frame", "rows"),
     "moe.analysis.scaling": ("cells",),
+    "moe.checkpoint": ("Checkpoint", "load_checkpoint"),
     "moe.config": ("PRESETS", "MoEConfig"),
     "moe.form": ("Form",),
     "moe.implementations": ("create",),

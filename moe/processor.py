@@ -16,6 +16,7 @@ import psutil
 from moe.cgroups import core_quota, memory_left
 
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+MEMORY_SHARE = 0.8  # of what is free: what this process, or a worker unless it is given another limit, may hold
 
 
 @dataclass(frozen=True)

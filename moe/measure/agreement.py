@@ -17,10 +17,9 @@ from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.mapped import write_weights
 from moe.parity import INPUT_CHANGED, Parity, compare_output, mark_of, worst
 from moe.problem import Float32Array, Problem, Weights, make_weights
-from moe.processor import usable_memory
+from moe.processor import MEMORY_SHARE, usable_memory
 from moe.reference import NUMBERS_AT_ONCE, Reference, reference
 
-MEMORY_SHARE = 0.8  # of what is free: what this process, or a worker unless it is given another limit, may hold
 MAKING = 3  # times the weights: what making them takes
 A_NUMBER_BYTES = 44  # of each of an input's numbers: itself, its output, both in float64, and differences
 EXPERT_BYTES = 8  # of each expert that a token takes

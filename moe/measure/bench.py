@@ -17,7 +17,7 @@ from typing import Any
 from moe.config import MoEConfig
 from moe.implementations import availability
 from moe.implementations.registry import entry_of
-from moe.measure.agreement import MEMORY_SHARE, Kept, Referee, keep
+from moe.measure.agreement import Kept, Referee, keep
 from moe.measure.capacity import Look, is_crowded, mark_disturbed
 from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
 from moe.measure.conditions import Clock, Elsewhere, Watch
@@ -31,7 +31,7 @@ from moe.measure.threads import CoreCheck, require_threads
 from moe.measure.workers import Workers, require_files
 from moe.measure.yardsticks import Yardsticks
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, mark_of, worst
-from moe.processor import usable_memory
+from moe.processor import MEMORY_SHARE, usable_memory
 from moe.progress import Progress
 from moe.run import NO_ROOM, NOT_REACHED, OTHER, OVER_MEMORY, TOO_LONG, Measurement, NotRunError, Run
 from moe.variant import Variant

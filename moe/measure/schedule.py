@@ -12,11 +12,10 @@ from pathlib import Path
 from moe.analysis import summarise
 from moe.analysis.limits import limits_of
 from moe.config import FLOAT32_BYTES
-from moe.measure.agreement import MEMORY_SHARE
 from moe.measure.bench import NOT_REACHED_REASON, Bench
 from moe.measure.protocol import Protocol
 from moe.measure.workers import Workers
-from moe.processor import usable_memory
+from moe.processor import MEMORY_SHARE, usable_memory
 from moe.run import NOT_REACHED, OVER_BUDGET, OVER_MEMORY, Measurement, Run
 
 ROUNDS_OF_A_PROCESS = 10_000  # at most, so that a round's number says which of the run's it is
