@@ -5,7 +5,7 @@ Every share of a limit that a report shows is a share of what these reach in the
 
 from pool import Words
 from tile import WIDE_REGISTER_FILE
-from vectors import CACHE_LINE, LANES, Floats, Vector, new_floats
+from vectors import CACHE_LINE, LANES, Floats, Vector, multiply_add, new_floats
 from words import MULTIPLIES_PAIRS, add_pairs
 
 comptime SUMS = 24 if WIDE_REGISTER_FILE else 12
@@ -130,7 +130,9 @@ def _multiply_add[pairs: Bool](factors: Floats, steps: Int) -> Vector[LANES]:
             comptime if pairs:
                 sums[i] = add_pairs(a, b, sums[i])
             else:
-                sums[i] = a.fma(b, sums[i])
+                # The sum is a factor: a · b is the same in every step, and where it is an instruction of its own the
+                # compiler would take it out of the loop.
+                sums[i] = multiply_add(sums[i], a, b)
     var total = sums[0]
     comptime for i in range(1, SUMS):
         total += sums[i]
@@ -159,7 +161,8 @@ def _triad(target: Floats, count: Int, passes: Int) -> Vector[LANES]:
         for first in range(0, count, READ_SUMS * LANES):
             comptime for i in range(READ_SUMS):
                 var at = first + i * LANES
-                target.unsafe_store(at, c.unsafe_load[width=LANES](at).fma(factor, b.unsafe_load[width=LANES](at)))
+                var value = c.unsafe_load[width=LANES](at)
+                target.unsafe_store(at, multiply_add(value, factor, b.unsafe_load[width=LANES](at)))
     return target.unsafe_load[width=LANES]()
 
 

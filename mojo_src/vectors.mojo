@@ -25,6 +25,10 @@ comptime Floats = Pointer[Float32, MutUntrackedOrigin]
 comptime Ints = Pointer[Int32, MutUntrackedOrigin]
 """Plain int32 memory whose size the caller knows."""
 
+comptime FUSED = CompilationTarget.has_fma() or not CompilationTarget.is_x86()
+"""Whether a product and a sum are one instruction. Before AVX2 they are not, and one rounding would be a call of the C
+library's `fmaf` for every lane."""
+
 comptime CACHE_LINE = 64
 """Bytes; buffers start on one, so that no full vector load touches two."""
 
@@ -147,7 +151,7 @@ def alone[W: Int](value: Vector[W]) -> Vector[W]:
 
 @always_inline
 def multiply_add[W: Int](a: Vector[W], b: Vector[W], c: Vector[W]) -> Vector[W]:
-    """Computes a · b + c with one rounding.
+    """Computes a · b + c, with one rounding where the machine has an instruction for it.
 
     Parameters:
         W: Lanes.
@@ -160,7 +164,10 @@ def multiply_add[W: Int](a: Vector[W], b: Vector[W], c: Vector[W]) -> Vector[W]:
     Returns:
         The result in every lane.
     """
-    return alone(a.fma(b, c))
+    comptime if FUSED:
+        return alone(a.fma(b, c))
+    else:
+        return alone(a * b + c)
 
 
 @always_inline

@@ -52,7 +52,10 @@ PACKED_X86 = re.compile(
     r"^\s+v?(?:p?(?:add|sub|mul|min|max)|div|fn?m(?:add|sub)\d*)\w*p[sd]\b|^\s+vp(?:add|sub|mul)\w*", re.M
 )
 PACKED_ARM = re.compile(r"^\s+(?:f|s|u)?(?:add|sub|mul|mla|div|min|max)\w*\s+v\d+\.\d+[bhsd]", re.M)
-MULTIPLY_ADD = re.compile(r"^\s+(?:vfmadd|fmla|fmadd)")
+# Apple's assemblers write fmla.4s v0, v1, v2 for fmla v0.4s, v1.4s, v2.4s.
+APPLE = re.compile(r"^(\s+\w+)\.(\d+[bhsd])(\s+v\d+)", re.M)
+# Before AVX2 a product is an instruction of its own.
+MULTIPLY_ADD = re.compile(r"^\s+(?:vfmadd|fmla|fmadd|mul[ps]s)")
 REGISTERS = {r"ss\b|\bs\d": 1, r"ps\b.*%xmm|v\d+\.4s": 4, r"%ymm": 8, r"%zmm": 16}
 SCALAR = re.compile(r"^\s+(?:vfmadd\d+ss|fmadd\s+s\d+)", re.M)
 
@@ -93,13 +96,13 @@ def test_a_switch_is_on_or_off(mojo: str, option: str) -> None:
 
 
 @cache
-def assembly(number: int, sources: Path = mojo_build.SOURCE) -> str:
-    """The instructions of a forward in one form."""
+def assembly(number: int, sources: Path = mojo_build.SOURCE, options: tuple[str, ...] = ()) -> str:
+    """The instructions of a forward in one form, here or on the platform that the compiler's options name."""
     toolchain = mojo_build.find_toolchain()
     with TemporaryDirectory() as folder:
         source, output = Path(folder) / "one_form.mojo", Path(folder) / "one_form.s"
         source.write_text(ONE_FORM.format(number=number))
-        command = [str(toolchain.command), "build", "--Werror", "--emit", "asm", "-I", str(sources)]
+        command = [str(toolchain.command), "build", "--Werror", "--emit", "asm", *options, "-I", str(sources)]
         subprocess.run(
             [*command, str(source), "-o", str(output)],
             env=toolchain.environment,
@@ -107,7 +110,7 @@ def assembly(number: int, sources: Path = mojo_build.SOURCE) -> str:
             capture_output=True,
             timeout=300,
         )
-        return output.read_text()
+        return APPLE.sub(r"\1\3.\2", output.read_text())
 
 
 def packed(text: str) -> Counter[str]:
