@@ -4,7 +4,7 @@ from std.math import erf, floor
 from std.memory import bitcast
 
 from knobs import GEGLU, GELU, RELU, RELU2, SWIGLU
-from vectors import Vector, relu
+from vectors import Vector, multiply_add, relu
 
 comptime LOWEST = Float32(-104)
 """A power of e with less is zero in float32."""
@@ -50,15 +50,15 @@ def exponential[W: Int](x: Vector[W]) -> Vector[W]:
         The powers; zero, infinite or NaN where that is right.
     """
     var clamped = min(max(x, Vector[W](LOWEST)), Vector[W](HIGHEST))
-    var whole = floor(clamped.fma(Vector[W](LOG2_E), Vector[W](0.5)))
-    var rest = whole.fma(Vector[W](-LN_2_REST), whole.fma(Vector[W](-LN_2_UPPER), clamped))
+    var whole = floor(multiply_add(clamped, Vector[W](LOG2_E), Vector[W](0.5)))
+    var rest = multiply_add(whole, Vector[W](-LN_2_REST), multiply_add(whole, Vector[W](-LN_2_UPPER), clamped))
     var sum = Vector[W](1.9875691500e-4)
-    sum = sum.fma(rest, Vector[W](1.3981999507e-3))
-    sum = sum.fma(rest, Vector[W](8.3334519073e-3))
-    sum = sum.fma(rest, Vector[W](4.1665795894e-2))
-    sum = sum.fma(rest, Vector[W](1.6666665459e-1))
-    sum = sum.fma(rest, Vector[W](5.0000001201e-1))
-    sum = sum.fma(rest * rest, rest) + 1
+    sum = multiply_add(sum, rest, Vector[W](1.3981999507e-3))
+    sum = multiply_add(sum, rest, Vector[W](8.3334519073e-3))
+    sum = multiply_add(sum, rest, Vector[W](4.1665795894e-2))
+    sum = multiply_add(sum, rest, Vector[W](1.6666665459e-1))
+    sum = multiply_add(sum, rest, Vector[W](5.0000001201e-1))
+    sum = multiply_add(sum, rest * rest, rest) + 1
     # In two factors, since the whole one may be no normal float32.
     var exponent = whole.cast[DType.int32]()
     var half = exponent >> 1

@@ -7,7 +7,7 @@ from knobs import RELU, SWIGLU, SWIGLU_OAI
 from layer import Layer
 from packing import store_numbers
 from tile import STEPS, TOKEN_WORDS
-from vectors import Floats, Vector
+from vectors import Floats, Vector, multiply_add
 from words import FLOATS, round_to_half
 
 
@@ -58,8 +58,8 @@ def _store[
             comptime second = (VECTORS + v) * W if form.is_gated else v * W
             var place = column + v * W
             var value = activate[W, expert](
-                source.unsafe_load[width=W](v * W).fma(weight, bias.unsafe_load[width=W](v * W)),
-                source.unsafe_load[width=W](second).fma(weight, bias.unsafe_load[width=W](second)),
+                multiply_add(source.unsafe_load[width=W](v * W), weight, bias.unsafe_load[width=W](v * W)),
+                multiply_add(source.unsafe_load[width=W](second), weight, bias.unsafe_load[width=W](second)),
             )
             comptime if form.words != FLOATS:
                 value = round_to_half(value)

@@ -44,9 +44,7 @@ def route[form: Form](layer: Layer[form], first: Int, end: Int, thread: Int):
                 )
     else:
         for token in range(end - first):
-            multiply_row[W](
-                x.unsafe_offset(token * d), gate, d, stride, logits.unsafe_offset(token * stride)
-            )
+            multiply_row[W](x.unsafe_offset(token * d), gate, d, stride, logits.unsafe_offset(token * stride))
     comptime if form.is_general:
         choose_generally(layer, first, end, thread)
     else:

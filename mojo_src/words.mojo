@@ -8,7 +8,7 @@ from std.memory import bitcast
 from std.sys.info import CompilationTarget
 from std.sys.intrinsics import llvm_intrinsic
 
-from vectors import Vector
+from vectors import Vector, multiply_add
 
 comptime FLOATS = 0
 """A word is a float32, in weights and in tokens."""
@@ -91,7 +91,7 @@ def add_pairs[W: Int](a: Vector[W], b: Vector[W], sum: Vector[W]) -> Vector[W]:
             sum, bitcast[DType.bfloat16, 2 * W](a), bitcast[DType.bfloat16, 2 * W](b)
         )
     else:
-        return odd_half(a).fma(odd_half(b), even_half(a).fma(even_half(b), sum))
+        return multiply_add(odd_half(a), odd_half(b), multiply_add(even_half(a), even_half(b), sum))
 
 
 @always_inline
