@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from moe.config import MoEConfig, unknown_name
+from moe.config import field_names, unknown_name
 from moe.implementations.numpy_layer import most_threads
 from moe.implementations.own_files import own_file
 from moe.processor import usable_cores
@@ -29,7 +29,7 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent.parent / "notebooks"
 TYPES: Mapping[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 RUN = "run"  # set by the pipeline, not by a user
 CONFIG = "config"  # the layer, as --config says it; each of its fields may be given by itself
-FIELDS = [field.name for field in fields(MoEConfig)]
+FIELDS = field_names()
 
 
 @dataclass(frozen=True)

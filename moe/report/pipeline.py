@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def try_claims(file: str, source: Path | None, profile: str, *, wait: bool = Fal
     on_trial = load_claims(path)
     if source is not None:
         return claims.trial_of(source, path)
-    layer = ",".join(f"{key}={value}" for key, value in asdict(on_trial.config).items() if key != "tokens")
+    layer = ",".join(f"{key}={value}" for key, value in on_trial.config.to_dict().items() if key != "tokens")
     parameters = resolve(profile, [f"claims={path}", f"config={layer}"], list(EXPERIMENTS))
     asked = parameters["comparison"]
     asked["config"] += f",tokens={on_trial.config.tokens}"
