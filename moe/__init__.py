@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from moe.analysis.frames import factors, frame, rows
     from moe.analysis.scaling import cells
     from moe.config import PRESETS, MoEConfig
+    from moe.config import parse_config as config
+    from moe.form import Form
     from moe.implementations import create
     from moe.measure.compare import compare
     from moe.measure.sweep import sweep
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PRESETS",
+    "Form",
     "MoEConfig",
     "Problem",
     "Run",
@@ -25,6 +28,7 @@ __all__ = [
     "cells",
     "compare",
     "compare_runs",
+    "config",
     "create",
     "factors",
     "frame",
@@ -41,6 +45,7 @@ _HOMES = {
     "moe.analysis.frames": ("factors", "frame", "rows"),
     "moe.analysis.scaling": ("cells",),
     "moe.config": ("PRESETS", "MoEConfig"),
+    "moe.form": ("Form",),
     "moe.implementations": ("create",),
     "moe.measure.compare": ("compare",),
     "moe.measure.sweep": ("sweep",),

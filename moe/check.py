@@ -1,4 +1,4 @@
-"""Checking implementations against the reference on every edge and preset, without timing them."""
+"""Checking implementations against the reference on every edge, form and preset, without timing them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from moe.config import PRESETS
-from moe.edges import edge_problems
+from moe.edges import FORMS, PLAIN, edge_problems, form_problems
 from moe.implementations import Layer, NotAvailableError, availability, create, entry_of, parse_variant
 from moe.implementations.foreign import contained, words_of
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, compare_output, mark_of, worst
@@ -20,13 +20,17 @@ LONGEST_FORWARD_S = 10.0
 
 @dataclass(frozen=True)
 class Check:
-    """One implementation on one problem: `ok`, `failed` or `not_run`, and what there is to say about it."""
+    """One implementation on one problem: `ok`, `failed` or `not_run`, and what there is to say about it.
+
+    `error` is the comparison's largest, where it agrees.
+    """
 
     implementation: str
     problem: str
     threads: int
     status: str
     note: str
+    error: float = 0.0
 
 
 def check_layer(layer: Layer, problem: Problem) -> Parity:
@@ -45,9 +49,10 @@ def check_layer(layer: Layer, problem: Problem) -> Parity:
 
 
 def check(names: Sequence[str], threads: Sequence[int] | None = None) -> Iterator[Check]:
-    """Check each implementation on every edge and preset, on one thread and on all (or on `threads`).
+    """Check each implementation on every edge, form and preset, on one thread and on all (or on `threads`).
 
-    The preset `large` is left out where a forward would take longer than LONGEST_FORWARD_S.
+    Of a form's own edges one result is made. The preset `large` is left out where a forward would take longer than
+    LONGEST_FORWARD_S.
     """
     threads = threads or sorted({1, usable_cores()})
     for name in names:
@@ -62,7 +67,25 @@ def check(names: Sequence[str], threads: Sequence[int] | None = None) -> Iterato
         for count in usable:
             for title, problem in edge_problems().items():
                 yield _checked(name, title, count, problem)[0]
+            yield from (_check_form(name, form, count) for form in FORMS)
             yield from _check_presets(name, count)
+
+
+def _check_form(name: str, form: str, threads: int) -> Check:
+    """One form's edges: the first that failed, or what they have in common."""
+    errors, refused = [], ""
+    for title, problem in form_problems(form).items():
+        found, _ = _checked(name, title, threads, problem)
+        if found.status == "failed":
+            return replace(found, problem=form, note=found.note if title == PLAIN else f"{title}: {found.note}")
+        if found.status == "ok":
+            errors.append(found.error)
+        elif title == PLAIN:
+            return replace(found, problem=form)
+        else:
+            refused = f"; {title} not run: {found.note}"
+    note = f"{len(errors)} edges, error {max(errors):.1e} at most{refused}"
+    return Check(name, form, threads, "ok", note, max(errors))
 
 
 def _check_presets(name: str, threads: int) -> Iterator[Check]:
@@ -83,11 +106,11 @@ def _check_presets(name: str, threads: int) -> Iterator[Check]:
 
 def _checked(name: str, title: str, threads: int, problem: Problem, note: str = "") -> tuple[Check, float]:
     """One check with the seconds of a forward; an implementation that raises has failed it."""
-    arrays = (problem.weights.gate, problem.weights.w1, problem.weights.w2)
-    given = [array.copy() for array in arrays]  # the reference's, and other problems', stay what they are
+    arrays = problem.weights.arrays()
+    given = {key: array.copy() for key, array in arrays.items()}  # the reference's, and other problems', stay
     try:
         with contained():
-            layer = create(name, Weights(*given), top_k=problem.top_k, threads=threads)
+            layer = create(name, Weights(**given, form=problem.weights.form), top_k=problem.top_k, threads=threads)
             parity = check_layer(layer, problem)
             x = problem.x.copy()
             native = layer.to_native(x)
@@ -96,11 +119,12 @@ def _checked(name: str, title: str, threads: int, problem: Problem, note: str = 
             forward_s = time.perf_counter() - started
         if mark_of(x) != mark_of(problem.x):
             parity = replace(parity, passed=False, reason=INPUT_CHANGED)
-        if mark_of(*given) != mark_of(*arrays):
+        if mark_of(*given.values()) != mark_of(*arrays.values()):
             parity = replace(parity, passed=False, reason=WEIGHTS_CHANGED)
     except NotAvailableError as error:
         return Check(name, title, threads, "not_run", str(error)), 0.0
     except Exception as error:
         return Check(name, title, threads, "failed", words_of(error) + note), 0.0
     outcome = f"error {parity.max_rel_error:.1e}" if parity.passed else parity.reason
-    return Check(name, title, threads, "ok" if parity.passed else "failed", outcome + note), forward_s
+    status = "ok" if parity.passed else "failed"
+    return Check(name, title, threads, status, outcome + note, parity.max_rel_error), forward_s

@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from moe.config import MoEConfig
-from moe.problem import Float32Array, Problem, Weights, make_problem
+from moe.problem import Float32Array, Problem, make_problem
+
+# Layers of published models, and others that bring in what those leave out: together they turn every knob.
+FORMS: dict[str, dict[str, Any]] = {
+    "switch": {"renormalise": False},
+    "mixtral": {"expert": "swiglu"},
+    "olmoe": {"expert": "swiglu", "renormalise": False},
+    "qwen2-moe": {"expert": "swiglu", "renormalise": False, "shared_d_ff": 24, "shared_gate": True},
+    "deepseek-v2": {
+        **{"expert": "swiglu", "renormalise": False, "scale": 16.0, "shared_d_ff": 24},
+        **{"groups": 4, "groups_kept": 2, "group_score": "max"},
+    },
+    "deepseek-v3": {
+        **{"expert": "swiglu", "score": "sigmoid", "select_bias": True, "scale": 2.5, "shared_d_ff": 24},
+        **{"groups": 4, "groups_kept": 2},
+    },
+    "ernie-4.5": {"expert": "swiglu", "select_bias": True, "shared_d_ff": 24},
+    "gpt-oss": {"expert": "swiglu-oai", "biases": True},
+    "llama4": {
+        **{"expert": "swiglu", "score": "sigmoid", "renormalise": False},
+        **{"weight_on": "input", "shared_d_ff": 24},
+    },
+    "nemotron-h": {
+        **{"expert": "relu2", "score": "sigmoid", "select_bias": True, "scale": 2.5, "shared_d_ff": 24},
+    },
+    "gelu": {"expert": "gelu", "biases": True, "weight_on": "input"},
+    "geglu": {"expert": "geglu", "biases": True, "score": "sigmoid", "shared_d_ff": 24, "shared_gate": True},
+    "bfloat16": {"precision": "bfloat16"},
+    "v3 in bfloat16": {
+        **{"expert": "swiglu", "score": "sigmoid", "select_bias": True, "scale": 2.5, "shared_d_ff": 24},
+        **{"groups": 4, "groups_kept": 2, "precision": "bfloat16"},
+    },
+    "oai in bfloat16": {"expert": "swiglu-oai", "biases": True, "precision": "bfloat16"},
+}
+
+
+PLAIN = "plain"  # the first of each form's problems: what refuses it refuses the form
 
 
 def edge_problems() -> dict[str, Problem]:
-    """Every edge by name, the same on every machine."""
+    """Every edge of the published layer by name, the same on every machine."""
     plain = make_problem(MoEConfig(tokens=9, d_model=16, d_ff=32, num_experts=4, top_k=2))
     return {
         "no tokens": make_problem(MoEConfig(tokens=0, d_model=16, d_ff=32, num_experts=4, top_k=2)),
@@ -37,20 +74,78 @@ def edge_problems() -> dict[str, Problem]:
     }
 
 
+def form_problems(form: str) -> dict[str, Problem]:
+    """The edges of one of FORMS by name: what its knobs add to those of the published layer."""
+    config = MoEConfig(tokens=9, d_model=16, d_ff=32, num_experts=8, top_k=3, **FORMS[form])
+    odd = {"tokens": 13, "d_model": 19, "d_ff": 21, "num_experts": 12, "top_k": 4}
+    shared = 11 if config.shared_d_ff else 0
+    every = {"groups_kept": config.groups, "top_k": config.num_experts}
+    one = {"num_experts": 1, "top_k": 1, "groups": 1, "groups_kept": 1}
+    plain = make_problem(config)
+    equal = _with_logits(plain, [0.0] * 8)
+    problems = {
+        PLAIN: plain,
+        "no tokens": make_problem(config.with_tokens(0)),
+        "one token": make_problem(config.with_tokens(1)),
+        "odd sizes": make_problem(dataclasses.replace(config, **odd, shared_d_ff=shared)),
+        "every expert": make_problem(dataclasses.replace(config, **every)),
+        "one expert": make_problem(dataclasses.replace(config, **one)),
+        "equal scores": equal,
+        "far apart": _with_logits(plain, [30.0, -30.0, 20.0, -20.0, 10.0, -10.0, 5.0, -5.0]),
+        "idle experts": _idle(plain),
+        "large": Problem(plain.weights, 8 * plain.x, plain.top_k),  # of swiglu-oai past both clamps
+        "NaN in a token": _with_value(plain, np.nan),
+        "Inf in a token": _with_value(plain, np.inf),
+        "-Inf in a token": _with_value(plain, -np.inf),
+        "NaN in the gate": with_weight(plain, "gate", (7, 2), np.nan),
+        "NaN in w1": with_weight(plain, "w1", (2, 7, 13), np.nan),
+    }
+    if config.groups > 1:
+        halves = dataclasses.replace(config, groups=2, groups_kept=1, top_k=4)
+        problems["all of one group"] = make_problem(halves)
+    if config.select_bias:
+        # Two are ahead, and the third of those that are left is the first of them.
+        bias = np.array([0, 1, 0, 0, 1, 0, 0, 0], np.float32) / 8
+        problems["equal sums"] = _with(equal, select_bias=bias)
+        problems["NaN in select_bias"] = with_weight(plain, "select_bias", (5,), np.nan)
+    return problems
+
+
+def _idle(problem: Problem) -> Problem:
+    """The problem with two experts that no token takes, and whose biases would be seen in any output."""
+    idle = _with_logits(problem, [0.0, -30.0, 1.0, 2.0, -30.0, 1.0, 2.0, 0.0])
+    changed = {}
+    for name in ("b1", "b2", "b3"):
+        if name in idle.weights.arrays():
+            changed[name] = idle.weights.arrays()[name].copy()
+            changed[name][[1, 4]] = 1000.0
+    return _with(idle, **changed)
+
+
+def _with(problem: Problem, **arrays: Float32Array) -> Problem:
+    """The problem with other arrays in place of its weights'."""
+    return Problem(dataclasses.replace(problem.weights, **arrays), problem.x, problem.top_k)
+
+
 def _with_logits(problem: Problem, logits: list[float]) -> Problem:
-    """The problem with the same logits for every token, exact in float32: x[:, 0] is 1 and selects them."""
+    """The problem with the same logits for every token, exact in float32: x[:, 0] is 1 and selects them.
+
+    What is added to logits and scores is 0.
+    """
     x = problem.x.copy()
     x[:, 0] = 1.0
     gate = np.zeros_like(problem.weights.gate)
     gate[0] = logits
-    return Problem(Weights(gate, problem.weights.w1, problem.weights.w2), x, problem.top_k)
+    there = {name: array for name, array in problem.weights.arrays().items() if name in ("gate_bias", "select_bias")}
+    zeros = {name: np.zeros_like(array) for name, array in there.items()}
+    return Problem(dataclasses.replace(problem.weights, gate=gate, **zeros), x, problem.top_k)
 
 
 def with_weight(problem: Problem, name: str, place: tuple[int, ...], value: float) -> Problem:
     """The problem with `value` at one place of one of its weights."""
-    arrays = {key: getattr(problem.weights, key).copy() for key in ("gate", "w1", "w2")}
-    arrays[name][place] = value
-    return Problem(Weights(**arrays), problem.x, problem.top_k)
+    array = problem.weights.arrays()[name].copy()
+    array[place] = value
+    return _with(problem, **{name: array})
 
 
 def _with_value(problem: Problem, value: float) -> Problem:

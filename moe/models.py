@@ -37,7 +37,7 @@ MODELS = {
 
 def held(config: MoEConfig, memory_bytes: float) -> MoEConfig:
     """The layer with as many of its experts as `memory_bytes` hold once, never fewer than a token takes."""
-    one = 2 * config.d_model * config.d_ff * FLOAT32_BYTES
+    one = config.expert_weights * FLOAT32_BYTES
     return replace(config, num_experts=max(config.top_k, min(config.num_experts, int(memory_bytes // one))))
 
 

@@ -8,73 +8,53 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moe import bfloat16
 from moe.config import MoEConfig
+from moe.form import Form
 from moe.ranges import Range
+from moe.weights import DIMENSIONS, Float32Array, Weights, shapes_of
 
-Float32Array = NDArray[np.float32]
+__all__ = [
+    "Float32Array",
+    "Problem",
+    "Weights",
+    "check_input",
+    "check_top_k",
+    "make_inputs",
+    "make_problem",
+    "make_weights",
+    "skewed",
+    "uniform",
+]
 
 SKEW_LOGIT = 10.0  # other logits are of order 1
+# Variance of x·w1 and x·w3. With that of swiglu-oai about one in twelve lies beyond its clamps.
+INNER_VARIANCE = 2
+INNER_VARIANCE_CLAMPED = 16
+# The root mean square of what then goes into the second product, by expert.
+HIDDEN = {"relu": 1.0, "relu2": 2.45, "gelu": 0.96, "swiglu": 1.26, "geglu": 1.36, "swiglu-oai": 10.06}
 
 
-@dataclass(frozen=True)
-class Weights:
-    """A layer's weights, all float32: gate (d, E), w1 (E, d, f), w2 (E, f, d).
-
-    Raises TypeError for another dtype and ValueError for shapes that do not fit together.
-    """
-
-    gate: Float32Array
-    w1: Float32Array
-    w2: Float32Array
-
-    def __post_init__(self) -> None:
-        for name, ndim in (("gate", 2), ("w1", 3), ("w2", 3)):
-            array = getattr(self, name)
-            if not isinstance(array, np.ndarray) or array.dtype != np.float32:
-                found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-                raise TypeError(f"{name} must be a float32 NumPy array, got {found}")
-            if array.ndim != ndim or 0 in array.shape:
-                raise ValueError(f"{name} must have {ndim} dimensions, none of them 0, got shape {array.shape}")
-            # Every implementation may rely on plain row-major memory.
-            object.__setattr__(self, name, np.ascontiguousarray(array))
-        experts, d_model, d_ff = self.w1.shape
-        if self.gate.shape != (d_model, experts):
-            raise ValueError(f"gate must have shape {(d_model, experts)} to fit w1, got {self.gate.shape}")
-        if self.w2.shape != (experts, d_ff, d_model):
-            raise ValueError(f"w2 must have shape {(experts, d_ff, d_model)} to fit w1, got {self.w2.shape}")
-
-    @property
-    def d_model(self) -> int:
-        """Width of a token."""
-        return int(self.w1.shape[1])
-
-    @property
-    def d_ff(self) -> int:
-        """Hidden width of an expert."""
-        return int(self.w1.shape[2])
-
-    @property
-    def num_experts(self) -> int:
-        """Number of experts."""
-        return int(self.w1.shape[0])
-
-
-def check_input(x: Float32Array, d_model: int) -> Float32Array:
-    """`x` as plain row-major memory; raises TypeError or ValueError unless it is (T, d) float32."""
+def check_input(x: Float32Array, d_model: int, precision: str = "float32") -> Float32Array:
+    """`x` as plain row-major memory; raises TypeError or ValueError unless it is (T, d) float32 of that precision."""
     if not isinstance(x, np.ndarray) or x.dtype != np.float32:
         found = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
         raise TypeError(f"x must be a float32 NumPy array, got {found}")
     if x.ndim != 2 or x.shape[1] != d_model:
         raise ValueError(f"x must have shape (tokens, {d_model}), got {x.shape}")
     # NumPy calls an array of at most one row contiguous whatever its stride; PyTorch refuses a negative one.
-    return np.ascontiguousarray(x) if min(x.strides) >= 0 else x.copy()
+    x = np.ascontiguousarray(x) if min(x.strides) >= 0 else x.copy()
+    if precision == "bfloat16" and not bfloat16.is_held(x):
+        raise ValueError("x has numbers that bfloat16 can't hold, and precision is bfloat16")
+    return x
 
 
-def check_top_k(top_k: int | np.integer[Any], num_experts: int) -> int:
-    """`top_k` itself; raises ValueError unless it is between 1 and the number of experts."""
+def check_top_k(top_k: int | np.integer[Any], num_experts: int, form: Form) -> int:
+    """`top_k` itself; raises ValueError unless it is between 1 and the number of experts that may be chosen."""
     found = int(top_k) if isinstance(top_k, np.integer) else top_k
     if found not in Range(1, num_experts, whole=True):
         raise ValueError(f"top_k must be between 1 and num_experts ({num_experts}), got {top_k!r}")
+    form.require_fit(num_experts, found)
     return found
 
 
@@ -87,14 +67,15 @@ class Problem:
     top_k: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "x", check_input(self.x, self.weights.d_model))
-        check_top_k(self.top_k, self.weights.num_experts)
+        w = self.weights
+        object.__setattr__(self, "x", check_input(self.x, w.d_model, w.form.precision))
+        check_top_k(self.top_k, w.num_experts, w.form)
 
     @property
     def config(self) -> MoEConfig:
-        """The sizes of this problem (its seed is not known here)."""
+        """The sizes and form of this problem (its seed is not known here)."""
         w = self.weights
-        return MoEConfig(len(self.x), w.d_model, w.d_ff, w.num_experts, self.top_k)
+        return MoEConfig(len(self.x), w.d_model, w.d_ff, w.num_experts, self.top_k, **w.knobs)
 
     def bytes_moved(self, experts: NDArray[np.intp]) -> float:
         """Bytes that one forward must move under the routing `experts` (T, k)."""
@@ -125,6 +106,9 @@ def make_inputs(config: MoEConfig, count: int) -> list[Float32Array]:
         for x, stream in zip(inputs, np.random.SeedSequence([config.seed, 2]).spawn(count), strict=True):
             drawn = uniform(stream, (config.tokens,), 1.0)
             x[:, 0] = skewed(drawn, config.skew)
+    if config.precision == "bfloat16":
+        for x in inputs:
+            bfloat16.round_in_place(x)
     return inputs
 
 
@@ -139,20 +123,50 @@ def skewed(drawn: Float32Array, skew: int) -> NDArray[np.intp]:
 def make_weights(config: MoEConfig) -> Weights:
     """The weights that `config` stands for; they do not depend on its tokens or top_k.
 
-    Scaled so that logits and outputs are of order 1 at every size, which keeps routing spread over the experts.
+    Scaled so that logits and outputs are of order 1 at every size and form, which keeps routing spread over the
+    experts and lets every knob count: an output near zero would hide mistakes.
     """
-    gate, w1, w2 = np.random.SeedSequence([config.seed, 0]).spawn(3)
-    d, f, experts = config.d_model, config.d_ff, config.num_experts
-    router = uniform(gate, (d, experts), d**-0.5)
+    streams = np.random.SeedSequence([config.seed, 0]).spawn(len(DIMENSIONS))
+    shapes, deviations = shapes_of(config), _deviations(config)
+    arrays = {
+        name: uniform(stream, shapes[name], deviations[name])
+        for name, stream in zip(DIMENSIONS, streams, strict=True)
+        if name in shapes
+    }
     if config.skew:
         # The first feature is 1 or -1 and speaks for or against expert 0 alone, louder than all others together.
-        router[0, :] = 0
-        router[0, 0] = SKEW_LOGIT
-    return Weights(
-        gate=router,
-        w1=uniform(w1, (experts, d, f), (2 / d) ** 0.5),
-        w2=uniform(w2, (experts, f, d), f**-0.5),
-    )
+        arrays["gate"][0, :] = 0
+        arrays["gate"][0, 0] = SKEW_LOGIT
+    if config.precision == "bfloat16":
+        for array in arrays.values():
+            bfloat16.round_in_place(array)
+    return Weights(**arrays, form=config.form)
+
+
+def _deviations(config: MoEConfig) -> dict[str, float]:
+    """The standard deviation of each array's numbers, by its name."""
+    d, f, s, experts = config.d_model, config.d_ff, max(1, config.shared_d_ff), config.num_experts
+    variance = INNER_VARIANCE_CLAMPED if config.expert == "swiglu-oai" else INNER_VARIANCE
+    inner = (variance / d) ** 0.5
+    # Where k weights don't add up to 1 they are made up for: by about E / 4 for a softmax, by nothing for sigmoids.
+    made_up = max(1.0, experts / 4) if config.score == "softmax" and not config.renormalise else 1.0
+    before, after = (made_up / config.scale, 1.0) if config.weight_on == "input" else (1.0, made_up / config.scale)
+    return {
+        "gate": d**-0.5,
+        "w1": inner * before,
+        "w2": f**-0.5 / HIDDEN[config.expert] * after,
+        "w3": inner * before,
+        # As far apart as scores are.
+        "select_bias": 0.1 if config.score == "sigmoid" else 1 / experts,
+        "gate_bias": 0.5,  # of 1 some experts would get hardly any token
+        "b1": 1.0,
+        "b2": after,
+        "b3": 1.0,
+        "shared_w1": inner,
+        "shared_w2": s**-0.5 / HIDDEN[config.expert],
+        "shared_w3": inner,
+        "shared_gate": d**-0.5,
+    }
 
 
 def make_problem(config: MoEConfig) -> Problem:

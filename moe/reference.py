@@ -1,7 +1,8 @@
-"""The layer in plain float64: the oracle for every implementation, never timed.
+"""The layer in plain float64, on its weights as they are held: the oracle for every implementation, never timed.
 
-x (T, d) → probabilities = softmax(x·gate) over E experts → the k largest, divided by their sum →
-y[t] = Σ weight · relu(x[t]·w1[e])·w2[e] over the token's k experts.
+x (T, d) → scores (T, E) = softmax or sigmoid of x·gate + gate_bias → the k experts of the largest scores +
+select_bias, in the best groups → their scores, divided by their sum where the form renormalises, times its scale →
+y[t] = Σ weight · expert(x[t]), or Σ expert(weight · x[t]), over the token's k experts, and the shared expert's part.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from moe.choice import Choice, U, choose, scores
+from moe.form import ALPHA, CLAMP
 from moe.problem import Problem
+from moe.weights import Weights
 
 Float64Array = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
-
 
 NUMBERS_AT_ONCE = 2**23  # of the widest array: tokens are taken so many at a time
 
@@ -25,21 +28,23 @@ NUMBERS_AT_ONCE = 2**23  # of the widest array: tokens are taken so many at a ti
 class Reference:
     """What the layer gives for one problem.
 
-    y (T, d) is float64; experts (T, k) are in order of falling probability. For each token that could go either way
-    in float32, `contested` has the experts that it may as well take as leave.
+    y (T, d) is float64; experts (T, k) are in order of what decides their choice. For each token that could go either
+    way in float32, `contested` has what it may take.
     """
 
     problem: Problem
     experts: IndexArray
     y: Float64Array
-    contested: Mapping[int, tuple[int, ...]]
+    contested: Mapping[int, tuple[Choice, ...]]
 
-    @np.errstate(invalid="ignore")
+    @np.errstate(invalid="ignore", over="ignore")
     def output_for(self, token: int, experts: tuple[int, ...]) -> Float64Array:
         """The output (d,) of one token if it had been sent to `experts`."""
         x = self.problem.x[token : token + 1].astype(np.float64)
-        logits = x @ self.problem.weights.gate.astype(np.float64)
-        y: Float64Array = _combine(self.problem, x, logits, np.array([experts]))[0]
+        weights = self.problem.weights
+        logits, _ = _logits(weights, x)
+        chosen = np.array([experts])
+        y: Float64Array = _combine(weights, x, chosen, _expert_weights(weights, logits, chosen))[0]
         return y
 
     def part(self, start: int, stop: int) -> Reference:
@@ -49,81 +54,131 @@ class Reference:
         return Reference(problem, self.experts[start:stop], self.y[start:stop], contested)
 
 
-@np.errstate(invalid="ignore")  # of weights with NaN or Inf: nothing to warn about
+@np.errstate(invalid="ignore", over="ignore")  # of weights with NaN or Inf: nothing to warn about
 def reference(problem: Problem) -> Reference:
     """Compute the layer for `problem` in float64.
 
-    A token with NaN or Inf has a NaN output row by definition: its logits are made NaN here. Weights with NaN or Inf
-    give what arithmetic says, and the softmax is over all experts: a token with one logit that is NaN has a NaN row.
-    What has a number for each token and expert is made for some tokens at a time.
+    A token with NaN or Inf has a NaN output row by definition, and so has one with NaN among its scores or what is
+    added to them, whichever experts have it. Other weights with NaN or Inf give what arithmetic says. What has a
+    number for each token and expert is made for some tokens at a time.
     """
     weights, tokens = problem.weights, len(problem.x)
-    at_once = max(1, NUMBERS_AT_ONCE // max(weights.num_experts, weights.d_ff, weights.d_model))
-    gate = weights.gate.astype(np.float64)
+    widest = max(weights.num_experts, weights.d_ff, weights.form.shared_d_ff, weights.d_model)
+    at_once = max(1, NUMBERS_AT_ONCE // widest)
+    bias = None if weights.select_bias is None else weights.select_bias.astype(np.float64)
     chosen = np.empty((tokens, problem.top_k), np.intp)
     y = np.empty((tokens, weights.d_model))
-    contested: dict[int, tuple[int, ...]] = {}
+    contested: dict[int, tuple[Choice, ...]] = {}
     for start in range(0, tokens, at_once):
         rows = slice(start, start + at_once)
         x = problem.x[rows].astype(np.float64)
         finite = np.isfinite(x).all(axis=1, keepdims=True)
         safe = np.where(finite, x, 0.0)
-        logits = safe @ gate
-        error = np.where(np.isfinite(logits), _float32_logit_error(safe, gate), 0.0)
-        logits = np.where(finite & ~np.isnan(logits).any(axis=1, keepdims=True), logits, np.nan)
-        # Stable sort: a tie goes to the lower expert number.
-        experts = np.argsort(-logits, axis=1, kind="stable")[:, : problem.top_k]
-        chosen[rows] = experts
-        y[rows] = np.where(finite, _combine(problem, safe, np.where(finite, logits, 0.0), experts), np.nan)
-        open_ = _contested(logits, error, problem.top_k)
-        found = np.flatnonzero(open_.any(axis=1))
-        contested |= {start + int(t): tuple(np.flatnonzero(open_[t]).tolist()) for t in found}
+        logits, error = _logits(weights, safe)
+        known = finite & ~np.isnan(logits if bias is None else logits + bias).any(axis=1, keepdims=True)
+        logits = np.where(known, logits, np.nan)
+        experts, open_ = choose(weights.form, bias, logits, error, problem.top_k)
+        out = _combine(weights, safe, experts, _expert_weights(weights, logits, experts))
+        chosen[rows], y[rows] = experts, np.where(known, out, np.nan)
+        contested |= {start + token: found for token, found in open_.items()}
     return Reference(problem, chosen, y, contested)
 
 
-@np.errstate(invalid="ignore")
-def _contested(logits: Float64Array, logit_error: Float64Array, k: int) -> NDArray[np.bool_]:
-    """Mark (T, E) the experts that float32 may as well take as leave.
+def _logits(weights: Weights, x: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Logits (T, E) of x (T, d), and a bound on the error of each in float32, whatever the order of its sum.
 
-    An expert is certain if fewer than k others can reach its logit, excluded if k others surely exceed it.
-    Beside a logit's own rounding, a few roundings of its softmax are allowed for. An exact tie (bound 0)
-    is not contested: it goes to the lower number.
+    |fl(x·g) − x·g| ≤ d·u·|x|·|g| (Higham, Accuracy and Stability of Numerical Algorithms, §3.1), and adding the bias
+    rounds once more; where all products are 0 nothing does.
     """
-    spread = np.abs(logits.max(axis=1, keepdims=True) - logits)
-    margin = logit_error + np.where(logit_error > 0, 2.0**-22 * (1 + spread), 0.0)
-    low, high = logits - margin, logits + margin
-    if k == high.shape[1]:
-        return np.zeros(high.shape, dtype=bool)
-    # k others can exceed an expert where the (k + 1)-th highest end reaches its low one: its own is among them.
-    reachable = low <= np.partition(high, -k - 1, axis=1)[:, -k - 1, None]
-    not_exceeded = high >= np.partition(low, -k, axis=1)[:, -k, None]
-    loose = (margin > 0) & reachable & not_exceeded
-    return np.asarray(loose & (loose.sum(axis=1, keepdims=True) > 1))
+    gate = weights.gate.astype(np.float64)
+    logits = x @ gate
+    error = len(gate) * U * (np.abs(x) @ np.abs(gate))
+    if weights.gate_bias is not None:
+        logits = logits + weights.gate_bias
+        error = error + np.where(error > 0, U * (np.abs(logits) + error), 0.0)
+    return logits, np.where(np.isfinite(logits), error, 0.0)
 
 
-@np.errstate(invalid="ignore")
-def _combine(problem: Problem, x: Float64Array, logits: Float64Array, experts: IndexArray) -> Float64Array:
-    """Weighted sum (T, d) of the outputs of `experts` (T, k)."""
-    chosen = np.take_along_axis(logits, experts, axis=1)  # (T, k)
-    # Dividing the k probabilities by their sum cancels the other experts out of the softmax.
-    weights = np.exp(chosen - chosen.max(axis=1, keepdims=True))
-    weights /= weights.sum(axis=1, keepdims=True)
-    y = np.zeros_like(x)
-    for expert in range(problem.weights.num_experts):
-        tokens, slots = np.nonzero(experts == expert)
+def _expert_weights(weights: Weights, logits: Float64Array, experts: IndexArray) -> Float64Array:
+    """What each of the experts (T, k) counts for its token."""
+    form = weights.form
+    if form.score == "softmax" and form.renormalise:
+        # Dividing the k probabilities by their sum cancels the other experts out of the softmax.
+        shares = scores(form, np.take_along_axis(logits, experts, axis=1))
+    else:
+        shares = np.take_along_axis(scores(form, logits), experts, axis=1)
+        if form.renormalise:
+            shares = shares / shares.sum(axis=1, keepdims=True)
+    return shares * form.scale
+
+
+def _combine(weights: Weights, x: Float64Array, experts: IndexArray, shares: Float64Array) -> Float64Array:
+    """Weighted sum (T, d) of the outputs of `experts` (T, k), and the shared expert's."""
+    form, w = weights.form, weights
+    y = np.zeros_like(x) if not form.shared_d_ff else _shared(w, x)
+    for e in range(w.num_experts):
+        tokens, slots = np.nonzero(experts == e)
         if len(tokens) == 0:
             continue
-        w1 = problem.weights.w1[expert].astype(np.float64)
-        w2 = problem.weights.w2[expert].astype(np.float64)
-        hidden = np.maximum(x[tokens] @ w1, 0.0)  # (n, f)
-        y[tokens] += weights[tokens, slots][:, None] * (hidden @ w2)
+        share = shares[tokens, slots][:, None]
+        rows = x[tokens] * share if form.weight_on == "input" else x[tokens]  # (n, d)
+        own = (None if array is None else array[e] for array in (w.w1, w.w2, w.w3, w.b1, w.b2, w.b3))
+        out = _expert(form.expert, rows, *own)
+        y[tokens] += out if form.weight_on == "input" else share * out
     return y
 
 
-def _float32_logit_error(x: Float64Array, gate: Float64Array) -> Float64Array:
-    """Bound (T, E) on the error of a float32 logit, whatever the order of its sum.
+def _shared(w: Weights, x: Float64Array) -> Float64Array:
+    """The output (T, d) of the expert that every token takes."""
+    out = _expert(w.form.expert, x, w.shared_w1, w.shared_w2, w.shared_w3)
+    return out if w.shared_gate is None else out * _sigmoid(x @ w.shared_gate.astype(np.float64))
 
-    |fl(x·g) − x·g| ≤ n·u·|x|·|g| with u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, §3.1).
-    """
-    bound: Float64Array = x.shape[1] * 2.0**-24 * (np.abs(x) @ np.abs(gate))
-    return bound
+
+def _expert(
+    kind: str,
+    x: Float64Array,
+    w1: NDArray[np.float32] | None,
+    w2: NDArray[np.float32] | None,
+    w3: NDArray[np.float32] | None,
+    b1: NDArray[np.float32] | None = None,
+    b2: NDArray[np.float32] | None = None,
+    b3: NDArray[np.float32] | None = None,
+) -> Float64Array:
+    """One expert's output (n, d) for x (n, d)."""
+    gate = _product(x, w1, b1)  # (n, f)
+    up = gate if w3 is None else _product(x, w3, b3)
+    return _product(_hidden(kind, gate, up), w2, b2)
+
+
+def _product(x: Float64Array, w: NDArray[np.float32] | None, bias: NDArray[np.float32] | None) -> Float64Array:
+    assert w is not None  # the weights were checked
+    product: Float64Array = x @ w.astype(np.float64)
+    return product if bias is None else product + bias
+
+
+def _hidden(kind: str, gate: Float64Array, up: Float64Array) -> Float64Array:
+    """What stands between an expert's products: of x·w1 + b1, and for a gated one of x·w3 + b3."""
+    if kind == "relu":
+        return np.maximum(gate, 0.0)
+    if kind == "relu2":
+        return np.maximum(gate, 0.0) ** 2
+    if kind == "gelu":
+        return _gelu(gate)
+    if kind == "swiglu":
+        return gate * _sigmoid(gate) * up
+    if kind == "geglu":
+        return _gelu(gate) * up
+    low = np.minimum(gate, CLAMP)
+    return low * _sigmoid(ALPHA * low) * (np.clip(up, -CLAMP, CLAMP) + 1)
+
+
+def _sigmoid(z: Float64Array) -> Float64Array:
+    found: Float64Array = 1 / (1 + np.exp(-z))
+    return found
+
+
+def _gelu(z: Float64Array) -> Float64Array:
+    from scipy.special import erf  # takes longer to import than most problems to compute
+
+    found: Float64Array = 0.5 * z * (1 + erf(z / 2**0.5))
+    return found

@@ -175,7 +175,7 @@ class Measurement:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Measurement:
-        """The inverse of `dataclasses.asdict`; raises RunFileError for what no measurement has."""
+        """A measurement as a run's file has it; raises RunFileError for what no measurement has."""
         known = {f.name for f in fields(cls)}
         if unknown := set(data) - known:
             raise RunFileError(f"a measurement has unknown fields: {', '.join(sorted(unknown))}")
@@ -262,7 +262,7 @@ class Run:
     def to_json(self) -> str:
         """The text of the run's file."""
         # Not asdict, which copies every sample first.
-        return json.dumps(self, default=vars, allow_nan=False) + "\n"
+        return json.dumps(self, default=plain, allow_nan=False) + "\n"
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the file; raises RunFileError if there is one and `force` is not given."""
@@ -276,6 +276,11 @@ class Run:
         from moe.analysis.frames import rows
 
         return rows(self)
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """What JSON takes for a dataclass: its fields, and of a config those that a reader needs."""
+    return value.to_dict() if isinstance(value, MoEConfig) else vars(value)
 
 
 def load_run(path: str | Path) -> Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -23,7 +23,7 @@ from moe.measure.protocol import Protocol
 from moe.mojo_build import SOURCE
 from moe.report.marks import goals_table, peers_table, result_lines, write_between
 from moe.report.text import span
-from moe.run import Run, load_run, write_atomically
+from moe.run import Run, load_run, plain, write_atomically
 
 PEER_SHAPES = {
     "one": "seed,tokens=1",
@@ -165,10 +165,10 @@ def _save_goals(folder: Path, run: Run, calls: dict[str, Interval]) -> list[Resu
         "schema": 1,
         "machine": run.machine,
         "versions": run.versions,
-        "results": [asdict(r) for r in results],
+        "results": results,
         "calls_s": calls,
     }
-    write_atomically(folder / SUMMARY, json.dumps(content, default=asdict, indent=1))
+    write_atomically(folder / SUMMARY, json.dumps(content, default=plain, indent=1))
     return results
 
 

@@ -88,7 +88,7 @@ def test_check_one_implementation(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "seed               ok       error" in out
     assert "on the first 8 tokens" in out
-    assert "22 agree with the reference, 0 failed, 0 not run" in out
+    assert "37 agree with the reference, 0 failed, 0 not run" in out
 
 
 @pytest.mark.usefixtures("quick_presets")
@@ -116,8 +116,8 @@ def test_an_error_in_every_forward_is_said_once_and_where_it_came_about(
     assert main(["check", f"{tmp_path / 'typo.py'}:Layer", "--threads", "1"]) == 1
     out = capsys.readouterr().out
     assert out.count("(typo.py, line 8: return np.zero_like(x))") == 2
-    assert "21 more failed alike: AttributeError: " in out
-    assert "0 agree with the reference, 22 failed" in out
+    assert "36 more failed alike: AttributeError: " in out
+    assert "0 agree with the reference, 37 failed" in out
 
 
 def test_nothing_checked_is_not_a_success(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ are both ends of an interval that too few rounds bound.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from math import inf, isnan, nan
 from statistics import median
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from moe.analysis.breakdown import Breakdown, Experiment
 from moe.analysis.statistics import Interval
 from moe.analysis.summary import Row, summarise
-from moe.config import MoEConfig
+from moe.config import RANGES, MoEConfig, field_names
 from moe.implementations.registry import BASELINE
 from moe.run import Measurement, Run
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WHOLE = "all"
-SIZES = tuple(field.name for field in fields(MoEConfig))
+SIZES = tuple(field_names())
 
 
 def rows(run: Run, baseline: str = BASELINE) -> pd.DataFrame:
@@ -89,19 +89,19 @@ def _rows(run: Run, machine: str, baseline: str) -> Iterator[dict[str, Any]]:
 
 
 def _row(m: Measurement, row: Row) -> dict[str, Any]:
-    sizes = asdict(m.config)
+    fields = {name: getattr(m.config, name) for name in SIZES}
     return {
         "label": m.label,
         "implementation": m.implementation,
         "threads": m.threads,
         "device": m.device,
-        "tokens": sizes.pop("tokens"),
+        "tokens": fields["tokens"],
         "status": m.status,
         "reason": m.reason,
         "rounds": len(m.values_s),
         "samples": sum(map(len, m.samples_s)),
         "median_s": median(m.values_s.values()) if m.samples_s else nan,
-        **sizes,
+        **{name: fields[name] for name in RANGES if name != "tokens"},
         **interval_columns("latency_s", row.latency),
         **interval_columns("tokens_per_s", row.throughput),
         **interval_columns("speedup", row.speedup),
@@ -114,6 +114,7 @@ def _row(m: Measurement, row: Row) -> dict[str, Any]:
         "cell": m.details.get("cell", -1),
         "cache": m.cache,
         "disturbed": sum(m.disturbed),
+        **{name: fields[name] for name in SIZES if name not in RANGES},
     }
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import log
 from statistics import median
 
 import numpy as np
 
+from moe.config import MoEConfig
 from moe.run import Measurement, Run
 
+# Each precision's peak of products over float32's, where no probe measures it. In bfloat16 pairs in place of single
+# numbers make two (`vdpbf16ps` and its like), tiles sixteen (AMX: 1,024 a cycle and core where AVX-512 has 64).
+MORE_FLOPS = {"float32": 1.0, "bfloat16": 2.0}
+MORE_FLOPS_IN_TILES = {"float32": 1.0, "bfloat16": 16.0}
+TILES = "amx_bf16"
 BEST = 90  # percentile of what probes reached: a limit is what the machine can do, not what it does on average
 
 
@@ -18,13 +24,18 @@ BEST = 90  # percentile of what probes reached: a limit is what the machine can 
 class Limits:
     """A machine's limits on one number of threads: FLOP/s, and read bytes/s by the size of what is read.
 
-    `by` says what measured them.
+    `by` says what measured them. flops_per_s is float32's; `times` has each precision's peak over that.
     """
 
     threads: int
     flops_per_s: float
     read_bytes_per_s: dict[int, float]
     by: str = "probes in Mojo"
+    times: Mapping[str, float] = field(default_factory=lambda: MORE_FLOPS)
+
+    def arithmetic_s(self, config: MoEConfig) -> float:
+        """Seconds of a forward's products at the peak of the precision that it holds its weights in."""
+        return config.flops / (self.flops_per_s * self.times[config.precision])
 
     def bandwidth(self, size: float) -> float:
         """Read bandwidth of the probe whose size is nearest to `size` bytes, by ratio."""
@@ -61,7 +72,8 @@ def limits_of(run: Run, threads: int) -> Limits | None:
     }
     longer = median(entry["flops_per_s"] for entry in found)
     peak = max(longer, float(np.percentile(rates_of(run, threads), BEST)))
-    return Limits(threads, peak, bandwidth, found[0].get("by", Limits.by))
+    times = MORE_FLOPS_IN_TILES if TILES in run.machine.get("vector_features", ()) else MORE_FLOPS
+    return Limits(threads, peak, bandwidth, found[0].get("by", Limits.by), times)
 
 
 def rates_of(run: Run, threads: int) -> Sequence[float]:
@@ -74,7 +86,7 @@ def rates_of(run: Run, threads: int) -> Sequence[float]:
 def bound_of(measurement: Measurement, limits: Limits) -> Bound:
     """The roofline: arithmetic at the multiply-add peak or memory at the read bandwidth, whichever takes longer."""
     config = measurement.config
-    arithmetic = config.flops / limits.flops_per_s
+    arithmetic = limits.arithmetic_s(config)
     size = bytes_of(measurement)
     memory = size / (limits.far_bandwidth if measurement.cache == "cold" else limits.bandwidth(size))
     return Bound(arithmetic, "arithmetic") if arithmetic >= memory else Bound(memory, "memory")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from moe.analysis.limits import bytes_of
 from moe.analysis.pairing import grid
 from moe.analysis.statistics import Estimate, Ratio, resolve
 from moe.analysis.summary import Summary, summarise, tokens_ratio
-from moe.config import MoEConfig
+from moe.config import MoEConfig, field_names
 from moe.models import title_of
 from moe.run import Run
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 OURS, THEIRS = "mojo", "torch"
 OURS_AND_THEIRS = frozenset((OURS, THEIRS))
-PLACE = (*(field.name for field in fields(MoEConfig)), "threads")  # what tells cells apart
+PLACE = (*field_names(), "threads")  # what tells cells apart
 OTHERWISE_EVEN = ("threads", "skew")  # axes of which only one value is compared along the others
 FEWEST_POINTS = 3  # of a slope: two lie on a line whatever they are
 

@@ -236,12 +236,12 @@ class Trial:
             return {}
         seconds = config.tokens / (claim["claimed"][0] * prod(f.value.value for f in base if f))
         flops, size = config.flops, config.expected_bytes
-        arithmetic, memory = flops / here.flops_per_s, size / here.bandwidth(size)
+        arithmetic, memory = here.arithmetic_s(config), size / here.bandwidth(size)
         each = (flops, size, arithmetic, memory, max(arithmetic, memory))
         return dict(zip(ASKED, (*(part / seconds for part in each), here.threads, here.by), strict=True))
 
 
-def _same(config: MoEConfig, other: MoEConfig, **but: int) -> bool:
+def _same(config: MoEConfig, other: MoEConfig, **but: Any) -> bool:
     """Whether two layers have the same sizes, `but` for those that are given."""
     return replace(config, seed=0, **but) == replace(other, seed=0, **but)
 

@@ -8,10 +8,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from moe.form import knob_text
 from moe.problem import Weights
 
 DTYPES = ("float32", "float64")
 SWITCH = ("on", "off")
+WIDENED = "weights of bfloat16 widened to float32"  # what a layer notes that computes so
+
+
+class NotAvailableError(RuntimeError):
+    """An implementation or one of its options can't run on this machine; the message says why."""
 
 
 def check_option(name: str, value: str, allowed: Sequence[str]) -> str:
@@ -31,12 +37,19 @@ def installed(extra: str, *others: str) -> tuple[bool, str]:
 
 def require_finite(weights: Weights, who: str) -> None:
     """Raise NotAvailableError for weights with NaN or Inf, which `who` is not known to keep."""
-    if not all(np.isfinite(array).all() for array in (weights.gate, weights.w1, weights.w2)):
+    if not all(np.isfinite(array).all() for array in weights.arrays().values()):
         raise NotAvailableError(f"{who} may lose NaN and Inf: weights must be finite")
 
 
-class NotAvailableError(RuntimeError):
-    """An implementation or one of its options can't run on this machine; the message says why."""
+def require_form(weights: Weights, who: str, taken: Sequence[str] = ()) -> None:
+    """Raise NotAvailableError for weights whose form has knobs beside the published ones that `who` does not take.
+
+    `taken` names those that it does, as fields of `MoEConfig`.
+    """
+    others = {name: value for name, value in weights.knobs.items() if name not in taken}
+    if others:
+        text = ", ".join(f"{name}={knob_text(value)}" for name, value in others.items())
+        raise NotAvailableError(f"{who} does not compute layers with {text}")
 
 
 class Implementation(Protocol):

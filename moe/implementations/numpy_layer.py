@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from moe.implementations.contract import DTYPES, SWITCH, NotAvailableError, check_option
+from moe.implementations.contract import DTYPES, SWITCH, WIDENED, NotAvailableError, check_option
+from moe.implementations.numpy_common import held, hidden, route, shared
 from moe.problem import Float32Array, Weights
+
+ROUTER = ("gate", "gate_bias", "select_bias")
 
 
 def most_threads() -> int | None:
@@ -21,10 +24,11 @@ def most_threads() -> int | None:
 
 
 class NumpyLayer:
-    """NumPy: tokens sorted by expert, two BLAS products an expert.
+    """NumPy: tokens sorted by expert, two BLAS products an expert, three of a gated one.
 
-    `dtype=float64` computes in double precision, `batch=off` one token after the other. BLAS threads belong to the
-    process: the layer made last sets them.
+    `dtype=float64` computes in double precision, `batch=off` one token after the other. Weights of bfloat16, which
+    NumPy has no products of, are float32 here as they are given, and so is what is computed. BLAS threads belong to
+    the process: the layer made last sets them.
     """
 
     name = "numpy"
@@ -45,10 +49,14 @@ class NumpyLayer:
         self.top_k = top_k
         self.dtype = np.dtype(check_option("dtype", dtype, DTYPES))
         self._layer = self._by_expert if check_option("batch", batch, SWITCH) == "on" else self._by_token
-        self.gate = weights.gate.astype(self.dtype, copy=False)
-        self._gate_is_finite = bool(np.isfinite(self.gate).all())
-        self.w1 = weights.w1.astype(self.dtype, copy=False)
-        self.w2 = weights.w2.astype(self.dtype, copy=False)
+        self.form = weights.form
+        self.note = WIDENED if self.form.precision == "bfloat16" else ""
+        self.arrays = held(weights, self.dtype)
+        self.gate, self.w1, self.w2 = (self.arrays[name] for name in ("gate", "w1", "w2"))
+        self._router_is_finite = all(np.isfinite(self.arrays[name]).all() for name in ROUTER if name in self.arrays)
+        self._routes_as_published = weights.routes_as_published
+        self._expert = self._published_expert if weights.has_published_experts else self._formed_expert
+        self._on_input = self.form.weight_on == "input"
 
     def to_native(self, x: Float32Array) -> NDArray[Any]:
         """A (T, d) array in this layer's precision."""
@@ -60,9 +68,13 @@ class NumpyLayer:
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
         """x (T, d) → y (T, d)."""
-        # A token with NaN or Inf gives NaN, as the layer defines; that is nothing to warn about.
-        with np.errstate(invalid="ignore"):
-            return self._layer(x)
+        # A token with NaN or Inf gives NaN, as the layer defines, and exp(100) in a sigmoid's divisor 0: nothing to
+        # warn about.
+        with np.errstate(invalid="ignore", over="ignore"):
+            y = self._layer(x)
+            if self.form.shared_d_ff:
+                y += shared(self.form, self.arrays, x)
+            return y
 
     def _by_expert(self, x: NDArray[Any]) -> NDArray[Any]:
         experts, weights = self._route(x)
@@ -76,11 +88,7 @@ class NumpyLayer:
         for expert, end in enumerate(ends.tolist()):
             if start < end:
                 rows = tokens[start:end]  # (n,), each token at most once
-                hidden = x[rows] @ self.w1[expert]  # (n, f)
-                np.maximum(hidden, 0, out=hidden)
-                out = hidden @ self.w2[expert]  # (n, d)
-                out *= weights[start:end]
-                y[rows] += out
+                y[rows] += self._expert(x[rows], weights[start:end], expert)
             start = end
         return y
 
@@ -89,12 +97,38 @@ class NumpyLayer:
         for t in range(len(x)):
             experts, weights = self._route(x[t : t + 1])
             for expert, weight in zip(experts[0].tolist(), weights[0], strict=True):
-                hidden = np.maximum(x[t] @ self.w1[expert], 0)  # (f,)
-                y[t] += weight * (hidden @ self.w2[expert])
+                y[t] += self._expert(x[t], weight, expert)
         return y
 
+    def _published_expert(self, rows: NDArray[Any], weights: NDArray[Any], expert: int) -> NDArray[Any]:
+        """An expert's part of y for some rows (n, d) with their weights (n, 1), or for one row (d,)."""
+        inner = rows @ self.w1[expert]  # (n, f)
+        np.maximum(inner, 0, out=inner)
+        out: NDArray[Any] = inner @ self.w2[expert]  # (n, d)
+        out *= weights
+        return out
+
+    def _formed_expert(self, rows: NDArray[Any], weights: NDArray[Any], expert: int) -> NDArray[Any]:
+        """The same of any form."""
+        if self._on_input:
+            rows = rows * weights
+        gate = self._product(rows, "w1", "b1", expert)  # (n, f)
+        up = self._product(rows, "w3", "b3", expert) if self.form.gated else None
+        out = self._product(hidden(self.form.expert, gate, up), "w2", "b2", expert)  # (n, d)
+        if not self._on_input:
+            out *= weights
+        return out
+
+    def _product(self, rows: NDArray[Any], name: str, bias: str, expert: int) -> NDArray[Any]:
+        product: NDArray[Any] = rows @ self.arrays[name][expert]
+        if bias in self.arrays:
+            product += self.arrays[bias][expert]
+        return product
+
     def _route(self, x: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[Any]]:
-        """Experts (T, k) in order of falling probability, a tie to the lower number, and weights (T, k)."""
+        """Experts (T, k) in order of what decides their choice, a tie to the lower number, and weights (T, k)."""
+        if not self._routes_as_published:
+            return route(self.form, self.arrays, x, self.top_k, finite=self._router_is_finite)
         logits = x @ self.gate  # (T, E)
         experts = np.argsort(-logits, axis=1, kind="stable")[:, : self.top_k]
         # A softmax over the chosen logits alone: dividing by their sum cancels the others.
@@ -102,7 +136,7 @@ class NumpyLayer:
         weights -= weights[:, :1].copy()
         np.exp(weights, out=weights)
         weights /= weights.sum(axis=1, keepdims=True)
-        if not self._gate_is_finite:
+        if not self._router_is_finite:
             # A token's own NaN is in all of its logits, the gate's in one, which may not be among the chosen.
             weights[np.isnan(logits).any(axis=1)] = np.nan
         return experts, weights

@@ -7,14 +7,16 @@ from operator import mul
 
 import numpy as np
 
+from moe.implementations.contract import WIDENED
+from moe.implementations.python_common import Vector, choose, hidden, sigmoid
 from moe.problem import Float32Array, Weights
 
-Vector = list[float]
 Matrix = list[Vector]
+MATRICES = ("w3", "shared_w1", "shared_w2", "shared_w3", "shared_gate")
 
 
 class PythonLayer:
-    """Pure Python, token by token, on one thread; Python's floats have 64 bits.
+    """Pure Python, token by token, on one thread; Python's floats have 64 bits, whatever the weights had.
 
     `sum(map(mul, …))` keeps the inner loop in C; a comprehension over zip is about a third slower.
     """
@@ -33,6 +35,15 @@ class PythonLayer:
         self.gate: Matrix = weights.gate.T.tolist()  # E × d
         self.w1: list[Matrix] = weights.w1.transpose(0, 2, 1).tolist()  # E × f × d
         self.w2: list[Matrix] = weights.w2.transpose(0, 2, 1).tolist()  # E × d × f
+        self.form = weights.form
+        self.note = WIDENED if self.form.precision == "bfloat16" else ""
+        self._routes_as_published = weights.routes_as_published
+        self._has_published_experts = weights.has_published_experts and not self.form.shared_d_ff
+        self._rest = {
+            name: (array.swapaxes(-1, -2) if name in MATRICES else array).tolist()
+            for name, array in weights.arrays().items()
+            if name not in ("gate", "w1", "w2")
+        }
 
     def to_native(self, x: Float32Array) -> Matrix:
         """A (T, d) array as lists."""
@@ -49,16 +60,51 @@ class PythonLayer:
 
     def _token(self, token: Vector) -> Vector:
         y = [0.0] * len(token)
+        if not self._has_published_experts:
+            return self._formed(token)
         for expert, weight in self._route(token):
             # Not max(0.0, …), which is 0 for NaN.
-            hidden = [max(sum(map(mul, token, column)), 0.0) for column in self.w1[expert]]  # (f,)
+            inner = [max(sum(map(mul, token, column)), 0.0) for column in self.w1[expert]]  # (f,)
             for i, column in enumerate(self.w2[expert]):
-                y[i] += weight * sum(map(mul, hidden, column))
+                y[i] += weight * sum(map(mul, inner, column))
         return y
+
+    def _formed(self, token: Vector) -> Vector:
+        """The same of any form."""
+        own = self._rest
+        y = [0.0] * len(token)
+        for e, weight in self._route(token):
+            w3, b1, b2, b3 = (own[name][e] if name in own else None for name in ("w3", "b1", "b2", "b3"))
+            before, after = (weight, 1.0) if self.form.weight_on == "input" else (1.0, weight)
+            out = self._expert([before * value for value in token], self.w1[e], self.w2[e], w3, b1, b2, b3)
+            y = [total + after * value for total, value in zip(y, out, strict=True)]
+        if self.form.shared_d_ff:
+            out = self._expert(token, own["shared_w1"], own["shared_w2"], own.get("shared_w3"))
+            gate = sigmoid(sum(map(mul, token, own["shared_gate"][0]))) if "shared_gate" in own else 1.0
+            y = [total + gate * value for total, value in zip(y, out, strict=True)]
+        return y
+
+    def _expert(
+        self,
+        token: Vector,
+        w1: Matrix,
+        w2: Matrix,
+        w3: Matrix | None,
+        b1: Vector | None = None,
+        b2: Vector | None = None,
+        b3: Vector | None = None,
+    ) -> Vector:
+        """One expert's output (d,)."""
+        gate = _product(token, w1, b1)
+        return _product(hidden(self.form.expert, gate, gate if w3 is None else _product(token, w3, b3)), w2, b2)
 
     def _route(self, token: Vector) -> list[tuple[int, float]]:
         """The token's k experts with their weights; sorted() is stable, so a tie goes to the lower number."""
         logits = [sum(map(mul, token, column)) for column in self.gate]
+        if not self._routes_as_published:
+            if "gate_bias" in self._rest:
+                logits = [logit + bias for logit, bias in zip(logits, self._rest["gate_bias"], strict=True)]
+            return choose(self.form, token, logits, self._rest.get("select_bias"), self.top_k)
         largest = max(logits)
         powers = [exp(logit - largest) for logit in logits]
         total = sum(powers)  # over all experts: one logit that is NaN makes every probability NaN
@@ -66,3 +112,9 @@ class PythonLayer:
         chosen = sorted(range(len(logits)), key=lambda e: -logits[e])[: self.top_k]
         kept = sum(probabilities[e] for e in chosen)
         return [(e, probabilities[e] / kept) for e in chosen]
+
+
+def _product(token: Vector, columns: Matrix, bias: Vector | None) -> Vector:
+    """x·w + bias, w as its columns."""
+    product = [sum(map(mul, token, column)) for column in columns]
+    return product if bias is None else [value + b for value, b in zip(product, bias, strict=True)]

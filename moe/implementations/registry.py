@@ -195,17 +195,18 @@ class Layer:
     `forward` is the implementation's own bound method, so that a timed call has nothing around it.
     """
 
-    def __init__(self, variant: Variant, implementation: Any, d_model: int) -> None:
+    def __init__(self, variant: Variant, implementation: Any, d_model: int, precision: str) -> None:
         self.variant = variant
         self.implementation = implementation
         self.forward = implementation.forward
         self._d_model = d_model
+        self._precision = precision
         self._to_native = getattr(implementation, "to_native", None)
         self._to_numpy = getattr(implementation, "to_numpy", None)
 
     def to_native(self, x: Float32Array) -> Any:
         """The input (T, d) as `forward` takes it; raises TypeError or ValueError for any other array."""
-        x = check_input(x, self._d_model)
+        x = check_input(x, self._d_model, self._precision)
         return self._to_native(x) if self._to_native else x
 
     def to_numpy(self, y: Any) -> Float32Array:
@@ -225,8 +226,8 @@ def create(name: str | Variant, weights: Weights, *, top_k: int, threads: int = 
     """
     variant = name if isinstance(name, Variant) else parse_variant(name)
     variant = parse_variant(str(Variant(variant.name, variant.options | options)))
-    check_top_k(top_k, weights.num_experts)
+    check_top_k(top_k, weights.num_experts, weights.form)
     THREADS.check("threads", threads)
     with contained():
         implementation = load(variant.name)(weights, top_k=top_k, threads=threads, **variant.options)
-        return Layer(variant, implementation, weights.d_model)
+        return Layer(variant, implementation, weights.d_model, weights.form.precision)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import repeat
 from typing import Any
 
 from moe.implementations.contract import DTYPES, NotAvailableError, check_option
+from moe.implementations.torch_experts import expert_of
+from moe.implementations.torch_router import route
 from moe.problem import Float32Array, Weights
 
 DEVICES = ("cpu", "cuda")
+ROUTER = ("gate", "gate_bias", "select_bias")
+EXPERTS = ("w1", "w2", "w3", "b1", "b2", "b3")
 
 
 def torch_available() -> tuple[bool, str]:
@@ -20,26 +25,54 @@ def torch_available() -> tuple[bool, str]:
 
 
 class TorchWeights:
-    """The layer's weights as tensors of `dtype` on `device`, with PyTorch's threads set."""
+    """The layer's weights as tensors of `dtype` on `device`, with PyTorch's threads set.
 
-    def __init__(self, weights: Weights, *, threads: int, device: str = "cpu", dtype: str = "float32") -> None:
+    Without a `dtype` it is that of the weights' form. With bfloat16 the router's are float32.
+    """
+
+    def __init__(self, weights: Weights, *, threads: int, device: str = "cpu", dtype: str | None = None) -> None:
         import torch
 
         check_option("device", device, DEVICES)
-        self.dtype = getattr(torch, check_option("dtype", dtype, DTYPES))
+        self.form = weights.form
+        self.dtype = getattr(torch, self.form.precision if dtype is None else check_option("dtype", dtype, DTYPES))
         if device == "cuda" and not torch.cuda.is_available():
             raise NotAvailableError("no CUDA device")
         # A full-precision product, whatever default a PyTorch build has.
         torch.set_float32_matmul_precision("highest")
         torch.set_num_threads(threads)
         self.device = torch.device(device)
-        self.gate, self.w1, self.w2 = (self.tensor(a) for a in (weights.gate, weights.w1, weights.w2))
+        self.is_half = self.dtype == torch.bfloat16
+        self.routes_as_published = weights.routes_as_published
+        self.has_published_experts = weights.has_published_experts
+        self.expert = expert_of(self.form.expert)
+        arrays = weights.arrays()
+        self.tensors = {name: self.tensor(array, wide=name in ROUTER) for name, array in arrays.items()}
+        self.gate, self.w1, self.w2 = (self.tensors[name] for name in ("gate", "w1", "w2"))
 
-    def tensor(self, array: Float32Array) -> Any:
-        """`array` as a tensor on the device; on the CPU over the same memory, unless another dtype takes a copy."""
+    def tensor(self, array: Float32Array, *, wide: bool = False) -> Any:
+        """`array` as a tensor on the device; on the CPU over the same memory, unless another dtype takes a copy.
+
+        In float32 at least where it is to be `wide`.
+        """
         import torch
 
-        return torch.from_numpy(array).to(self.device, self.dtype)
+        return torch.from_numpy(array).to(self.device, torch.float32 if wide and self.is_half else self.dtype)
+
+    def parts(self) -> list[tuple[Any, ...]]:
+        """Each expert's tensors, as `expert_of` says that they are given."""
+        own = [self.tensors.get(name) for name in EXPERTS]
+        return list(zip(*(repeat(None, len(self.w1)) if t is None else t.unbind() for t in own), strict=True))
+
+    def shared(self, x: Any) -> Any:
+        """The part (T, d) of the expert that every token takes; None where there is none."""
+        import torch
+
+        if not self.form.shared_d_ff:
+            return None
+        w1, w2, w3, gate = (self.tensors.get(f"shared_{name}") for name in ("w1", "w2", "w3", "gate"))
+        out = self.expert(x, w1, w2, w3)
+        return out if gate is None else out * torch.sigmoid(x @ gate)
 
 
 class OnTheCpu:
@@ -62,28 +95,27 @@ class OnTheCpu:
         return array
 
 
-def route(x: Any, gate: Any, top_k: int) -> tuple[Any, Any]:
-    """Experts (T, k) of each token, a tie to the lower number, and their weights (T, k)."""
-    import torch
-
-    # Not topk, which promises no order among equals.
-    logits, experts = torch.sort(x @ gate, dim=1, descending=True, stable=True)  # (T, E)
-    # A softmax over the chosen logits alone: dividing by their sum cancels the others.
-    return experts[:, :top_k], torch.softmax(logits[:, :top_k], dim=1)
-
-
 def sorted_by_expert(x: Any, native: TorchWeights, top_k: int, products: Callable[[Any, list[int]], Any]) -> Any:
     """The layer with one pass over all experts: x (T, d) → y (T, d).
 
-    `products` maps rows (T·k, d) in the order of their experts, and how many each expert has, to its outputs.
+    `products` maps rows (T·k, d) in the order of their experts, and how many each expert has, to its outputs. In
+    bfloat16 the outputs are widened before they are weighted and summed.
     """
     import torch
 
-    experts, weights = route(x, native.gate, top_k)
+    experts, weights = route(x, native, top_k)
     flat = experts.flatten()
     order = torch.argsort(flat, stable=True)
     tokens = torch.div(order, top_k, rounding_mode="floor")
     counts = torch.bincount(flat, minlength=native.gate.shape[1]).tolist()
-    out = products(x.index_select(0, tokens), counts)
-    out.mul_(weights.flatten().index_select(0, order).unsqueeze(1))
-    return torch.zeros_like(x).index_add_(0, tokens, out)
+    weights = weights.flatten().index_select(0, order).unsqueeze(1)
+    rows = x.index_select(0, tokens)
+    on_input = native.form.weight_on == "input"
+    out = products((rows * weights).to(native.dtype) if on_input else rows, counts)
+    if native.is_half:
+        out = out.float()
+    if not on_input:
+        out.mul_(weights)
+    y = torch.zeros_like(x, dtype=out.dtype).index_add_(0, tokens, out)
+    shared = native.shared(x)
+    return y if shared is None else y.add_(shared)

@@ -8,9 +8,11 @@ from moe.implementations.contract import NotAvailableError
 from moe.implementations.torch_common import OnTheCpu, TorchWeights, sorted_by_expert
 from moe.problem import Weights
 
+RECOMPILES = 200
+
 
 class TorchCompileLayer(OnTheCpu):
-    """PyTorch: tokens sorted by expert, an expert's two products compiled by `torch.compile` for any number of rows.
+    """PyTorch: tokens sorted by expert, an expert's products compiled by `torch.compile` for any number of rows.
 
     The whole layer would be cut in two where the numbers of tokens leave the graph, and be no faster. Compiling is
     part of prepare; it needs a C++ compiler.
@@ -21,18 +23,22 @@ class TorchCompileLayer(OnTheCpu):
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
         import torch
+        from torch._dynamo import config as dynamo
         from torch._inductor import config
         from torch._inductor.exc import InductorError, InvalidCxxCompiler
 
         # Compiling processes would outlive prepare and be in the way of what is timed.
         config.compile_threads = 1
+        # One function serves experts of every form and size in a process, and none of them may fall back to eager.
+        dynamo.recompile_limit, dynamo.fail_on_recompile_limit_hit = RECOMPILES, True
         self.native = TorchWeights(weights, threads=threads)
         self.top_k = top_k
-        self.expert = torch.compile(_expert, dynamic=True)
+        self.parts = self.native.parts()
+        self.expert = torch.compile(self.native.expert, dynamic=True)
         try:
             with torch.inference_mode():
                 for rows in (2, 1):  # one row is a case of its own
-                    self.expert(torch.zeros(rows, weights.d_model), self.native.w1[0], self.native.w2[0])
+                    self.expert(torch.zeros(rows, weights.d_model, dtype=self.native.dtype), *self.parts[0])
         except (InductorError, InvalidCxxCompiler) as error:
             raise NotAvailableError(f"torch.compile failed here: {error}") from error
 
@@ -47,14 +53,7 @@ class TorchCompileLayer(OnTheCpu):
         import torch
 
         out = torch.empty_like(rows)
-        parts = zip(rows.split(counts), out.split(counts), self.native.w1, self.native.w2, strict=True)
-        for part, result, w1, w2 in parts:
-            if len(part):
-                result.copy_(self.expert(part, w1, w2))  # (n, d) → (n, d)
+        for own, result, tensors in zip(rows.split(counts), out.split(counts), self.parts, strict=True):
+            if len(own):
+                result.copy_(self.expert(own, *tensors))  # (n, d) → (n, d)
         return out
-
-
-def _expert(rows: Any, w1: Any, w2: Any) -> Any:
-    import torch
-
-    return torch.mm(torch.relu(torch.mm(rows, w1)), w2)

@@ -6,9 +6,10 @@ from typing import Any
 
 from moe.implementations.contract import NotAvailableError
 from moe.implementations.torch_common import OnTheCpu, TorchWeights, sorted_by_expert
+from moe.implementations.torch_experts import hidden_of
 from moe.problem import Weights
 
-ALIGNED = 4  # floats
+ROW_BYTES = 16
 
 
 class TorchGroupedLayer(OnTheCpu):
@@ -21,12 +22,14 @@ class TorchGroupedLayer(OnTheCpu):
     description = "PyTorch, sorted by expert, grouped products"
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
-        if weights.d_model % ALIGNED or weights.d_ff % ALIGNED:
+        aligned = ROW_BYTES // weights.form.weight_bytes
+        if weights.d_model % aligned or weights.d_ff % aligned:
             raise NotAvailableError(
-                f"grouped_mm takes rows of whole 16 bytes: d_model and d_ff must be multiples of {ALIGNED}, "
+                f"grouped_mm takes rows of whole 16 bytes: d_model and d_ff must be multiples of {aligned}, "
                 f"got {weights.d_model} and {weights.d_ff}"
             )
         self.native = TorchWeights(weights, threads=threads)
+        self.hidden = hidden_of(weights.form.expert)
         self.top_k = top_k
 
     def forward(self, x: Any) -> Any:
@@ -41,4 +44,21 @@ class TorchGroupedLayer(OnTheCpu):
         from torch.nn.functional import grouped_mm
 
         ends = torch.tensor(counts).cumsum(0).to(torch.int32)  # where each expert's rows end
-        return grouped_mm(grouped_mm(rows, self.native.w1, offs=ends).relu_(), self.native.w2, offs=ends)
+        if self.native.has_published_experts:
+            return grouped_mm(grouped_mm(rows, self.native.w1, offs=ends).relu_(), self.native.w2, offs=ends)
+        return self._formed(rows, counts, ends)
+
+    def _formed(self, rows: Any, counts: list[int], ends: Any) -> Any:
+        """The same of any form; grouped_mm takes no biases, which are added to each row of their experts."""
+        import torch
+        from torch.nn.functional import grouped_mm
+
+        own = self.native.tensors
+        experts = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+
+        def product(x: Any, name: str, bias: str) -> Any:
+            out = grouped_mm(x, own[name], offs=ends)
+            return out + own[bias].index_select(0, experts) if bias in own else out
+
+        up = product(rows, "w3", "b3") if self.native.form.gated else None
+        return product(self.hidden(product(rows, "w1", "b1"), up), "w2", "b2")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from moe.implementations.contract import SWITCH, check_option
-from moe.implementations.torch_common import OnTheCpu, TorchWeights, route
+from moe.implementations.torch_common import OnTheCpu, TorchWeights
+from moe.implementations.torch_router import route
 from moe.problem import Weights
 
 
@@ -23,7 +24,7 @@ class TorchLoopLayer(OnTheCpu):
         self.native = TorchWeights(weights, threads=threads)
         self.top_k = top_k
         self.grad = check_option("grad", grad, SWITCH) == "on"
-        for tensor in (self.native.gate, self.native.w1, self.native.w2):
+        for tensor in self.native.tensors.values():
             tensor.requires_grad_(self.grad)
 
     def forward(self, x: Any) -> Any:
@@ -31,11 +32,18 @@ class TorchLoopLayer(OnTheCpu):
         import torch
 
         with torch.inference_mode(not self.grad):
-            experts, weights = route(x, self.native.gate, self.top_k)
-            y = torch.zeros_like(x)
-            for e, (w1, w2) in enumerate(zip(self.native.w1, self.native.w2, strict=True)):
+            experts, weights = route(x, self.native, self.top_k)
+            y = torch.zeros_like(x, dtype=weights.dtype)
+            for e, part in enumerate(self.native.parts()):
                 tokens, slots = torch.where(experts == e)
                 if len(tokens):
-                    out = torch.mm(torch.mm(x[tokens], w1).relu_(), w2)  # (n, d) → (n, f) → (n, d)
-                    y.index_add_(0, tokens, out * weights[tokens, slots].unsqueeze(1))
-            return y
+                    y.index_add_(0, tokens, self._expert(x[tokens], weights[tokens, slots].unsqueeze(1), part))
+            shared = self.native.shared(x)
+            return y if shared is None else y + shared
+
+    def _expert(self, rows: Any, weights: Any, part: tuple[Any, ...]) -> Any:
+        """An expert's part of y for rows (n, d) with their weights (n, 1)."""
+        native = self.native
+        if native.form.weight_on == "input":
+            return native.expert((rows * weights).to(native.dtype), *part).to(weights.dtype)
+        return native.expert(rows, *part) * weights

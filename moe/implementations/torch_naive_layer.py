@@ -5,20 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from moe.implementations.torch_common import OnTheCpu, TorchWeights
+from moe.implementations.torch_router import route
 from moe.problem import Weights
 
 
 class TorchNaiveLayer(OnTheCpu):
     """PyTorch, a Python loop over tokens and over their experts, under inference_mode.
 
-    `dtype=float64` computes in double precision.
+    `dtype=float64` computes in double precision. Without a dtype weights of bfloat16 are computed with in bfloat16,
+    but for the router and the weighted sum, which are float32.
     """
 
     name = "torch-naive"
     description = "PyTorch, token by token"
 
-    def __init__(self, weights: Weights, *, top_k: int, threads: int, dtype: str = "float32") -> None:
+    def __init__(self, weights: Weights, *, top_k: int, threads: int, dtype: str | None = None) -> None:
         self.native = TorchWeights(weights, threads=threads, dtype=dtype)
+        self.parts = self.native.parts()
         self.top_k = top_k
 
     def forward(self, x: Any) -> Any:
@@ -26,6 +29,8 @@ class TorchNaiveLayer(OnTheCpu):
         import torch
 
         w = self.native
+        if not (w.routes_as_published and w.has_published_experts) or w.is_half or w.form.shared_d_ff:
+            return self._formed(x)
         with torch.inference_mode():
             y = torch.zeros_like(x)
             for t in range(len(x)):
@@ -36,4 +41,24 @@ class TorchNaiveLayer(OnTheCpu):
                 for weight, expert in zip(weights, experts[: self.top_k], strict=True):
                     hidden = torch.relu(x[t] @ w.w1[expert])  # (f,)
                     y[t] += weight * (hidden @ w.w2[expert])
+            return y
+
+    def _formed(self, x: Any) -> Any:
+        """The same of any form."""
+        import torch
+
+        native, expert = self.native, self.native.expert
+        on_input = native.form.weight_on == "input"
+        with torch.inference_mode():
+            y = torch.zeros_like(x, dtype=native.gate.dtype)
+            for t in range(len(x)):
+                row = x[t : t + 1]  # (1, d)
+                experts, weights = route(row, native, self.top_k)
+                for weight, e in zip(weights[0], experts[0].tolist(), strict=True):
+                    if on_input:
+                        y[t] += expert((weight * row).to(native.dtype), *self.parts[e])[0]
+                    else:
+                        y[t] += weight * expert(row, *self.parts[e])[0]
+                if native.form.shared_d_ff:
+                    y[t] += native.shared(row)[0]
             return y

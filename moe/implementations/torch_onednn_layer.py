@@ -6,6 +6,7 @@ from typing import Any
 
 from moe.implementations.contract import NotAvailableError, require_finite
 from moe.implementations.torch_common import OnTheCpu, TorchWeights, sorted_by_expert
+from moe.implementations.torch_experts import hidden_of
 from moe.problem import Weights
 
 
@@ -27,11 +28,19 @@ class TorchOnednnLayer(OnTheCpu):
             raise NotAvailableError("this PyTorch is built without oneDNN")
         require_finite(weights, "oneDNN's fused ReLU")
         native = TorchWeights(weights, threads=threads)
+        if native.is_half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            raise NotAvailableError("oneDNN has no bfloat16 on this processor")
         pack = torch.ops.mkldnn._reorder_linear_weight  # from (out, in)
-        self.w1 = [pack(w.T.contiguous()) for w in native.w1]
-        self.w2 = [pack(w.T.contiguous()) for w in native.w2]
-        del native.w1, native.w2  # the packed ones serve: no second gigabyte where experts are many
+        self.w1, self.w2, self.w3 = (
+            [pack(w.T.contiguous()) for w in native.tensors[name]] if name in native.tensors else None
+            for name in ("w1", "w2", "w3")
+        )
+        for name in ("w1", "w2", "w3"):  # the packed ones serve: no second gigabyte where experts are many
+            native.tensors.pop(name, None)
+        del native.w1, native.w2
+        self.fused = weights.form.expert if weights.form.expert == "relu" else "none"
         self.native = native
+        self.hidden = hidden_of(weights.form.expert)
         self.top_k = top_k
 
     def forward(self, x: Any) -> Any:
@@ -44,10 +53,18 @@ class TorchOnednnLayer(OnTheCpu):
     def _products(self, rows: Any, counts: list[int]) -> Any:
         import torch
 
-        linear = torch.ops.mkldnn._linear_pointwise
         out = torch.empty_like(rows)
-        for part, result, w1, w2 in zip(rows.split(counts), out.split(counts), self.w1, self.w2, strict=True):
+        for e, (part, result) in enumerate(zip(rows.split(counts), out.split(counts), strict=True)):
             if len(part):
-                hidden = linear(part, w1, None, "relu", [], "")  # (n, d) → (n, f)
-                result.copy_(linear(hidden, w2, None, "none", [], ""))  # → (n, d)
+                inner = self._product(part, self.w1, "b1", e, self.fused)  # (n, d) → (n, f)
+                if self.fused == "none":
+                    up = None if self.w3 is None else self._product(part, self.w3, "b3", e)
+                    inner = self.hidden(inner, up)
+                result.copy_(self._product(inner, self.w2, "b2", e))  # → (n, d)
         return out
+
+    def _product(self, x: Any, packed: Any, bias: str, e: int, then: str = "none") -> Any:
+        import torch
+
+        own = self.native.tensors.get(bias)
+        return torch.ops.mkldnn._linear_pointwise(x, packed[e], None if own is None else own[e], then, [], "")

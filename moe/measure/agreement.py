@@ -145,7 +145,7 @@ def _require_memory(config: MoEConfig, inputs: int, *, made: bool) -> None:
 
     What is free lacks the weights already where they were `made`.
     """
-    weights = 0 if made else FLOAT32_BYTES * 2 * config.num_experts * config.d_model * config.d_ff
+    weights = 0 if made else FLOAT32_BYTES * config.weights
     of_a_token = A_NUMBER_BYTES * config.d_model + EXPERT_BYTES * config.top_k
     widest = config.tokens * max(config.num_experts, config.d_model, config.d_ff)
     needed = MAKING * weights + inputs * config.tokens * of_a_token + AT_ONCE_BYTES * min(widest, NUMBERS_AT_ONCE)

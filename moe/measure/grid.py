@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 from moe import ranges
-from moe.config import PRESETS, RANGES, MoEConfig, unknown_name
+from moe.config import PRESETS, RANGES, MoEConfig, field_names, read_field, unknown_name
+from moe.form import CHOICES, check_choice
 from moe.models import MODELS
 
 THREADS = "threads"
 CONFIG = "config"
-Value = str | int | MoEConfig
+Value = str | float | MoEConfig
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Cell:
 
 def read_axes(texts: Sequence[str]) -> dict[str, list[str]]:
     """`tokens=1,16` and the like as axes; raises ValueError for another form, an unknown axis or one given twice."""
-    known = [*(field.name for field in fields(MoEConfig)), THREADS, CONFIG]
+    known = [*field_names(), THREADS, CONFIG]
     axes: dict[str, list[str]] = {}
     for text in texts:
         key, equals, values = text.partition("=")
@@ -65,7 +66,7 @@ def cells_of(config: MoEConfig, axes: Mapping[str, Sequence[Value]]) -> tuple[li
     return cells, left_out
 
 
-def _value(key: str, value: Value) -> MoEConfig | int:
+def _value(key: str, value: Value) -> Value:
     if key == CONFIG:
         if isinstance(value, MoEConfig):
             return value
@@ -73,12 +74,25 @@ def _value(key: str, value: Value) -> MoEConfig | int:
         if value not in known:
             raise ValueError(unknown_name("config", str(value), list(known)))
         return known[str(value)]
+    whole = RANGES | {THREADS: ranges.THREADS}
+    if key not in whole:
+        return _knob(key, value)
     try:
         number = int(str(value))
     except ValueError:
         raise ValueError(f"axis {key} must have whole numbers, got {value!r}") from None
-    (RANGES | {THREADS: ranges.THREADS})[key].check(f"axis {key}", number)
+    whole[key].check(f"axis {key}", number)
     return number
+
+
+def _knob(key: str, value: Value) -> Value:
+    try:
+        found: Value = read_field(key, str(value))
+    except ValueError as error:
+        raise ValueError(f"axis {error}") from None
+    if key in CHOICES:
+        check_choice(f"axis {key}", key, found)
+    return found
 
 
 def _levels(count: int) -> list[int]:

@@ -6,6 +6,7 @@ from math import ceil, inf
 
 import numpy as np
 
+from moe import bfloat16
 from moe.config import MoEConfig
 from moe.measure.protocol import Protocol
 from moe.problem import Float32Array, skewed, uniform
@@ -30,6 +31,8 @@ class Inputs:
         self._config = config
         values, drawn = np.random.SeedSequence([config.seed, 3, secret]).spawn(2)
         self._values = uniform(values, (PLACES + config.tokens * config.d_model,), 1.0)
+        if config.precision == "bfloat16":
+            bfloat16.round_in_place(self._values)
         self._drawn = uniform(drawn, (PLACES + config.tokens,), 1.0) if config.skew else None
 
     def __getitem__(self, number: int) -> Float32Array:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import mmap
 import weakref
+from collections.abc import Iterable
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moe.config import MoEConfig
-from moe.problem import Float32Array, Weights
+from moe.config import FLOAT32_BYTES, MoEConfig
+from moe.problem import Weights
+from moe.weights import shapes_of
 
 PAGE = 4096  # each array begins on a page
 
@@ -19,7 +22,7 @@ def write_weights(weights: Weights, path: Path) -> None:
     """Write a problem's weights for `MappedWeights`; where there is no room for all of them, nothing stays."""
     try:
         with path.open("wb") as file:
-            for array in (weights.gate, weights.w1, weights.w2):
+            for array in weights.arrays().values():
                 file.write(array.data)
                 file.write(bytes(-array.nbytes % PAGE))
     except OSError:
@@ -43,15 +46,14 @@ class MappedWeights:
 
     def take(self) -> Weights:
         """The weights, once: from then on they belong to whoever holds them."""
-        d, f, experts = self._config.d_model, self._config.d_ff, self._config.num_experts
         pages = self._unread.pop()
-        found: list[Float32Array] = []
-        place = 0
-        for shape in ((d, experts), (experts, d, f), (experts, f, d)):
-            count = int(np.prod(shape))
-            found.append(np.frombuffer(pages, np.float32, count, place).reshape(shape))
-            place += -(-4 * count // PAGE) * PAGE
-        return Weights(*found)
+        shapes = shapes_of(self._config)
+        places = _places(shapes.values())
+        arrays = {
+            name: np.frombuffer(pages, np.float32, prod(shape), place).reshape(shape)
+            for (name, shape), place in zip(shapes.items(), places, strict=True)
+        }
+        return Weights(**arrays, form=self._config.form)
 
     @property
     def is_held(self) -> bool:
@@ -68,3 +70,12 @@ class MappedWeights:
             pages, np.uint64
         )  # whole pages: eight bytes at a time are all of them
         return not np.array_equal(now, np.memmap(self._path, np.uint64, "r"))
+
+
+def _places(shapes: Iterable[tuple[int, ...]]) -> list[int]:
+    """Where each array of these shapes begins."""
+    places, place = [], 0
+    for shape in shapes:
+        places.append(place)
+        place += -(-FLOAT32_BYTES * prod(shape) // PAGE) * PAGE
+    return places

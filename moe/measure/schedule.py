@@ -189,8 +189,8 @@ def _too_much(bench: Bench, left_s: float) -> tuple[str, str] | None:
         return NOT_REACHED_REASON, NOT_REACHED
     alive = bench.alive.values()
     config = max((m.config for m in alive), key=lambda c: c.tokens)
-    weights = 2 * config.num_experts * config.d_model * config.d_ff * FLOAT32_BYTES
-    inputs = (bench.settings.turn_forwards + 1) * config.d_model + config.top_k * config.d_ff
+    weights = config.weights * FLOAT32_BYTES
+    inputs = (bench.settings.turn_forwards + 1) * config.d_model + config.top_k * config.d_ff + config.shared_d_ff
     worker = COPIES * weights + config.tokens * inputs * FLOAT32_BYTES
     free = MEMORY_SHARE * usable_memory()
     if worker > bench.memory_bytes or worker * len(alive) > free:

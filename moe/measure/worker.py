@@ -82,7 +82,7 @@ class Worker:
         return {"load_s": perf_counter() - started}
 
     def prepare(
-        self, number: int, variant: str, config: dict[str, int], threads: int, weights: str, inputs: int
+        self, number: int, variant: str, config: dict[str, Any], threads: int, weights: str, inputs: int
     ) -> dict[str, Any]:
         """Make the layer from the weights at a path, and some inputs; time the former and the first call."""
         from moe.config import MoEConfig
