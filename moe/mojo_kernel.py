@@ -27,6 +27,7 @@ FUNCTIONS = (
 
 # The switches that a library holds every setting of, in the order of their bits in a form's number.
 FORM_SWITCHES = ("simd", "tile", "batch", "pool")
+ALL_ON = 2 ** len(FORM_SWITCHES) - 1
 
 # What describes a layer of any form, in the order of `mojo_src/knobs.mojo`: addresses, then sizes and kinds.
 ARRAYS = (

@@ -65,7 +65,7 @@ def test_every_height() raises:
 
 
 def check_gated_tile[W: Int, rows: Int, words: Int](depth: Int, width: Int) raises:
-    """Compares a tile over a panel of two matrices with triple loops; all numbers are such that bfloat16 holds them."""
+    """Compares a tile over a panel of two matrices with triple loops; bfloat16 can hold all numbers."""
     comptime HALF = TILE_VECTORS // 2
     comptime COLUMNS = HALF * W
     comptime NUMBERS = STEPS if words == FLOATS else 2 * STEPS

@@ -115,9 +115,8 @@ struct Weights[form: Form](Movable):
             Self._pack_first(w1, w3, sizes, self.w1.unsafe_offset(e * w1_words))
             Self._pack_second(description.matrix(W2, e, sizes.f, d), sizes, self.w2.unsafe_offset(e * w2_words))
             var b1 = description.matrix(B1, e, 1, sizes.f)
-            Self._pack_bias(
-                b1, description.matrix(B3, e, 1, sizes.f), sizes, self.b1.unsafe_offset(e * sizes.columns())
-            )
+            var b3 = description.matrix(B3, e, 1, sizes.f)
+            Self._pack_bias(b1, b3, sizes, self.b1.unsafe_offset(e * sizes.columns()))
             _copy(description.matrix(B2, e, 1, d), self.b2.unsafe_offset(e * sizes.d_padded))
         if shared.f > 0:
             var w1 = description.matrix(SHARED_W1, 0, d, shared.f)

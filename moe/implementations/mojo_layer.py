@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from moe import mojo_build
-from moe.implementations.contract import NotAvailableError
-from moe.mojo_kernel import form_number, is_on, load_kernel
+from moe.implementations.contract import EVERY_KNOB, NotAvailableError
+from moe.mojo_kernel import ALL_ON, describe, form_number, is_on, load_kernel
 from moe.problem import Float32Array, Weights
 
 
@@ -29,11 +29,13 @@ class MojoLayer:
     The kernel packs a copy of the weights in prepare; no other reference to them is kept. Each optimisation is a
     switch, on or off: `simd` (vectors, or one lane), `tile` (register tiles over packed weights, or plain loops),
     `batch` (an expert's tokens together, or token by token), `pool` (workspace kept, or allocated in each forward)
-    and `specialize` (compiled for these d_model, d_ff, num_experts and top_k in prepare, or for any).
+    and `specialize` (compiled for these d_model, d_ff, num_experts and top_k in prepare, or for any). The switches
+    are of the published layer; other forms have all but `specialize` on.
     """
 
     name = "mojo"
     description = "Mojo, compiled, batched by expert"
+    knobs = EVERY_KNOB
 
     @staticmethod
     def available() -> tuple[bool, str]:
@@ -65,17 +67,27 @@ class MojoLayer:
         available, reason = self.available()
         if not available:
             raise NotAvailableError(reason)
+        specialized = is_on("specialize", specialize)
+        if weights.knobs and (specialized or form != ALL_ON):
+            raise NotAvailableError(
+                "the Mojo kernel's switches are of the default form; others have them as they are"
+            )
         sizes = (weights.d_model, weights.d_ff, weights.num_experts, top_k)
-        self.library = mojo_build.build(sizes if is_on("specialize", specialize) else None)
+        self.library = mojo_build.build(sizes if specialized else None)
         kernel = load_kernel(self.library.path)
-        handle = kernel.moe_prepare(
-            weights.gate.ctypes.data,
-            weights.w1.ctypes.data,
-            weights.w2.ctypes.data,
-            *sizes,
-            threads,
-            form,
-        )
+        if weights.knobs:
+            arrays = weights.arrays()
+            description = describe(arrays, weights.form, top_k=top_k, threads=threads)
+            handle = kernel.moe_prepare_form(description.ctypes.data)
+        else:
+            handle = kernel.moe_prepare(
+                weights.gate.ctypes.data,
+                weights.w1.ctypes.data,
+                weights.w2.ctypes.data,
+                *sizes,
+                threads,
+                form,
+            )
         if not handle:
             raise RuntimeError(f"the Mojo kernel could not start {threads} threads")
         weakref.finalize(self, kernel.moe_release, handle)
