@@ -20,15 +20,16 @@ from moe.folders import settle
 from moe.implementations import availability, names, parse_variant
 from moe.implementations.registry import load
 from moe.measure.saving import RunEndedError, RunInterrupted
-from moe.run import Run, RunFileError, load_run, write_atomically
+from moe.models import lines as model_lines
+from moe.run import Run, RunFileError, load_run, whose_weights, write_atomically
 from moe.streams import lasting_streams
 
-SWEPT = ("numpy", "torch", "mojo")
 if TYPE_CHECKING:
     from moe.checkpoint import Checkpoint
 
-
+SWEPT = ("numpy", "torch", "mojo")
 CHECKPOINT_TOKENS = 16
+
 
 class OneLineParser(argparse.ArgumentParser):
     """Says what was expected in one line, and leaves with 2."""
@@ -106,15 +107,16 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=function)
         return command
 
-    add("list", _list, "the implementations, and which can run here")
+    listed = add("list", _list, "the implementations, and which can run here")
+    listed.add_argument("--models", action="store_true", help="published models by name instead, for --config")
     add("doctor", _doctor, "what this machine can run, and what to do about the rest")
     add("build", _build, "compile the Mojo kernel")
     check = add("check", _check, "compare implementations with the float64 reference on every edge and preset")
     check.add_argument("names", nargs="*", metavar="NAME", help="implementations (all that can run)")
     check.add_argument("--threads", type=options.threads, help="numbers of threads (1 and all)")
+    options.checkpoint(check)
 
     bench = add("bench", _bench, "measure implementations on one problem")
-    options.checkpoint(check)
     bench.add_argument("names", nargs="*", metavar="NAME", help="implementations (all)")
     bench.add_argument("--config", help="a preset or a model, KEY=VALUE,…, or both (seed)")
     options.checkpoint(bench)
@@ -171,7 +173,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(_: argparse.Namespace) -> int:
+def _list(parsed: argparse.Namespace) -> int:
+    if parsed.models:
+        print("\n".join(model_lines()))
+        return 0
     for name in names(peers=True):
         available, reason = availability(name)
         print(f"{name:14} {_description(name) if available else f'not run: {reason}'}")
@@ -205,13 +210,13 @@ def _check(parsed: argparse.Namespace) -> int:
     from moe.report.text import threads_text
 
     chosen = [str(parse_variant(name)) for name in parsed.names or names(peers=True)]
+    found = _checkpoint(parsed)
+    whose = ["--checkpoint", str(parsed.checkpoint), "--layer", str(parsed.layer)] if found else []
     counts = {"ok": 0, "failed": 0, "not_run": 0}
     alike = Counter[tuple[str, str]]()  # an error in every forward is said once
     begun = chosen[0]
     try:
         for result in check(chosen, parsed.threads, found):
-    found = _checkpoint(parsed)
-    whose = ["--checkpoint", str(parsed.checkpoint), "--layer", str(parsed.layer)] if found else []
             counts[result.status] += 1
             begun = result.implementation
             alike[begun, result.note] += result.status == "failed"
