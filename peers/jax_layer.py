@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from moe.implementations.contract import check_option, installed, require_finite, require_form
+from moe.implementations.contract import check_option, installed, require_finite
 from moe.problem import Float32Array, Weights
 
 FIRST_STEP = 1 / 16  # of the mean number of tokens an expert
@@ -39,7 +39,6 @@ class JaxLayer:
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int, form: str = "capacity") -> None:
         experts = FORMS[check_option("form", form, tuple(FORMS))]
-        require_form(weights, "JAX's layer")
         if form == "ragged":
             require_finite(weights, "ragged_dot, which multiplies every row with every expert,")
         os.environ["NPROC"] = str(threads)  # read once, when XLA starts its threads; no option of JAX's sets them

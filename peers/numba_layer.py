@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from moe.implementations.contract import NotAvailableError, installed, require_form
+from moe.implementations.contract import NotAvailableError, installed
 from moe.problem import Float32Array, Weights
 
 
@@ -26,8 +26,6 @@ class NumbaLayer:
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
         import numba
-
-        require_form(weights, "Numba's layer")
 
         from peers.numba_kernel import TILE, forward
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from moe.implementations.contract import NotAvailableError, require_finite, require_form
+from moe.implementations.contract import NotAvailableError, require_finite
 from moe.problem import Weights
 
 OPSETS = {"": 18, "com.microsoft": 1}
@@ -20,7 +20,6 @@ class _Model:
     """Nodes and constants of a model from x (T, d) to y (T, d), collected."""
 
     def __init__(self, weights: Weights) -> None:
-        require_form(weights, "this ONNX model")
         held = sum(array.nbytes for array in weights.arrays().values())
         if held > MOST_BYTES:
             raise NotAvailableError(f"an ONNX model holds less than 2 GiB, these weights take {held / 2**30:.1f} GiB")

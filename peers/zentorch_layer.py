@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar
 
-from moe.implementations.contract import installed, require_form
+from moe.implementations.contract import installed
 from moe.implementations.torch_common import OnTheCpu, TorchWeights, sorted_by_expert
 from moe.problem import Weights
 
@@ -33,7 +33,6 @@ class ZentorchLayer(OnTheCpu):
         import torch
         import zentorch  # noqa: F401 - its operators
 
-        require_form(weights, "zentorch's layer")
         self.native = TorchWeights(weights, threads=threads)
         self.top_k = top_k
         # Not contiguous(), which leaves a matrix of one row the strides that it had as a column.

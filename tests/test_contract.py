@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 import moe
 from moe.check import check_layer
-from moe.edges import edge_problems, with_weight
+from moe.edges import FORMS, PLAIN, edge_problems, form_problems, with_weight
 from moe.implementations import availability, entry_of, parse_variant
 from moe.implementations.registry import REGISTRY, load
 from tests.conftest import CHOSEN, require
 
 THREADS = (1, 2)
+EVERY_FORM = ("python", "numpy", "torch-naive", "torch")
 # What libraries do to NaN inside a fused or compiled step is theirs: these take no such weights, and say so.
 FINITE_ONLY = ("torch-onednn", "onnxruntime", "onnxruntime[form=graph]", "openvino", "jax[form=ragged]")
 
@@ -37,11 +38,43 @@ def test_edges(name: str, edge: str, threads: int) -> None:
 def takes(name: str, problem: moe.Problem) -> bool:
     """Whether an implementation takes a problem's weights; those that don't have to refuse them."""
     weights = problem.weights
-    if name not in FINITE_ONLY or all(np.isfinite(a).all() for a in (weights.gate, weights.w1, weights.w2)):
+    if name not in FINITE_ONLY or all(np.isfinite(array).all() for array in weights.arrays().values()):
         return True
     with pytest.raises(moe.implementations.NotAvailableError, match="weights must be finite"):
         layer_for(name, problem)
     return False
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("form", FORMS)
+def test_forms(name: str, form: str, threads: int) -> None:
+    if computes(name, form):
+        for edge, problem in form_problems(form).items():
+            if takes(name, problem):
+                parity = check_layer(layer_for(name, problem, threads), problem)
+                assert parity.passed, (edge, parity.reason)
+
+
+def computes(name: str, form: str) -> bool:
+    """Whether an implementation computes a form; those that don't have to refuse it in words."""
+    try:
+        layer_for(name, form_problems(form)[PLAIN])
+    except moe.implementations.NotAvailableError as error:
+        if name in EVERY_FORM or "does not compute layers with " not in str(error):
+            raise
+        return False
+    return True
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_nan_in_any_array_of_a_form_is_never_lost(name: str, form: str) -> None:
+    problem = form_problems(form)["every expert"]
+    for array, values in problem.weights.arrays().items() if computes(name, form) else ():
+        for place in (tuple(0 for _ in values.shape), tuple(n - 1 for n in values.shape)):
+            bad = with_weight(problem, array, place, np.nan)
+            if takes(name, bad):
+                parity = check_layer(layer_for(name, bad), bad)
+                assert parity.passed, (array, place, parity.reason)
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])
@@ -118,26 +151,61 @@ def test_other_forms_of_what_is_installed(peer: str, threads: int) -> None:
     assert set(refused) <= ({"all sizes 1", "odd sizes", "narrow"} if peer == "torch-grouped" else set())
 
 
+@pytest.mark.parametrize(
+    "peer", [name for name, entry in REGISTRY.items() if entry.peer and entry.library == "torch"]
+)
+def test_forms_in_others_of_torch(peer: str) -> None:
+    require(peer)
+    for form in FORMS:
+        for edge, problem in form_problems(form).items():
+            if edge == "odd sizes" and peer == "torch-grouped":
+                continue  # takes rows of whole 16 bytes alone
+            if FORMS[form].get("precision") == "bfloat16" and peer == "torch-onednn" and not onednn_has_bfloat16():
+                continue
+            if takes(peer, problem) and not (peer == "torch-compile" and edge not in (PLAIN, "NaN in a token")):
+                parity = check_layer(layer_for(peer, problem), problem)
+                assert parity.passed, (form, edge, parity.reason)
+
+
+def onednn_has_bfloat16() -> bool:
+    import torch
+
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 @given(
     name=st.sampled_from([n for n in CHOSEN if availability(n)[0]]),
     tokens=st.integers(0, 40),
     d_model=st.integers(1, 80),
     d_ff=st.integers(1, 140),
+    form=st.sampled_from(["published", *FORMS]),
     num_experts=st.integers(1, 12),
     share=st.floats(0, 1),
     seed=st.integers(0, 2**32),
     threads=st.sampled_from(THREADS),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 def test_random_shapes(
-    name: str, tokens: int, d_model: int, d_ff: int, num_experts: int, share: float, seed: int, threads: int
+    name: str,
+    tokens: int,
+    d_model: int,
+    d_ff: int,
+    form: str,
+    num_experts: int,
+    share: float,
+    seed: int,
+    threads: int,
 ) -> None:
     # A handful of outputs can all be sums that cancel, and float32 then has few digits of the largest left.
     assume(tokens == 0 or tokens * d_model >= 32)
-    top_k = max(1, math.ceil(share * num_experts))
-    problem = moe.make_problem(moe.MoEConfig(tokens, d_model, d_ff, num_experts, top_k, seed))
-    parity = check_layer(layer_for(name, problem, threads), problem)
-    assert parity.passed, parity.reason
+    knobs = FORMS.get(form, {})
+    groups, kept = knobs.get("groups", 1), knobs.get("groups_kept", 1)
+    num_experts = groups * math.ceil(num_experts / groups)
+    top_k = max(1, math.ceil(share * num_experts * kept / groups))
+    problem = moe.make_problem(moe.MoEConfig(tokens, d_model, d_ff, num_experts, top_k, seed, **knobs))
+    if form == "published" or computes(name, form):
+        parity = check_layer(layer_for(name, problem, threads), problem)
+        assert parity.passed, parity.reason
 
 
 def test_steps_give_what_the_call_gives(name: str) -> None:
@@ -149,12 +217,14 @@ def test_steps_give_what_the_call_gives(name: str) -> None:
 
 
 def test_input_and_weights_are_left_alone(name: str) -> None:
-    problem = moe.make_problem(moe.MoEConfig(8, 16, 32, 4, 2))
-    arrays = (problem.x, problem.weights.gate, problem.weights.w1, problem.weights.w2)
-    before = [a.copy() for a in arrays]
-    layer_for(name, problem)(problem.x)
-    for array, copy in zip(arrays, before, strict=True):
-        np.testing.assert_array_equal(array, copy)
+    problems = [moe.make_problem(moe.MoEConfig(8, 16, 32, 4, 2))]
+    problems += [form_problems(form)[PLAIN] for form in FORMS if computes(name, form)]
+    for problem in problems:
+        arrays = (problem.x, *problem.weights.arrays().values())
+        before = [a.copy() for a in arrays]
+        layer_for(name, problem)(problem.x)
+        for array, copy in zip(arrays, before, strict=True):
+            np.testing.assert_array_equal(array, copy)
 
 
 def test_an_output_is_not_overwritten_by_the_next(name: str) -> None:

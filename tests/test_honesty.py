@@ -122,6 +122,16 @@ def test_what_arithmetic_can_not_do_is_no_record() -> None:
     assert reasons["numpy", 1] == ""
 
 
+def test_bfloat16_may_be_twice_as_fast_and_no_faster() -> None:
+    least = moe.PRESETS["seed"].flops / 2e11
+    for seconds, verdict in ((least / 1.2, ""), (least / 1.3, "not possible")):
+        run = run_at(seconds)
+        mojo = next(m for m in run.measurements if m.label == "mojo")
+        mojo.config = replace(mojo.config, precision="bfloat16")
+        assert impossible(run, mojo).startswith(verdict)
+        assert bool(impossible(run, mojo)) == bool(verdict)
+
+
 def test_a_few_honest_rounds_do_not_make_a_record_possible() -> None:
     run = run_at(1e-6)
     mojo = next(m for m in run.measurements if m.label == "mojo")

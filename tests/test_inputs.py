@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import moe
+from moe.bfloat16 import rounded
+from moe.edges import FORMS
 from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.mapped import MappedWeights, write_weights
 from moe.problem import make_weights
@@ -53,6 +57,29 @@ def test_mapped_weights_are_the_weights_and_who_writes_is_found_out(tmp_path: Pa
     assert one.changed
     assert not other.changed
     assert np.array_equal(theirs.w2, weights.w2)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_mapped_weights_of_every_form_are_the_weights(form: str, tmp_path: Path) -> None:
+    config = replace(CONFIG, num_experts=8, **FORMS[form])
+    weights = make_weights(config)
+    write_weights(weights, tmp_path / "w")
+    mapped = MappedWeights(tmp_path / "w", config)
+    taken = mapped.take()
+    assert taken.form == config.form
+    assert list(taken.arrays()) == list(weights.arrays())
+    for name, array in weights.arrays().items():
+        assert np.array_equal(taken.arrays()[name], array)
+    assert not mapped.changed
+    list(taken.arrays().values())[-1].flat[-1] += 1
+    assert mapped.changed
+
+
+def test_inputs_of_bfloat16_are_the_same_numbers_rounded() -> None:
+    for skew in (0, 50):
+        exact, held = (Inputs(replace(CONFIG, skew=skew, precision=p), 7)[3] for p in ("float32", "bfloat16"))
+        assert np.array_equal(held, rounded(exact))
+        assert not np.array_equal(held, exact)
 
 
 def test_weights_that_nobody_holds_can_not_have_changed(tmp_path: Path) -> None:

@@ -87,6 +87,22 @@ def test_a_run_has_everything(mojo: str, tmp_path: Path) -> None:
     assert load_run(tmp_path / "run.json") == run
 
 
+def test_a_form_is_measured_as_the_published_layer_is(tmp_path: Path) -> None:
+    knobs = "expert=swiglu,precision=bfloat16,biases=true,shared_d_ff=8,score=sigmoid,select_bias=true,groups=2"
+    config = moe.config(f"tokens=6,d_model=8,d_ff=16,num_experts=4,top_k=2,{knobs}")
+    run = moe.compare(["numpy", "python"], config, path=tmp_path / "run.json", **QUICK)  # type: ignore[arg-type]
+    assert load_run(tmp_path / "run.json") == run
+    for label, note in (("numpy", "bfloat16 widened to float32"), ("python", "bfloat16 widened to float64")):
+        m = only(run, label)
+        assert (m.status, m.config, m.details["note"]) == ("ok", config, note)
+        assert m.parity is not None
+        assert m.parity["tolerance"] == 0.02
+        assert m.details["bytes_moved"] <= config.bytes_for(4)
+    frame = run.to_frame()
+    assert set(frame.precision) == {"bfloat16"}
+    assert frame.select_bias.all()
+
+
 def test_rounds_are_spread_over_processes() -> None:
     # A generation of these two workers takes some 3 s; the budget leaves room for a machine that is much slower.
     run = measure("numpy", budget_s=20.0, processes=2)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import moe
-from moe.implementations import NotAvailableError, availability, cuda, names, parse_variant
+from moe.implementations import NotAvailableError, availability, cuda, names, parse_variant, registry
 from moe.problem import make_problem
 
 THIRD_PARTY = '''
@@ -186,3 +186,21 @@ def test_cuda_runs_or_says_why_not() -> None:
     else:
         with pytest.raises(NotAvailableError, match="no CUDA device"):
             moe.create("torch[device=cuda]", problem.weights, top_k=2)
+
+
+def test_a_class_gets_layers_of_other_forms_only_where_it_says_so(third_party: str) -> None:
+    published = make_problem(moe.MoEConfig(2, 4, 8, 2, 1))
+    formed = make_problem(moe.MoEConfig(2, 4, 8, 2, 1, expert="gelu", renormalise=False, biases=True))
+    assert (moe.create(third_party, published.weights, top_k=1)(published.x) == 2 * published.x).all()
+    with pytest.raises(
+        NotAvailableError, match="does not compute layers with expert=gelu, renormalise=false, biases"
+    ):
+        moe.create(third_party, formed.weights, top_k=1)
+    path = Path(third_party.rpartition(":")[0])
+    path.write_text(THIRD_PARTY.replace("    name =", '    knobs = ("expert", "biases")\n    name ='))
+    registry.load_again()
+    with pytest.raises(NotAvailableError, match="does not compute layers with renormalise=false"):
+        moe.create(third_party, formed.weights, top_k=1)
+    path.write_text(THIRD_PARTY.replace("    name =", '    knobs = ("expert", "biases", "renormalise")\n    name ='))
+    registry.load_again()
+    assert (moe.create(third_party, formed.weights, top_k=1)(formed.x) == 2 * formed.x).all()

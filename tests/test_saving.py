@@ -6,7 +6,7 @@ import errno
 import json
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -257,8 +257,11 @@ class Halves:
     def __init__(self, weights: moe.Weights) -> None:
         self.gate = weights.gate
 
-    @property
-    def w1(self) -> Any:
+    def arrays(self) -> Halves:
+        return self
+
+    def values(self) -> Iterator[Any]:
+        yield self.gate
         raise FULL
 
 

@@ -47,6 +47,17 @@ def test_what_no_layer_can_have_is_left_out_and_named() -> None:
     assert left_out == ["num_experts=1, top_k=2: top_k must be at most num_experts (1), got 2"]
 
 
+def test_knobs_are_axes_too() -> None:
+    axes = read_axes(["precision=float32,bfloat16", "expert=relu,swiglu", "scale=1,2.5", "renormalise=true,false"])
+    cells, left_out = cells_of(TINY, axes)
+    knobs = {(c.config.precision, c.config.expert, c.config.scale, c.config.renormalise) for c in cells}
+    assert knobs == set(product(("float32", "bfloat16"), ("relu", "swiglu"), (1.0, 2.5), (True, False)))
+    assert not left_out
+    cells, left_out = cells_of(TINY, {"groups": [1, 2], "renormalise": [True]})
+    assert [cell.config for cell in cells] == [TINY]
+    assert left_out == ["groups=2, renormalise=true: groups must divide num_experts (3), got 2"]
+
+
 def test_the_axis_config_takes_presets_and_models() -> None:
     cells, _ = cells_of(TINY, read_axes(["config=seed,olmoe-1b-7b", "tokens=1,16"]))
     shapes = {(c.config.tokens, c.config.d_model, c.config.num_experts) for c in cells}
@@ -63,6 +74,12 @@ def test_the_axis_config_takes_presets_and_models() -> None:
         (["tokens=1,x"], "axis tokens must have whole numbers, got 'x'"),
         (["tokens=1,1"], "must not repeat"),
         (["config=sead"], "did you mean seed"),
+        (
+            ["expert=relu,swigloo"],
+            "axis expert must be one of relu, .*, swiglu-oai, got 'swigloo'",
+        ),
+        (["renormalise=maybe"], "axis renormalise must be true or false, got 'maybe'"),
+        (["scale=1,two"], "axis scale must be a number, got 'two'"),
         (["threads=1,0"], "axis threads must be a whole number of at least 1, at most 4096, got 0"),
     ],
 )

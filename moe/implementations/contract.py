@@ -8,12 +8,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from moe.config import RANGES, field_names
 from moe.form import knob_text
 from moe.problem import Weights
 
 DTYPES = ("float32", "float64")
 SWITCH = ("on", "off")
-WIDENED = "weights of bfloat16 widened to float32"  # what a layer notes that computes so
+EVERY_KNOB = tuple(name for name in field_names() if name not in RANGES)
+WIDENED = "bfloat16 widened to float32"  # what a layer notes that computes so
 
 
 class NotAvailableError(RuntimeError):
@@ -41,7 +43,7 @@ def require_finite(weights: Weights, who: str) -> None:
         raise NotAvailableError(f"{who} may lose NaN and Inf: weights must be finite")
 
 
-def require_form(weights: Weights, who: str, taken: Sequence[str] = ()) -> None:
+def require_form(weights: Weights, who: str, taken: Sequence[str]) -> None:
     """Raise NotAvailableError for weights whose form has knobs beside the published ones that `who` does not take.
 
     `taken` names those that it does, as fields of `MoEConfig`.
@@ -60,6 +62,10 @@ class Implementation(Protocol):
     `sources()` lists Mojo files that are part of it. `available` may name options of the constructor, with defaults,
     where it depends on them, and gets those of the variant: `available(device="cpu")`. Their values are the
     constructor's to refuse.
+
+    An attribute `knobs` names the fields of a config, beyond sizes, that it computes layers with; single values are
+    the constructor's to refuse. Without it nothing but the published layer comes to it. An attribute `note` says in a
+    few words what a reader of its row has to know about how it computes this form.
     """
 
     name: str

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from moe import mojo_build
-from moe.implementations.contract import NotAvailableError, require_form
+from moe.implementations.contract import NotAvailableError
 from moe.mojo_kernel import form_number, is_on, load_kernel
 from moe.problem import Float32Array, Weights
 
@@ -65,7 +65,6 @@ class MojoLayer:
         available, reason = self.available()
         if not available:
             raise NotAvailableError(reason)
-        require_form(weights, "the Mojo kernel")
         sizes = (weights.d_model, weights.d_ff, weights.num_experts, top_k)
         self.library = mojo_build.build(sizes if is_on("specialize", specialize) else None)
         kernel = load_kernel(self.library.path)

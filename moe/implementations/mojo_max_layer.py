@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from moe import mojo_build
-from moe.implementations.contract import NotAvailableError, require_form
+from moe.implementations.contract import NotAvailableError
 from moe.problem import Float32Array, Weights
 from moe.processor import allowed_cores
 
@@ -60,7 +60,6 @@ class MojoMaxLayer:
         available, reason = self.available()
         if not available:
             raise NotAvailableError(reason)
-        require_form(weights, "the Mojo kernel")
         self.library, graphs = _compiled()
         arrays = (weights.gate, weights.w1, weights.w2)
         (self._prepared,) = graphs["prepare"].execute(*arrays, top_k, threads)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from moe.implementations.contract import DTYPES, SWITCH, WIDENED, NotAvailableError, check_option
+from moe.implementations.contract import DTYPES, EVERY_KNOB, SWITCH, WIDENED, NotAvailableError, check_option
 from moe.implementations.numpy_common import held, hidden, route, shared
 from moe.problem import Float32Array, Weights
 
@@ -33,6 +33,7 @@ class NumpyLayer:
 
     name = "numpy"
     description = "NumPy, batched by expert"
+    knobs = EVERY_KNOB
 
     @staticmethod
     def available() -> tuple[bool, str]:

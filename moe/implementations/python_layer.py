@@ -7,7 +7,7 @@ from operator import mul
 
 import numpy as np
 
-from moe.implementations.contract import WIDENED
+from moe.implementations.contract import EVERY_KNOB
 from moe.implementations.python_common import Vector, choose, hidden, sigmoid
 from moe.problem import Float32Array, Weights
 
@@ -23,6 +23,7 @@ class PythonLayer:
 
     name = "python"
     description = "Python lists and loops, token by token"
+    knobs = EVERY_KNOB
 
     @staticmethod
     def available() -> tuple[bool, str]:
@@ -36,7 +37,7 @@ class PythonLayer:
         self.w1: list[Matrix] = weights.w1.transpose(0, 2, 1).tolist()  # E × f × d
         self.w2: list[Matrix] = weights.w2.transpose(0, 2, 1).tolist()  # E × d × f
         self.form = weights.form
-        self.note = WIDENED if self.form.precision == "bfloat16" else ""
+        self.note = "bfloat16 widened to float64" if self.form.precision == "bfloat16" else ""
         self._routes_as_published = weights.routes_as_published
         self._has_published_experts = weights.has_published_experts and not self.form.shared_d_ff
         self._rest = {

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from moe.config import MoEConfig, unknown_name
+from moe.implementations.contract import require_form
 from moe.implementations.foreign import ForeignError, contained, words_of
 from moe.implementations.own_files import forget_beside, load_file, look_beside, looking_beside, own_file
 from moe.problem import Float32Array, Weights, check_input, check_top_k
@@ -229,5 +230,7 @@ def create(name: str | Variant, weights: Weights, *, top_k: int, threads: int = 
     check_top_k(top_k, weights.num_experts, weights.form)
     THREADS.check("threads", threads)
     with contained():
-        implementation = load(variant.name)(weights, top_k=top_k, threads=threads, **variant.options)
+        wanted = load(variant.name)
+        require_form(weights, variant.name, getattr(wanted, "knobs", ()))
+        implementation = wanted(weights, top_k=top_k, threads=threads, **variant.options)
         return Layer(variant, implementation, weights.d_model, weights.form.precision)

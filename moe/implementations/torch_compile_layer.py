@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moe.implementations.contract import NotAvailableError
+from moe.implementations.contract import EVERY_KNOB, NotAvailableError
 from moe.implementations.torch_common import OnTheCpu, TorchWeights, sorted_by_expert
 from moe.problem import Weights
 
@@ -20,6 +20,7 @@ class TorchCompileLayer(OnTheCpu):
 
     name = "torch-compile"
     description = "PyTorch, sorted by expert, torch.compile"
+    knobs = EVERY_KNOB
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
         import torch

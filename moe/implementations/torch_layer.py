@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moe.implementations.contract import SWITCH, check_option
+from moe.implementations.contract import EVERY_KNOB, SWITCH, check_option
 from moe.implementations.cuda import cuda_available
 from moe.implementations.torch_common import TorchWeights, sorted_by_expert, torch_available
 from moe.implementations.torch_experts import by_expert
@@ -24,6 +24,7 @@ class TorchLayer:
 
     name = "torch"
     description = "PyTorch, batched by expert"
+    knobs = EVERY_KNOB
 
     @staticmethod
     def available(device: str = "cpu") -> tuple[bool, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moe.implementations.contract import SWITCH, check_option
+from moe.implementations.contract import EVERY_KNOB, SWITCH, check_option
 from moe.implementations.torch_common import OnTheCpu, TorchWeights
 from moe.implementations.torch_router import route
 from moe.problem import Weights
@@ -19,6 +19,7 @@ class TorchLoopLayer(OnTheCpu):
 
     name = "torch-loop"
     description = "PyTorch, a mask and a sum for each expert"
+    knobs = EVERY_KNOB
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int, grad: str = "off") -> None:
         self.native = TorchWeights(weights, threads=threads)

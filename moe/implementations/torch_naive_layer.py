@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from moe.implementations.contract import EVERY_KNOB
 from moe.implementations.torch_common import OnTheCpu, TorchWeights
 from moe.implementations.torch_router import route
 from moe.problem import Weights
@@ -18,6 +19,7 @@ class TorchNaiveLayer(OnTheCpu):
 
     name = "torch-naive"
     description = "PyTorch, token by token"
+    knobs = EVERY_KNOB
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int, dtype: str | None = None) -> None:
         self.native = TorchWeights(weights, threads=threads, dtype=dtype)

@@ -147,7 +147,7 @@ def _require_memory(config: MoEConfig, inputs: int, *, made: bool) -> None:
     """
     weights = 0 if made else FLOAT32_BYTES * config.weights
     of_a_token = A_NUMBER_BYTES * config.d_model + EXPERT_BYTES * config.top_k
-    widest = config.tokens * max(config.num_experts, config.d_model, config.d_ff)
+    widest = config.tokens * max(config.num_experts, config.d_model, config.d_ff, config.shared_d_ff)
     needed = MAKING * weights + inputs * config.tokens * of_a_token + AT_ONCE_BYTES * min(widest, NUMBERS_AT_ONCE)
     free = MEMORY_SHARE * usable_memory()
     if needed > free:

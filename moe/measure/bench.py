@@ -243,7 +243,7 @@ class Bench:
         if "not_run" in reply:
             raise NotRunError(reply["not_run"])
         m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]
-        m.details |= {key: reply[key] for key in ("pools", "library") if reply[key]}
+        m.details |= {key: reply[key] for key in ("pools", "library", "note") if reply.get(key)}
         m.details["files"] = require_files(m.implementation, reply.get("files", {}))
         require_threads(reply["pools"], m.threads)
         self._core_check.require_cores(workers, m, self._machine.capacity, settings.timeout_s)

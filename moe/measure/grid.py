@@ -9,7 +9,7 @@ from typing import Any
 
 from moe import ranges
 from moe.config import RANGES, MoEConfig, field_names, named_configs, read_field, unknown_name
-from moe.form import CHOICES, check_choice
+from moe.form import CHOICES, check_choice, knob_text
 
 THREADS = "threads"
 CONFIG = "config"
@@ -60,7 +60,7 @@ def cells_of(config: MoEConfig, axes: Mapping[str, Sequence[Value]]) -> tuple[li
         try:
             found.append((level, Cell(replace(base, **chosen), threads)))
         except ValueError as error:
-            left_out.append(f"{', '.join(f'{k}={v}' for k, v in chosen.items())}: {error}")
+            left_out.append(f"{', '.join(f'{k}={knob_text(v)}' for k, v in chosen.items())}: {error}")
     cells = list(dict.fromkeys(cell for _, cell in sorted(found, key=lambda pair: pair[0])))
     return cells, left_out
 

@@ -109,6 +109,7 @@ class Worker:
             "first_call_s": perf_counter() - started,
             "pools": thread_pools(layer.implementation),
             "library": library_of(layer.implementation),
+            "note": str(getattr(layer.implementation, "note", "")),
             "files": loaded_files(layer.variant.name),
         }
 

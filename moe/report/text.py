@@ -75,10 +75,12 @@ def threads_text(count: int) -> str:
 def label_text(row: Row, tokens: int) -> str:
     """A variant's name, with its tokens where it got fewer than the `tokens` of the whole problem.
 
-    Where too few of its turns were undisturbed, that stands beside the name.
+    What the layer notes about itself, and that too few of its turns were undisturbed, stands beside the name.
     """
     own = row.measurement.config.tokens
     name = row.label if own == tokens else f"{row.label} ({own} of {tokens:,} tokens)"
+    if note := row.measurement.details.get("note"):
+        name = f"{name} ({note})"
     return f"{name} (disturbed)" if row.measurement.is_disturbed else name
 
 
