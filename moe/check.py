@@ -6,16 +6,18 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from moe.checkpoint import Checkpoint
 from moe.config import PRESETS
 from moe.edges import FORMS, PLAIN, edge_problems, form_problems
 from moe.implementations import Layer, NotAvailableError, availability, create, entry_of, parse_variant
 from moe.implementations.foreign import contained, words_of
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, compare_output, mark_of, worst
-from moe.problem import Problem, Weights, make_problem
-from moe.processor import usable_cores
+from moe.problem import Problem, Weights, make_inputs, make_problem
+from moe.processor import MEMORY_SHARE, usable_cores, usable_memory
 from moe.reference import reference
 
 LONGEST_FORWARD_S = 10.0
+TOKENS = (0, 1, 16)  # of a checkpoint's layer
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,13 @@ def check_layer(layer: Layer, problem: Problem) -> Parity:
     return found
 
 
-def check(names: Sequence[str], threads: Sequence[int] | None = None) -> Iterator[Check]:
+def check(
+    names: Sequence[str], threads: Sequence[int] | None = None, checkpoint: Checkpoint | None = None
+) -> Iterator[Check]:
     """Check each implementation on every edge, form and preset, on one thread and on all (or on `threads`).
 
     Of a form's own edges one result is made. The preset `large` is left out where a forward would take longer than
-    LONGEST_FORWARD_S.
+    LONGEST_FORWARD_S. With a `checkpoint` its layer is checked alone, on inputs of several lengths.
     """
     threads = threads or sorted({1, usable_cores()})
     for name in names:
@@ -65,10 +69,26 @@ def check(names: Sequence[str], threads: Sequence[int] | None = None) -> Iterato
         if not usable:
             yield Check(name, "everything", max(threads), "not_run", f"it runs on at most {most} thread")
         for count in usable:
+            if checkpoint is not None:
+                yield from _check_checkpoint(name, checkpoint, count)
+                continue
             for title, problem in edge_problems().items():
                 yield _checked(name, title, count, problem)[0]
             yield from (_check_form(name, form, count) for form in FORMS)
             yield from _check_presets(name, count)
+
+
+def _check_checkpoint(name: str, found: Checkpoint, threads: int) -> Iterator[Check]:
+    """A checkpoint's layer; raises MemoryError where there is no room for a second copy of its weights."""
+    needed, free = sum(array.nbytes for array in found.weights.arrays().values()), MEMORY_SHARE * usable_memory()
+    if needed > free:
+        raise MemoryError(
+            f"an implementation's own copy takes {needed / 2**30:.1f} GiB, of {free / 2**30:.1f} GiB free"
+        )
+    for tokens in TOKENS:
+        config = entry_of(parse_variant(name)).affordable(found.config(tokens))
+        problem = Problem(found.weights, make_inputs(config, 1)[0], found.top_k)
+        yield _checked(name, f"layer {found.layer}, T={config.tokens}", threads, problem)[0]
 
 
 def _check_form(name: str, form: str, threads: int) -> Check:

@@ -47,6 +47,13 @@ class Checkpoint:
         empty = np.empty((0, self.weights.d_model), np.float32)
         return replace(Problem(self.weights, empty, self.top_k).config, tokens=tokens, seed=seed)
 
+    def require(self, config: MoEConfig) -> None:
+        """Raise ValueError unless `config` is this layer, with whatever tokens."""
+        own = self.config(config.tokens, config.seed)
+        if config != own:
+            named = f"layer {self.layer} of {self.folder}"
+            raise ValueError(f"{named} is {own.label}, not {config.label}: only tokens can be chosen")
+
     @cached_property
     def origin(self) -> dict[str, Any]:
         """What a run's file says of it; the digest is that of all its numbers."""

@@ -12,18 +12,23 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from moe import mojo_build, options
-from moe.config import parse_config
+from moe.config import MoEConfig, parse_config
 from moe.folders import settle
 from moe.implementations import availability, names, parse_variant
 from moe.implementations.registry import load
 from moe.measure.saving import RunEndedError, RunInterrupted
-from moe.run import Run, RunFileError, load_run, write_atomically
+from moe.models import lines as model_lines
+from moe.run import Run, RunFileError, load_run, whose_weights, write_atomically
 from moe.streams import lasting_streams
 
+if TYPE_CHECKING:
+    from moe.checkpoint import Checkpoint
+
 SWEPT = ("numpy", "torch", "mojo")
+CHECKPOINT_TOKENS = 16
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -52,7 +57,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (ValueError, RunFileError) as error:
         print(f"moe: {error}", file=sys.stderr)
         return 2
-    except (mojo_build.MojoBuildError, OSError) as error:
+    except (mojo_build.MojoBuildError, MemoryError, OSError) as error:
         if isinstance(error, RunEndedError):
             _show_measured(error.run)
         print(f"moe: {error}", file=sys.stderr)
@@ -88,9 +93,9 @@ def _lines(run: Run) -> list[str]:
     from moe.report.text import cell_lines, table_lines
 
     if any("cell" in m.details for m in run.measurements):
-        return cell_lines(run)
+        return [*whose_weights(run), *cell_lines(run)]
     summary = summarise(run)
-    return [*table_lines(summary), *warnings(summary)]
+    return [*whose_weights(run), *table_lines(summary), *warnings(summary)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,16 +107,19 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=function)
         return command
 
-    add("list", _list, "the implementations, and which can run here")
+    listed = add("list", _list, "the implementations, and which can run here")
+    listed.add_argument("--models", action="store_true", help="published models by name instead, for --config")
     add("doctor", _doctor, "what this machine can run, and what to do about the rest")
     add("build", _build, "compile the Mojo kernel")
     check = add("check", _check, "compare implementations with the float64 reference on every edge and preset")
     check.add_argument("names", nargs="*", metavar="NAME", help="implementations (all that can run)")
     check.add_argument("--threads", type=options.threads, help="numbers of threads (1 and all)")
+    options.checkpoint(check)
 
     bench = add("bench", _bench, "measure implementations on one problem")
     bench.add_argument("names", nargs="*", metavar="NAME", help="implementations (all)")
-    bench.add_argument("--config", default="seed", help="a preset, KEY=VALUE,…, or both (%(default)s)")
+    bench.add_argument("--config", help="a preset or a model, KEY=VALUE,…, or both (seed)")
+    options.checkpoint(bench)
     bench.add_argument("--threads", type=options.threads, default=[1], help="numbers of threads, 1,2 (1)")
     target = "stop once every interval is as narrow as this: 1%% or 0.01"
     bench.add_argument("--target", type=options.share, help=target)
@@ -122,7 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("names", nargs="*", metavar="NAME", help="implementations (numpy, torch, mojo)")
     axes = "tokens=1,16,256, threads=1,2, config=seed,olmoe-1b-7b; any size, any number of axes"
     sweep.add_argument("--over", action="append", default=[], metavar="AXIS=VALUES", help=axes)
-    sweep.add_argument("--config", default="seed", help="what no axis names: a preset, KEY=VALUE,…, or both (seed)")
+    sweep.add_argument("--config", help="what no axis names: a preset or a model, KEY=VALUE,…, or both (seed)")
+    options.checkpoint(sweep)
     sweep.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster that measures: tcp://host:8786")
     options.run(sweep, "measure the cells that FILE lacks")
 
@@ -164,7 +173,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(_: argparse.Namespace) -> int:
+def _list(parsed: argparse.Namespace) -> int:
+    if parsed.models:
+        print("\n".join(model_lines()))
+        return 0
     for name in names(peers=True):
         available, reason = availability(name)
         print(f"{name:14} {_description(name) if available else f'not run: {reason}'}")
@@ -198,11 +210,13 @@ def _check(parsed: argparse.Namespace) -> int:
     from moe.report.text import threads_text
 
     chosen = [str(parse_variant(name)) for name in parsed.names or names(peers=True)]
+    found = _checkpoint(parsed)
+    whose = ["--checkpoint", str(parsed.checkpoint), "--layer", str(parsed.layer)] if found else []
     counts = {"ok": 0, "failed": 0, "not_run": 0}
     alike = Counter[tuple[str, str]]()  # an error in every forward is said once
     begun = chosen[0]
     try:
-        for result in check(chosen, parsed.threads):
+        for result in check(chosen, parsed.threads, found):
             counts[result.status] += 1
             begun = result.implementation
             alike[begun, result.note] += result.status == "failed"
@@ -211,7 +225,7 @@ def _check(parsed: argparse.Namespace) -> int:
             where = f"{result.implementation:12} {threads_text(result.threads):10} {result.problem:18}"
             print(f"{where} {result.status.replace('_', ' '):8} {result.note}", flush=True)
     except KeyboardInterrupt:
-        left = shlex.join(chosen[chosen.index(begun) :])
+        left = shlex.join([*chosen[chosen.index(begun) :], *whose])
         raise KeyboardInterrupt(f"what was checked stands above; to go on, moe check {left}") from None
     for (name, note), count in alike.items():
         if count > 1:
@@ -224,11 +238,11 @@ def _bench(parsed: argparse.Namespace) -> int:
     from moe.measure.compare import compare
 
     saving = _saving(parsed)
-    chosen, config = parsed.names or names(), parse_config(parsed.config)
+    chosen, (config, found) = parsed.names or names(), _layer(parsed)
     settings = {**_settings(parsed), "target": parsed.target, "cache": parsed.cache}
     if config.tokens:  # else there is nothing to time
         _look_around(parsed, chosen, settings)
-    return _printed(compare(chosen, config, parsed.threads, **saving, **settings))
+    return _printed(compare(chosen, config, parsed.threads, checkpoint=found, **saving, **settings))
 
 
 def _sweep(parsed: argparse.Namespace) -> int:
@@ -236,13 +250,34 @@ def _sweep(parsed: argparse.Namespace) -> int:
     from moe.measure.sweep import sweep
 
     saving = _saving(parsed)
-    axes, config = read_axes(parsed.over), parse_config(parsed.config)
+    axes, (config, found) = read_axes(parsed.over), _layer(parsed)
     for combination in cells_of(config, axes)[1]:
         print(f"left out: {combination}", file=sys.stderr)
     chosen, settings = parsed.names or SWEPT, _settings(parsed)
     if parsed.scheduler is None:
         _look_around(parsed, chosen, settings)
-    return _printed(sweep(chosen, axes, config, scheduler=parsed.scheduler, **saving, **settings))
+    how = {"scheduler": parsed.scheduler, "checkpoint": found}
+    return _printed(sweep(chosen, axes, config, **how, **saving, **settings))
+
+
+def _layer(parsed: argparse.Namespace) -> tuple[MoEConfig, Checkpoint | None]:
+    """The problem to measure, and the checkpoint whose weights it has, if it has one's."""
+    found = _checkpoint(parsed)
+    if found is None:
+        return parse_config(parsed.config or "seed"), None
+    text = parsed.config or f"tokens={CHECKPOINT_TOKENS}"
+    if wrong := {part.partition("=")[0].strip() for part in text.split(",")} - {"tokens", "seed"}:
+        raise ValueError(f"beside --checkpoint, --config takes tokens and seed, got {', '.join(sorted(wrong))}")
+    config = parse_config(text)
+    return found.config(config.tokens, config.seed), found
+
+
+def _checkpoint(parsed: argparse.Namespace) -> Checkpoint | None:
+    from moe.checkpoint import load_checkpoint
+
+    if (parsed.checkpoint is None) != (parsed.layer is None):
+        raise ValueError("--checkpoint FOLDER and --layer N belong together")
+    return None if parsed.checkpoint is None else load_checkpoint(parsed.checkpoint, layer=parsed.layer)
 
 
 def _printed(run: Run) -> int:

@@ -157,22 +157,30 @@ def field_names() -> list[str]:
     return [*RANGES, *(f.name for f in dataclasses.fields(MoEConfig) if f.kw_only)]
 
 
+def named_configs() -> dict[str, MoEConfig]:
+    """Presets, and published models with one token, by name."""
+    from moe.models import MODELS  # which are made of configs
+
+    return PRESETS | {name: model.config for name, model in MODELS.items()}
+
+
 def parse_config(text: str) -> MoEConfig:
-    """A config from a preset's name, from `key=value,…`, or from both (`seed,tokens=256,expert=swiglu`).
+    """A config from the name of a preset or model, from `key=value,…`, or both (`seed,tokens=256,expert=swiglu`).
 
     Raises ValueError naming what is unknown or malformed.
     """
+    known = named_configs()
     preset, given = PRESETS["seed"], {}
     for position, part in enumerate(text.split(",")):
         key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals and key in PRESETS and position > 0:
-            raise ValueError(f"a preset comes first: {key},… not {text}")
-        if not equals and key not in PRESETS:
-            raise ValueError(unknown_name("preset", key, list(PRESETS)))
+        if not equals and key in known and position > 0:
+            raise ValueError(f"a name comes first: {key},… not {text}")
+        if not equals and key not in known:
+            raise ValueError(unknown_name("preset or model", key, list(known)))
         if equals and key not in field_names():
             raise ValueError(unknown_name("field", key, field_names()))
         if not equals:
-            preset = PRESETS[key]
+            preset = known[key]
             continue
         given[key] = read_field(key, value)
     # Together, since some fields bound others.

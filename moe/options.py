@@ -36,6 +36,13 @@ def run(parser: ArgumentParser, resume: str) -> None:
     parser.set_defaults(go_on="give the same command --resume", else_saved=": --json FILE saves it")
 
 
+def checkpoint(parser: ArgumentParser) -> None:
+    """The layer of a model on this disk, in place of one that a seed makes."""
+    folder = "weights of a model's own: a Hugging Face folder with config.json and safetensors"
+    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help=folder)
+    parser.add_argument("--layer", type=layer, metavar="N", help="the checkpoint's layer")
+
+
 def shapes(parser: ArgumentParser, named: str, folder: str, what: str, budget_s: float) -> None:
     """Which shapes, of those `named` so, are measured how, and which folder or page `what` is found goes to."""
     parser.add_argument("names", nargs="*", metavar="SHAPE", help=f"{named} (all)")
@@ -65,6 +72,11 @@ def share(text: str) -> float:
 def mebibytes(text: str) -> int:
     """Mebibytes as bytes."""
     return int(2**20 * _number(text, text, ranges.Range(1, 2**40), "mebibytes like 512"))
+
+
+def layer(text: str) -> int:
+    """The number of a layer, from 0."""
+    return int(_number(text, text, ranges.Range(0, ranges.SIZE.most, whole=True), "the number of a layer like 3"))
 
 
 def runs(text: str) -> int:

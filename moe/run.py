@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 STATUSES = ("ok", "failed", "not_run")
+CHECKPOINT = "checkpoint"  # where a run's protocol says whose weights it measured, if not a seed's
 MOST_SHOWN = 40  # rows of a run that a notebook shows
 FEWEST_UNDISTURBED = 3  # turns; with fewer, all of them count and none of them gives an interval
 
@@ -281,6 +282,12 @@ class Run:
 def plain(value: Any) -> dict[str, Any]:
     """What JSON takes for a dataclass: its fields, and of a config those that a reader needs."""
     return value.to_dict() if isinstance(value, MoEConfig) else vars(value)
+
+
+def whose_weights(run: Run) -> list[str]:
+    """The checkpoint and the layer that a run measured, in one text; none where a seed made its weights."""
+    origin = run.protocol.get(CHECKPOINT)
+    return [f"layer {origin['layer']} of {origin['folder']} ({origin['model_type']})"] if origin else []
 
 
 def load_run(path: str | Path) -> Run:

@@ -24,7 +24,7 @@ from . import tiny_models
 from .checkpoints import CONFIG, EXPERTS, D, F, Tensors, mixtral, write_folder
 
 DATA = Path(__file__).with_name("data")
-COMPUTING = ("numpy",)  # of the package's own, those that compute every form
+COMPUTING = ("python", "numpy", "torch-naive", "torch")  # of the package's own, those that compute every form
 BLOCK = "model.layers.1.block_sparse_moe"
 
 

@@ -72,12 +72,12 @@ def test_sizes_are_checked_together() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sead", "unknown preset 'sead'; did you mean seed"),
+        ("sead", "unknown preset or model 'sead'; did you mean seed"),
         ("tokns=3", "unknown field 'tokns'; did you mean tokens"),
         ("tokens=x", "tokens must be a whole number, got 'x'"),
         ("tokens=-1", "tokens must be a whole number of at least 0"),
         ("top_k=9", "top_k must be at most num_experts"),
-        ("tokens=3,smoke", "a preset comes first"),
+        ("tokens=3,smoke", "a name comes first"),
         ("expret=swiglu", "unknown field 'expret'; did you mean expert"),
         ("expert=swigloo", "expert must be one of relu, relu2, gelu, swiglu, geglu, swiglu-oai, got 'swigloo'"),
         ("precision=float16", "precision must be one of float32, bfloat16, got 'float16'"),

@@ -192,12 +192,24 @@ def test_a_models_row_says_how_many_experts_are_held() -> None:
     table = BeautifulSoup(scaling_views.models_table({"": Scaling(a_sweep())}), "html.parser")
     (row,) = table.select("tbody tr")
     cells = [cell.get_text() for cell in row.find_all("td")]
-    assert cells[0] == "OLMoE 1B-7B, 16 of 64 experts held"
+    assert cells[0] == "OLMoE 1B-7B, 10 of 64 experts held"
     assert "% of" not in cells[0]
     assert "[" in cells[5]
     assert "%" in cells[6]
     assert title_of(MODELS["mixtral-8x7b"].config) == "Mixtral 8×7B"
     assert title_of(moe.PRESETS["seed"]) is None
+    (caption,) = table.select("caption")
+    assert caption.get_text() == scaling_views.AS_PUBLISHED
+
+
+def test_a_run_from_before_layers_had_forms_says_that_it_has_a_models_shape_alone() -> None:
+    run = a_sweep()
+    for m in run.measurements:
+        if title_of(m.config):
+            m.config = moe.MoEConfig(m.config.tokens, 2048, 1024, m.config.num_experts, 8)
+    table = BeautifulSoup(scaling_views.models_table({"": Scaling(run)}), "html.parser")
+    assert table.select_one("tbody td").get_text() == "OLMoE 1B-7B, 10 of 64 experts held"  # type: ignore[union-attr]
+    assert table.select_one("caption").get_text() == scaling_views.SHAPES_ALONE  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -93,10 +93,13 @@ def test_a_wrong_axis_is_refused(axes: list[str], message: str, capsys: pytest.C
 def test_a_models_experts_are_as_published_or_as_many_as_fit() -> None:
     config = MODELS["mixtral-8x7b"].config
     assert (config.d_model, config.d_ff, config.num_experts, config.top_k) == (4096, 14336, 8, 2)
-    one = 2 * 4096 * 14336 * 4
+    one = 3 * 4096 * 14336 * 4
     assert held(config, 100 * one) == config
     assert held(config, 3.5 * one).num_experts == 3
     assert held(config, 0).num_experts == config.top_k
+    grouped = MODELS["deepseek-v3"].config
+    assert held(grouped, 0).num_experts == 16  # of which four of eight groups hold the eight that a token takes
+    assert held(grouped, 30 * grouped.expert_weights * 4).num_experts == 24
 
 
 def rounds(run: Run) -> dict[tuple[int, str, bool], int]:

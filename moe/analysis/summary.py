@@ -12,7 +12,7 @@ from moe.analysis.limits import Bound, Limits, bound_of, limits_of
 from moe.analysis.pairing import forwards_of, grid, latency_of
 from moe.analysis.statistics import Interval, Ratio, Spread, ratio_interval, resolve, spread_of
 from moe.implementations.registry import BASELINE
-from moe.run import Measurement, Run
+from moe.run import Measurement, Run, whose_weights
 
 KERNEL = "mojo"  # what is held against the fastest of the others
 
@@ -123,9 +123,10 @@ class Summary:
 
     @property
     def config_label(self) -> str:
-        """The sizes of the largest problem measured."""
+        """The sizes of the largest problem measured, and whose weights it has if they are a checkpoint's."""
         configs = [row.measurement.config for row in self.rows]
-        return max(configs, key=lambda c: c.tokens).label if configs else "nothing"
+        label = max(configs, key=lambda c: c.tokens).label if configs else "nothing"
+        return ", ".join([label, *whose_weights(self.run)])
 
     @property
     def controls_label(self) -> str:

@@ -41,9 +41,10 @@ class Kept:
 class Referee:
     """The problems in hand: their weights, made once and written for the workers, and what the reference says."""
 
-    def __init__(self, folder: Path, inputs: int) -> None:
+    def __init__(self, folder: Path, inputs: int, given: Weights | None = None) -> None:
         self._folder = folder
         self._inputs = inputs
+        self._given = given  # those of every problem, in place of a seed's
         self._weights: dict[MoEConfig, Weights] = {}
         self._references: dict[MoEConfig, list[Reference]] = {}
 
@@ -51,10 +52,10 @@ class Referee:
         """Where a problem's weights are, for workers to map; raises MemoryError where this process can't judge it."""
         key = _weights_of(config)
         if config not in self._references:
-            _require_memory(config, self._inputs, made=key in self._weights)
+            _require_memory(config, self._inputs, made=self._given is not None or key in self._weights)
         path = self._path(key)
         if key not in self._weights:
-            weights = make_weights(key)
+            weights = make_weights(key) if self._given is None else self._given
             write_weights(weights, path)
             self._weights[key] = weights
         return path

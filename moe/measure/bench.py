@@ -31,6 +31,7 @@ from moe.measure.threads import CoreCheck, require_threads
 from moe.measure.workers import Workers, require_files
 from moe.measure.yardsticks import Yardsticks
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, mark_of, worst
+from moe.problem import Weights
 from moe.processor import MEMORY_SHARE, usable_memory
 from moe.progress import Progress
 from moe.run import NO_ROOM, NOT_REACHED, OTHER, OVER_MEMORY, TOO_LONG, Measurement, NotRunError, Run
@@ -44,9 +45,17 @@ class Bench:
     """One run being measured: the steps that every order of measuring is made of."""
 
     def __init__(
-        self, run: Run, settings: Protocol, path: Path | None, progress: bool, *, saves_rounds: bool = True
+        self,
+        run: Run,
+        settings: Protocol,
+        path: Path | None,
+        progress: bool,
+        *,
+        saves_rounds: bool = True,
+        weights: Weights | None = None,
     ) -> None:
         self.run = run
+        self._given = weights  # in place of those that the configs' seeds make
         self.settings = settings
         self.random = random.Random(settings.seed)
         self.progress = Progress("measuring", settings.budget_s, enabled=progress)
@@ -71,7 +80,7 @@ class Bench:
             try:
                 with ExitStack() as stack:
                     self._folder = Path(stack.enter_context(TemporaryDirectory()))
-                    self.referee = Referee(self._folder, self.settings.inputs)
+                    self.referee = Referee(self._folder, self.settings.inputs, self._given)
                     self.progress.note("the machine's limits")
                     self._machine = Yardsticks(stack, self.run.protocol["threads"], self.settings.rest_most_s)
                     self._take_limits()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from moe.checkpoint import Checkpoint
 from moe.config import MoEConfig
 from moe.implementations import parse_variant
 from moe.measure.bench import Bench
@@ -26,6 +27,7 @@ def compare(
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
+    checkpoint: Checkpoint | None = None,
     **protocol: Any,
 ) -> Run:
     """Measure implementations side by side on one problem; `protocol` takes the fields of `Protocol`.
@@ -33,16 +35,17 @@ def compare(
     One of them is measured a second time, as a control; `further` ones, each with a config of its own, are measured
     beside them on the fewest threads. What disagrees with the reference is `failed` and not
     timed; what can't run is `not_run`. With `path` the run is saved as it grows, and after Ctrl-C as far as it
-    got; `resume` adds to the run found there. Raises ValueError for a bad argument, RunFileError for a file
+    got; `resume` adds to the run found there. With a `checkpoint` its weights are measured, of which `config` must be
+    the layer: `checkpoint.config(tokens)`. Raises ValueError for a bad argument, RunFileError for a file
     that may not be written, and RunEndedError, which has the run, where the system ends it or can't save it.
     """
     settings = Protocol(**protocol)
     more = [(parse_variant(name), size) for name, size in further]
     planned = plan([parse_variant(name) for name in implementations], config, threads, more)
     target = Path(path) if path is not None else None
-    run = run_to_measure(new_run(planned, settings, threads), target, resume=resume, force=force)
+    run = run_to_measure(new_run(planned, settings, threads, checkpoint), target, resume=resume, force=force)
     if not run.complete:
-        bench = Bench(run, settings, target, progress)
+        bench = Bench(run, settings, target, progress, weights=checkpoint.weights if checkpoint else None)
         with bench.measuring():
             until_budget(bench)
             run.complete = True

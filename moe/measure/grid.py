@@ -8,9 +8,8 @@ from itertools import product
 from typing import Any
 
 from moe import ranges
-from moe.config import PRESETS, RANGES, MoEConfig, field_names, read_field, unknown_name
+from moe.config import RANGES, MoEConfig, field_names, named_configs, read_field, unknown_name
 from moe.form import CHOICES, check_choice, knob_text
-from moe.models import MODELS
 
 THREADS = "threads"
 CONFIG = "config"
@@ -70,7 +69,7 @@ def _value(key: str, value: Value) -> Value:
     if key == CONFIG:
         if isinstance(value, MoEConfig):
             return value
-        known = PRESETS | {name: model.config for name, model in MODELS.items()}
+        known = named_configs()
         if value not in known:
             raise ValueError(unknown_name("config", str(value), list(known)))
         return known[str(value)]

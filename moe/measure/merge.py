@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from moe.measure.protocol import Protocol
-from moe.run import Measurement, Run
+from moe.run import CHECKPOINT, Measurement, Run
 
 Place = tuple[Any, ...]  # a machine, the layer with all its tokens, a number of threads, and what was measured of it
 
@@ -59,9 +59,10 @@ def _rows(cell: Sequence[Measurement]) -> int:
 
 def _require_one_protocol(runs: Sequence[Run]) -> None:
     for run in runs[1:]:
-        for name, first in runs[0].protocol.items():
-            if name not in (*Protocol.MAY_CHANGE, "threads", "seed") and run.protocol.get(name) != first:
-                raise ValueError(f"runs can't be merged: their {name} are {first!r} and {run.protocol.get(name)!r}")
+        for name in {**runs[0].protocol, CHECKPOINT: None}:
+            first, other = runs[0].protocol.get(name), run.protocol.get(name)
+            if name not in (*Protocol.MAY_CHANGE, "threads", "seed") and other != first:
+                raise ValueError(f"runs can't be merged: their {name} are {first!r} and {other!r}")
 
 
 def _cells(part: Run) -> list[list[Measurement]]:

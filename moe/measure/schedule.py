@@ -15,6 +15,7 @@ from moe.config import FLOAT32_BYTES
 from moe.measure.bench import NOT_REACHED_REASON, Bench
 from moe.measure.protocol import Protocol
 from moe.measure.workers import Workers
+from moe.problem import Weights
 from moe.processor import MEMORY_SHARE, usable_memory
 from moe.run import NOT_REACHED, OVER_BUDGET, OVER_MEMORY, Measurement, Run
 
@@ -102,9 +103,11 @@ def _is_narrow(bench: Bench, target: float) -> bool:
     return all(i.half_width <= target for row in rows for i in (row.latency, row.speedup) if i)
 
 
-def measure_cells(run: Run, settings: Protocol, path: Path | None, progress: bool) -> None:
-    """Measure the open cells of a run on this machine; its file holds whole cells alone."""
-    bench = Bench(run, settings, path, progress, saves_rounds=False)
+def measure_cells(
+    run: Run, settings: Protocol, path: Path | None, progress: bool, weights: Weights | None = None
+) -> None:
+    """Measure the open cells of a run on this machine, with `weights` if given; its file holds whole cells alone."""
+    bench = Bench(run, settings, path, progress, saves_rounds=False, weights=weights)
     with bench.measuring():
         _cell_by_cell(bench)
 

@@ -7,18 +7,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from moe.checkpoint import Checkpoint
 from moe.measure.environment import say_what_is_not_passed_on
 from moe.measure.machine import describe_machine, describe_versions
 from moe.measure.protocol import Protocol
-from moe.run import Measurement, Run, RunFileError, load_run
+from moe.run import CHECKPOINT, Measurement, Run, RunFileError, load_run
 
 
-def new_run(planned: list[Measurement], settings: Protocol, threads: Sequence[int]) -> Run:
-    """A run of this machine without samples."""
+def new_run(
+    planned: list[Measurement], settings: Protocol, threads: Sequence[int], checkpoint: Checkpoint | None = None
+) -> Run:
+    """A run of this machine without samples; raises ValueError for a layer that is not the checkpoint's, if given."""
     say_what_is_not_passed_on()
+    protocol = {**asdict(settings), "threads": list(threads)}
     for m in planned:
         m.cache = settings.cache
-    return Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": list(threads)}, planned)
+        if checkpoint is not None:
+            checkpoint.require(m.config)
+    if checkpoint is not None:
+        protocol[CHECKPOINT] = checkpoint.origin
+    return Run(describe_machine(), describe_versions(), protocol, planned)
 
 
 def run_to_measure(run: Run, path: Path | None, *, resume: bool, force: bool) -> Run:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from moe.checkpoint import Checkpoint
 from moe.config import PRESETS, MoEConfig
 from moe.implementations import parse_variant
 from moe.measure.grid import Value, cells_of
@@ -30,6 +31,7 @@ def sweep(
     force: bool = False,
     progress: bool = True,
     scheduler: str | None = None,
+    checkpoint: Checkpoint | None = None,
     **protocol: Any,
 ) -> Run:
     """Measure implementations in every cell of a grid; `protocol` takes the fields of `Protocol`.
@@ -44,17 +46,20 @@ def sweep(
     as a control.
 
     With the address of a Dask `scheduler` its workers measure, each cell where it falls and with a control of its
-    own; see docs/cluster.md. Raises ValueError for a bad argument, RunFileError for a file that may not be written,
-    and OSError for a cluster that can't be used.
+    own; see docs/cluster.md. With a `checkpoint` its weights are measured, of which `config` must be the layer: only
+    tokens and threads can be axes then, and this machine measures. Raises ValueError for a bad argument, RunFileError
+    for a file that may not be written, and OSError for a cluster that can't be used.
     """
     settings = Protocol(**EFFORT | protocol)
+    if checkpoint is not None and scheduler is not None:
+        raise ValueError("a scheduler's workers have no checkpoint: leave one of the two out")
     grids = [over] if isinstance(over, Mapping) else over
     cells = list(dict.fromkeys(cell for grid in grids for cell in cells_of(config, grid)[0]))
     threads = sorted({cell.threads for cell in cells})
     variants = [parse_variant(name) for name in implementations]
     planned = plan_cells(variants, cells, apart=scheduler is not None)
     target = Path(path) if path is not None else None
-    run = run_to_measure(new_run(planned, settings, threads), target, resume=resume, force=force)
+    run = run_to_measure(new_run(planned, settings, threads, checkpoint), target, resume=resume, force=force)
     if run.machines and scheduler is None:
         raise RunFileError(f"{path} holds what several machines measured: only a scheduler's can go on with it")
     if scheduler is not None and not run.machines and any(m.samples_s for m in run.measurements):
@@ -62,7 +67,7 @@ def sweep(
     if run.complete:
         return run
     if scheduler is None:
-        measure_cells(run, settings, target, progress)
+        measure_cells(run, settings, target, progress, checkpoint.weights if checkpoint else None)
         return run
     try:
         from moe.measure.cluster import ClusterSweep

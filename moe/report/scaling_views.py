@@ -8,7 +8,7 @@ from typing import Any
 
 from moe.analysis.frames import interval_of, records
 from moe.analysis.scaling import OURS, THEIRS, Scaling
-from moe.models import MODELS
+from moe.models import MODELS, is_shape_alone
 from moe.report.index import Findings
 from moe.report.origin import machine_text
 from moe.report.sentences import resolution, warnings
@@ -16,6 +16,15 @@ from moe.report.tables import html_table
 from moe.report.text import bound_text, percent, seconds, significant, span, threads_text, times
 from moe.run import NOT_REACHED, OVER_BUDGET, Run
 
+AS_PUBLISHED = (
+    "Sizes and form as published, and all experts unless it says that fewer are held; weights are a seed's. "
+    "Switch-Base-8 also drops tokens beyond an expert's capacity, which this layer does not."
+)
+# Of runs that were made before layers had forms.
+SHAPES_ALONE = (
+    "d_model, d_ff and top k as published, and experts unless it says that fewer are held. Gated experts have a "
+    "third matrix, which this layer has not (Switch-Base-8's have none either); shared experts are left out."
+)
 AXES = {"tokens": "tokens", "d_model": "d_model", "num_experts": "experts"}
 Parts = Mapping[str, Scaling]  # by the machine's name; one machine alone needs none
 Rows = Iterable[dict[str, Any]]
@@ -250,10 +259,8 @@ def _growth_rows(scaling: Scaling) -> Rows:
 def models_table(found: Parts) -> str:
     """The shapes of real models: OURS, THEIRS, their ratio and the share of the limit."""
     rows = _rows_of_each(found, _model_rows)
-    caption = (
-        "d_model, d_ff and top k as published, and experts unless it says that fewer are held. Gated experts have a "
-        "third matrix, which this layer has not (Switch-Base-8's have none either); shared experts are left out."
-    )
+    configs = (m.config for scaling in found.values() for m in scaling.run.measurements)
+    caption = SHAPES_ALONE if any(map(is_shape_alone, configs)) else AS_PUBLISHED
     return html_table("models", rows or [{"model": "none was measured"}], caption, ["T", OURS, THEIRS, "% of limit"])
 
 
