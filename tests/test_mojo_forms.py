@@ -17,7 +17,7 @@ from moe.check import check_layer
 from moe.edges import FORMS, form_problems
 from moe.form import CHOICES
 from moe.implementations import NotAvailableError
-from moe.mojo_kernel import FORM_SWITCHES
+from moe.implementations.mojo_kernel import FORM_SWITCHES
 from moe.parity import compare_output
 
 # Tokens, d_model, d_ff, experts, top_k and the shared expert's width: whole vectors and others, few tokens and many.

@@ -19,7 +19,7 @@ from moe.analysis.attribution import Attribution, attribute
 from moe.analysis.pairing import Grid
 from moe.check import check_layer
 from moe.edges import edge_problems
-from moe.mojo_kernel import FORM_SWITCHES, form_number
+from moe.implementations.mojo_kernel import FORM_SWITCHES, form_number
 
 FORMS = [
     dict(zip(FORM_SWITCHES, s, strict=True)) for s in itertools.product(("on", "off"), repeat=len(FORM_SWITCHES))

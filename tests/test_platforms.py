@@ -16,7 +16,7 @@ import pytest
 import moe
 from moe import mojo_build
 from moe.edges import edge_problems
-from moe.mojo_kernel import form_number
+from moe.implementations.mojo_kernel import form_number
 from moe.parity import compare_output
 from moe.reference import reference
 from tests.test_mojo_switches import assembly, lanes

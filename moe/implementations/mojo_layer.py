@@ -12,7 +12,7 @@ import numpy as np
 
 from moe import mojo_build
 from moe.implementations.contract import EVERY_KNOB, NotAvailableError
-from moe.mojo_kernel import ALL_ON, describe, form_number, is_on, load_kernel
+from moe.implementations.mojo_kernel import ALL_ON, describe, form_number, is_on, load_kernel
 from moe.problem import Float32Array, Weights
 
 

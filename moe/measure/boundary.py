@@ -13,7 +13,7 @@ import numpy as np
 from moe import mojo_build
 from moe.config import MoEConfig
 from moe.implementations import create
-from moe.mojo_kernel import FORM_SWITCHES, form_number, load_kernel
+from moe.implementations.mojo_kernel import FORM_SWITCHES, form_number, load_kernel
 from moe.problem import make_problem
 
 CALLS = 1_000

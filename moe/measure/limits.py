@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from moe import mojo_build
+from moe.implementations.mojo_kernel import load_kernel
 from moe.measure.caches import last_cache_bytes
 from moe.measure.waiting import threads_of
-from moe.mojo_kernel import load_kernel
 from moe.processor import allowed_cores
 
 MULTIPLY_ADD, READ, TRIAD = 0, 1, 2  # as the kernel numbers them
