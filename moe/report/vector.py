@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 PIXELS_PER_INCH = 120  # a little more than CSS has: type of 8 points is read easily
 NUMBER = re.compile(r"[\d.,\s−-]*")
+NO_POINTS = (None, "None", "", " ", "|", "_")  # of lines without markers, and of the ends of error bars
 MOST_MARKS = 400  # of one figure whose values are told
 
 Values = dict[str, list[str]]  # what each mark of an artist says, by the artist's identifier
@@ -118,7 +119,7 @@ def _lines(axes: Axes) -> Iterator[tuple[Any, list[str]]]:
     for line in axes.lines:
         points = np.asarray(line.get_xydata(), dtype=float)
         points = points[np.isfinite(points).all(axis=1)]
-        if len(points) and line.get_marker() not in (None, "None", "", " "):
+        if len(points) and line.get_marker() not in NO_POINTS:
             label = legend.get(_look(line.get_color(), line.get_marker()), "")
             yield line, [_said(axes, label, x, y) for x, y in points]
 
@@ -131,13 +132,8 @@ def _points(axes: Axes) -> Iterator[tuple[Any, list[str]]]:
             places = np.asarray(points.get_offsets(), dtype=float)
             colours = cycle([to_hex(colour) for colour in np.atleast_2d(points.get_facecolor())] or [""])
             by_colour = {colour: text for (colour, _), text in legend.items()}
-            yield (
-                points,
-                [
-                    _said(axes, by_colour.get(colour, ""), x, y)
-                    for colour, (x, y) in zip(colours, places, strict=False)
-                ],
-            )
+            labels = (by_colour.get(colour, "") for colour in colours)
+            yield points, [_said(axes, label, x, y) for label, (x, y) in zip(labels, places, strict=False)]
 
 
 def _bars(axes: Axes) -> Iterator[tuple[Any, list[str]]]:
