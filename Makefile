@@ -36,7 +36,7 @@ report: $(READY) ## Measure and render: PROFILE=smoke|quick|full, PARAMS="tokens
 
 sample: report ## A report again, and from it docs/sample and README's picture
 	mkdir -p docs/sample
-	cp reports/latest/*.html reports/latest/*.json reports/latest/claims.yaml docs/sample/
+	cp reports/latest/*.html reports/latest/*.json reports/latest/*.csv reports/latest/claims.yaml docs/sample/
 	cp reports/latest/figures/speedup.png docs/
 
 test: lint ## Lint, then all tests

@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     listed = "list the notebooks' parameters and their values in each profile"
     report.add_argument("--parameters", action="store_true", dest="listed", help=listed)
     report.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="render a report's folder again")
-    packed = "pack the report into one file to send, beside its folder"
+    packed = "pack the report into one file to send, beside its folder; with --from, as it was rendered"
     report.add_argument("--share", action="store_true", help=packed)
     options.measuring(report)
     return parser
@@ -377,6 +377,7 @@ def _claims(parsed: argparse.Namespace) -> int:
 
 def _report(parsed: argparse.Namespace) -> int:
     from moe.report import make_report, render_again
+    from moe.report.packing import pack
     from moe.report.parameters import parameter_lines
     from moe.report.pipeline import EXPERIMENTS
 
@@ -386,5 +387,8 @@ def _report(parsed: argparse.Namespace) -> int:
     if parsed.source is not None:
         if parsed.parameters:
             raise ValueError("-p can't be given with --from: a finished run has its parameters")
-        return render_again(parsed.source, share=parsed.share)
+        if parsed.share:
+            print(pack(parsed.source))
+            return 0
+        return render_again(parsed.source)
     return make_report(parsed.profile, parsed.parameters, share=parsed.share, wait=not parsed.anyway)

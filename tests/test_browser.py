@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 import shutil
@@ -14,10 +16,14 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from pypdf import PdfReader
 
+from moe.analysis.scaling import Scaling
 from moe.report import source
+from moe.report.findings.words import MOST_WORDS
 from moe.report.parameters import NOTEBOOKS
 from moe.report.pipeline import EXPERIMENTS
+from moe.run import load_run
 
 pytestmark = pytest.mark.browser
 
@@ -66,11 +72,16 @@ def test_a_page_is_whole_by_itself(browser: Browser, smoke: Path, name: str, wid
     assert [url for url in opened.requests if not url.startswith("data:")] == [path.as_uri()]
     assert opened.complaints == []
     assert opened.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    images = opened.page.evaluate("[...document.images].map(i => [i.alt, i.complete && i.naturalWidth > 0])")
-    assert images
-    for alternative, shown in images:
-        assert shown
+    figures = opened.page.evaluate(
+        "[...document.querySelectorAll('figure svg')].map(s => [s.ariaLabel, s.getBoundingClientRect().width])"
+    )
+    assert figures
+    for alternative, shown in figures:
+        assert 0 < shown <= width
         assert len(alternative.split()) > 10, alternative
+    box = opened.page.locator(".headline")
+    assert box.count() == 1
+    assert 0 < len(box.inner_text().split()) <= MOST_WORDS
     opened.page.context.close()
 
 
@@ -81,6 +92,130 @@ def test_a_page_breaks_no_rule_of_axe(browser: Browser, smoke: Path, name: str, 
     opened.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     found = Axe().run(opened.page)
     assert found.violations_count == 0, found.generate_report()
+    opened.page.context.close()
+
+
+def saved(page: Page, press: Locator) -> tuple[str, bytes]:
+    """What pressing saves: its name and its bytes."""
+    with page.expect_download() as download:
+        press.click()
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_tables_save_the_numbers_that_they_show(browser: Browser, smoke: Path, name: str) -> None:
+    opened = Opened(browser, smoke / f"{name}.html")
+    opened.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    tables = opened.page.locator(".table table")
+    presses = opened.page.get_by_role("button", name=re.compile("Save as .*csv"))
+    assert tables.count() == presses.count() > 0
+    numbers = 0
+    for i in range(tables.count()):
+        file, content = saved(opened.page, presses.nth(i))
+        assert file == f"{name}-{(tables.nth(i).get_attribute('id') or '').removeprefix('T_')}.csv"
+        rows = list(csv.reader(io.StringIO(content.decode())))
+        cells = [row.locator("td") for row in tables.nth(i).locator("tbody tr").all()]
+        assert len(rows) == len(cells) + 1
+        assert {len(row) for row in rows} == {len(rows[0])}
+        for row, shown in zip(rows[1:], cells, strict=True):
+            for cell in shown.all():
+                for end in ("value", "low", "high"):
+                    if (number := cell.get_attribute(f"data-{end}")) is not None:
+                        assert number in row
+                        numbers += 1
+    assert numbers
+    opened.page.context.close()
+
+
+def test_results_are_the_frame_s_own_numbers(browser: Browser, smoke: Path) -> None:
+    """Of the sweep, whose table has a row a cell: what is saved is not rounded."""
+    opened = Opened(browser, smoke / "scaling.html")
+    _, content = saved(opened.page, opened.page.get_by_role("button", name="Save as scaling-cells.csv"))
+    found = list(csv.DictReader(io.StringIO(content.decode())))
+    frame = Scaling(load_run(smoke / "scaling.json")).cells
+    labels = list(dict.fromkeys(frame.label))
+    for row, (_, own) in zip(found, frame.groupby("cell", sort=False), strict=True):
+        for label in labels:
+            expected = own[own.label == label].latency_s
+            assert row[f"{label}, ms"] == ("" if expected.empty else repr(float(expected.iloc[0] * 1e3)))
+    opened.page.context.close()
+
+
+def test_a_heading_sorts_its_table_by_number_both_ways(browser: Browser, smoke: Path) -> None:
+    opened = Opened(browser, smoke / "scaling.html")
+    table = opened.page.locator("#T_cells")
+    heads = table.locator("thead th")
+    at = [head.inner_text().split(" ")[0] for head in heads.all()].index("numpy,")
+
+    def values() -> list[float]:
+        cells = table.locator(f"tbody tr td:nth-child({at + 1})")
+        return [float(v) for v in cells.evaluate_all("all => all.map(c => c.dataset.value)") if v]
+
+    before = values()
+    heads.nth(at).locator("button").focus()
+    opened.page.keyboard.press("Enter")
+    assert values() == sorted(before)
+    assert heads.nth(at).get_attribute("aria-sort") == "ascending"
+    opened.page.keyboard.press("Enter")
+    assert values() == sorted(before, reverse=True)
+    opened.page.context.close()
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_a_page_saves_its_run(browser: Browser, smoke: Path, tmp_path: Path, name: str) -> None:
+    alone = shutil.copy(smoke / f"{name}.html", tmp_path)
+    opened = Opened(browser, Path(alone))
+    press = opened.page.get_by_role("button", name=f"Save {name}.json")
+    assert saved(opened.page, press) == (f"{name}.json", (smoke / f"{name}.json").read_bytes())
+    opened.page.context.close()
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_a_page_alone_has_no_dead_link(browser: Browser, smoke: Path, tmp_path: Path, name: str) -> None:
+    opened = Opened(browser, Path(shutil.copy(smoke / f"{name}.html", tmp_path)))
+    for link in opened.page.locator("a").evaluate_all("all => all.map(a => a.getAttribute('href'))"):
+        assert link.startswith(("#", "https://")), link
+        assert not link.startswith("#") or opened.page.locator(f"[id='{link[1:]}']").count() == 1
+    expect(opened.page.locator("nav.pages")).to_contain_text("where they were sent too")
+    opened.page.context.close()
+
+
+def test_from_the_index_one_goes_from_page_to_page_and_back(browser: Browser, smoke: Path) -> None:
+    opened = Opened(browser, smoke / "index.html")
+    opened.page.locator(".card h2 a").nth(1).click()
+    for name in (*list(EXPERIMENTS)[2:], "index"):
+        opened.page.locator("nav.pages").get_by_role("link", name=name, exact=True).click()
+        assert Path(opened.page.url.partition("#")[0]).name == f"{name}.html"
+    opened.page.context.close()
+
+
+def test_the_values_of_a_figure_are_read_with_the_keyboard(browser: Browser, smoke: Path) -> None:
+    opened = Opened(browser, smoke / "scaling.html")
+    figure = opened.page.locator("#figure-tokens")
+    titles = [" ".join(text.split()) for text in figure.locator("svg title").all_text_contents()]
+    assert any(text.startswith("numpy, tokens a second ") for text in titles)
+    figure.locator(".picture").focus()
+    for expected in titles[:2]:
+        opened.page.keyboard.press("ArrowRight")
+        expect(figure.locator(".value")).to_have_text(expected)
+    opened.page.context.close()
+
+
+def printed(page: Page) -> str:
+    """The text of a page as it is printed, without blanks."""
+    read = PdfReader(io.BytesIO(page.pdf(format="A4")))
+    return "".join("".join(sheet.extract_text() for sheet in read.pages).split())
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_lost_on_paper(browser: Browser, smoke: Path, name: str) -> None:
+    opened = Opened(browser, smoke / f"{name}.html")
+    text = printed(opened.page)
+    for table in opened.page.locator(".table table").all():
+        *_, last = table.locator("thead th").all_text_contents()
+        assert "".join(last.split()) in text
+        for cell in table.locator("tbody td:last-child").all_text_contents():
+            assert "".join(cell.split())[:12] in text
     opened.page.context.close()
 
 
@@ -177,7 +312,7 @@ def test_explore_measures_what_is_chosen(browser: Browser, lab: str, mojo: str) 
         expect(notebook.locator("td", has_text=f"T={tokens} ").first).to_be_attached(timeout=LAB_TIMEOUT_MS)
     results = notebook.locator(".jp-Cell").nth(1)
     expect(results.locator("td", has_text="T=40 ").first).to_be_attached()
-    expect(results.locator("figure img").first).to_be_attached()
+    expect(results.locator("figure svg").first).to_be_attached()
     for name, value in (("tokens", "56"), ("seconds", "600")):
         field = notebook.locator(".widget-inline-hbox", has_text=name).locator("input")
         field.fill(value)
@@ -214,7 +349,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_shows_intervals(browser: Browser
     notebook = _run_all(page)
     figures = len(re.findall(r"(?m)^ *.(?:show_figure|panels.figures)\(", (NOTEBOOKS / f"{name}.ipynb").read_text()))
     expect(notebook.get_by_text("Shown is the newest report").first).to_be_attached(timeout=LAB_TIMEOUT_MS)
-    expect(notebook.locator("figure img").nth(figures - 1)).to_be_attached(timeout=LAB_TIMEOUT_MS)
+    expect(notebook.locator("figure svg").nth(figures - 1)).to_be_attached(timeout=LAB_TIMEOUT_MS)
     expect(notebook.locator("td", has_text=re.compile(r"\d \[[\d.,]+–[\d.,]+\]")).first).to_be_attached()
     page.close()
 

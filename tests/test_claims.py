@@ -14,7 +14,21 @@ import yaml
 from bs4 import BeautifulSoup
 
 import moe
-from moe.analysis.verdicts import FAILS, HOLDS, REGION, UNMEASURABLE, VERDICTS, Trial
+from moe.analysis import verdicts as verdicts_module
+from moe.analysis.verdicts import (
+    FAILED,
+    FAILS,
+    HOLDS,
+    NO_GPU,
+    NO_QUANTITY,
+    NOT_INSTALLED,
+    NOT_MEASURED,
+    REGION,
+    UNDECIDED,
+    UNMEASURABLE,
+    VERDICTS,
+    Trial,
+)
 from moe.claims import CLAIMS, Claims, load_claims
 from moe.cli import main
 from moe.config import parse_config
@@ -99,6 +113,58 @@ def test_what_this_run_cannot_tell_is_not_judged(tmp_path: Path) -> None:
     assert judged(tmp_path, RATIO, 4.9, a_comparison(noise=0.2)).verdict == UNMEASURABLE
     few = synthetic_run({"numpy": 0.02, "mojo": 0.005}, (1, 2), rounds=3)
     assert judged(tmp_path, RATIO, 4.0, few).verdict == UNMEASURABLE
+
+
+CUDA = "torch[device=cuda,transfer=on]"
+
+
+@pytest.mark.parametrize(
+    ("quantity", "claimed", "unjudged"),
+    [
+        (RATIO, 4.0, ""),
+        (RATIO, 382.87, ""),
+        ({"throughput": CUDA}, 524_975, NO_GPU),
+        ({"ratio": ["mojo", CUDA]}, 44.7, NO_GPU),
+        ({"ratio": ["mojo", "no-such-library"]}, 4.0, NOT_INSTALLED),
+        ({"ratio": ["mojo", "torch-naive"]}, 4.0, NOT_MEASURED),
+        ({"factor": "simd", "experiment": "inside Mojo"}, 15, NOT_MEASURED),
+        ({"none": "it names no program"}, 4.0, NO_QUANTITY),
+        ({"order": {"a": RATIO, "b": {"ratio": ["torch", "numpy"]}, "c": {"ratio": [CUDA, "torch"]}}}, 0, NO_GPU),
+    ],
+)
+def test_what_keeps_a_claim_from_being_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantity: dict[str, Any], claimed: float, unjudged: str
+) -> None:
+    monkeypatch.setattr("moe.claims.parse_variant", lambda name: name)
+    monkeypatch.setattr(verdicts_module, "availability", lambda name: ("cuda" not in name and "no-" not in name, ""))
+    found = judged(tmp_path, quantity, claimed)
+    assert found.unjudged == unjudged
+    assert (found.verdict == UNMEASURABLE) == bool(unjudged)
+    kind = unjudged if unjudged in claims_views.SAID else found.verdict
+    assert found.word == claims_views.SAID[kind][0]
+
+
+def test_what_was_measured_and_cannot_be_told_is_undecided(tmp_path: Path) -> None:
+    found = judged(tmp_path, RATIO, 4.9, a_comparison(noise=0.2))
+    assert (found.verdict, found.unjudged, found.word) == (UNMEASURABLE, UNDECIDED, "? undecided")
+
+
+def test_what_failed_is_no_library_that_is_missing(tmp_path: Path) -> None:
+    run = a_comparison()
+    for m in run.measurements:
+        if m.label == "mojo":
+            m.status, m.samples_s = "failed", []
+    assert judged(tmp_path, RATIO, 4.0, run).unjudged == FAILED
+
+
+def test_a_throughput_that_only_the_replay_has_is_undecided(tmp_path: Path) -> None:
+    claims = a_protocol(tmp_path, "numpy[dtype=float64]")
+    claims.by_id["it"]["quantity"]["throughput"] = "numpy[dtype=float64]"
+    run = replay(claims, 1)
+    (row,) = claims_views.verdicts(Trial(claims, [a_comparison()], run)).itertuples()
+    assert row.measured == pytest.approx(8 / (sum(run.measurements[0].samples_s[0]) / 3))
+    assert row.unjudged == UNDECIDED
+    assert "timed in one process, by the source's own protocol" in row.reason
 
 
 def test_a_claim_that_holds_elsewhere_holds_in_a_region(tmp_path: Path) -> None:
@@ -275,8 +341,8 @@ def test_every_claim_has_a_verdict_in_the_report(smoke: Path) -> None:
     for row, claim in zip(rows, claims.values(), strict=True):
         quote, verdict, _, _, why = (cell.get_text() for cell in row.find_all("td"))
         assert claim["quote"] in quote
-        assert verdict in claims_views.WORDS.values()
-        assert len(why) > 5 or verdict == claims_views.WORDS[HOLDS]
+        assert verdict in {word for word, *_ in claims_views.SAID.values()}
+        assert len(why) > 5 or verdict == claims_views.SAID[HOLDS][0]
     trial = trial_of(smoke)
     assert list(trial.verdicts.id) == list(claims)
     assert f"{len(claims)} claims of" in page.get_text()
@@ -287,9 +353,10 @@ def test_the_command_writes_what_it_found(smoke: Path, tmp_path: Path, capsys: p
     assert main(["claims", str(PUBLISHED), "--from", str(smoke), "--json", str(out)]) == 0
     found = json.loads(out.read_text())
     assert [entry["id"] for entry in found] == list(published().by_id)
-    keys = {"id", "claimed", "measured", "low", "high", "verdict", "reason", "implied_share_of_limit"}
+    keys = {"id", "claimed", "measured", "low", "high", "verdict", "why", "reason", "implied_share_of_limit"}
     assert all(set(entry) == keys and entry["verdict"] in VERDICTS for entry in found)
     assert [entry["claimed"] for entry in found if entry["id"] == "gpu"] == [[3, 5]]
+    assert all((entry["why"] is not None) == (entry["verdict"] == UNMEASURABLE) for entry in found)
     assert capsys.readouterr().out.count("\n") == len(found) + 1
     assert main(["claims", "nothing.yaml"]) == 2
     assert main(["claims", str(PUBLISHED), "--from", str(tmp_path)]) == 2
@@ -343,7 +410,7 @@ def test_a_page_of_one_hostile_claim(
 
 def test_sentences_follow_the_runs(smoke: Path) -> None:
     fast, slow = (Trial(published(), [run]) for run in (one(), other()))
-    assert not set(claims_views.headline(fast)) & set(claims_views.headline(slow))
+    assert not set(claims_views.details(fast)) & set(claims_views.details(slow))
     assert claims_views.ratios_sentence(fast) != claims_views.ratios_sentence(slow)
     assert "was not replayed" in claims_views.replay_sentence(fast)
     assert "as published" in claims_views.replay_sentence(trial_of(smoke))

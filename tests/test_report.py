@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import re
 import shutil
 import subprocess
 import sys
@@ -9,14 +12,17 @@ import zipfile
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup, Tag
 
+import moe
 from moe import mojo_build
+from moe.cli import main
 from moe.report import breakdown_views, claims_views, comparison, parameters, pipeline
 from moe.report.index import Findings, Page, render_index
 from moe.report.origin import foot, write_parameters
-from moe.report.render import NotebookFailedError, execute, with_contents
+from moe.report.render import NotebookFailedError, execute
 from moe.run import load_run
 
 from .synthetic import synthetic_run
@@ -79,21 +85,25 @@ def test_a_parameter_changes_the_shape(smoke: Path, page: BeautifulSoup) -> None
 
 
 def test_figures_stand_in_the_page_and_beside_it(smoke: Path, page: BeautifulSoup) -> None:
-    images = page.find_all("img")
+    images = page.select('figure svg[role="img"]')
     assert len(images) == len(FIGURES)
-    alternatives = [str(image["alt"]) for image in images]
+    alternatives = [str(image["aria-label"]) for image in images]
     assert len(set(alternatives)) == len(FIGURES)
     assert min(len(text) for text in alternatives) >= 20
+    captions = [caption.get_text() for caption in page.find_all("figcaption")]
+    assert [caption.split(". ")[0] for caption in captions] == [f"Figure {n}" for n in range(1, len(FIGURES) + 1)]
+    assert not set(alternatives) & {caption.split(". ", 1)[1] for caption in captions}
     for name in FIGURES:
         assert (smoke / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "</svg>" in (smoke / "figures" / f"{name}.svg").read_text()
 
 
 def test_the_page_loads_nothing(page: BeautifulSoup) -> None:
-    assert page.find_all("script") == []
+    data, script = page.find_all("script")
+    assert data["type"] == "application/gzip"
+    assert set(script.attrs) == set()
     assert page.find_all("link") == []
-    for image in page.find_all("img"):
-        assert str(image["src"]).startswith("data:")
+    assert [tag for tag in page.find_all(src=True) if not str(tag["src"]).startswith("data:")] == []
     policy = page.find("meta", attrs={"http-equiv": "Content-Security-Policy"})
     assert isinstance(policy, Tag)
     assert str(policy["content"]).startswith("default-src 'none'")
@@ -141,7 +151,8 @@ def test_no_path_of_this_machine_in_the_page(smoke: Path) -> None:
 
 def test_the_index_says_what_each_page_found(mojo: str, smoke: Path) -> None:
     index = read(smoke / "index.html")
-    assert [str(link["href"]) for link in index.select("h2 a")] == [f"{name}.html" for name in pipeline.EXPERIMENTS]
+    links = [str(link["href"]) for link in index.select("h2 a")]
+    assert links == [f"{name}.html#report" for name in pipeline.EXPERIMENTS]
     for name, found in (
         ("comparison", comparison.findings(load_run(smoke / "comparison.json"))),
         ("breakdown", breakdown_views.findings(load_run(smoke / "breakdown.json"))),
@@ -149,11 +160,12 @@ def test_the_index_says_what_each_page_found(mojo: str, smoke: Path) -> None:
     ):
         assert (smoke / f"{name}.html").exists()
         assert all(line in index.get_text() for line in [*found.headline, *found.missing])
-        assert any(image["alt"] == found.caption for image in index.find_all("img"))
+        assert any(found.caption in caption.get_text() for caption in index.find_all("figcaption"))
     assert table_rows(index, "results") == table_rows(read(smoke / "comparison.html"), "results")
     assert len(table_rows(index, "inside-Mojo")) == 3
-    assert len(index.find_all("img")) == len(pipeline.EXPERIMENTS)
-    assert all(str(image["src"]).startswith("data:image/png") for image in index.find_all("img"))
+    assert len(index.select('figure svg[role="img"]')) == len(pipeline.EXPERIMENTS)
+    (box,) = index.select(".headline")
+    assert claims_views.findings(smoke / "claims.json").headline[1] in box.get_text()
 
 
 def test_a_run_that_cannot_be_read_costs_its_own_page(smoke: Path, tmp_path: Path) -> None:
@@ -180,10 +192,10 @@ def test_what_an_index_holds_is_text(tmp_path: Path) -> None:
     hostile = Findings(["<script>alert(1)</script>", *found.headline], '">', found.table, ["<tt>"])
     page = Page("comparison", "<i>title</i>", tmp_path / "none.png", hostile, "<u>why</u>")
     html = render_index([page], foot([run], tmp_path))
-    for text in ("<b>", "<i>", "<script>", "<u>", "<tt>", "<em>", "<s>"):
+    for text in ("<b>", "<i>", "<script>alert", "<u>", "<tt>", "<em>", "<s>"):
         assert text not in html
     assert "&lt;s&gt;numpy" in html
-    assert BeautifulSoup(html, "html.parser").find_all("img") == []
+    assert BeautifulSoup(html, "html.parser").find_all("svg") == []
     assert "This page could not be made" in html
 
 
@@ -195,22 +207,49 @@ def test_a_page_says_where_it_comes_from(smoke: Path) -> None:
         assert smoke.resolve().name in text
         assert "moe report --profile smoke -p tokens=48 -p threads=1" in text
         assert load_run(smoke / "comparison.json").versions["torch"] in text
+        assert re.search(r", of \d{4}-\d\d-\d\d, measured in", text)
 
 
-def test_a_report_is_packed_into_one_file(smoke: Path, tmp_path: Path) -> None:
+def test_a_report_is_packed_as_it_was_rendered(
+    smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "report"
     shutil.copytree(smoke, folder)
-    assert pipeline.render_again(folder, share=True) == 0
-    shutil.unpack_archive(tmp_path / "report.zip", tmp_path / "sent")
-    sent = {path.relative_to(tmp_path / "sent") for path in (tmp_path / "sent").rglob("*")}
-    assert {Path("report") / name for name in ("index.html", "comparison.json", "figures/speedup.svg")} <= sent
+    (folder / "claims.html").write_text("as it was")
+    monkeypatch.setattr(pipeline, "execute", None)
+    assert main(["report", "--from", str(folder), "--share"]) == 0
+    packed = Path(capsys.readouterr().out.strip())
+    assert packed.parent == tmp_path
+    assert packed.name.startswith("moe-")
+    assert packed.name.endswith("-report.zip")
+    with zipfile.ZipFile(packed) as archive:
+        names = archive.namelist()
+        assert names[0] == f"{packed.stem}/READ-ME-FIRST.txt"
+        assert "Open index.html" in archive.read(names[0]).decode()
+        assert archive.read(f"{packed.stem}/claims.html") == b"as it was"
+    sent = {name.removeprefix(f"{packed.stem}/") for name in names}
+    assert {"index.html", "comparison.json", "results.csv", "figures/speedup.svg"} <= sent
+    (folder / "index.html").unlink()
+    assert main(["report", "--from", str(folder), "--share"]) == 2
+    assert "has no index.html to send" in capsys.readouterr().err
 
 
-def test_sections_get_anchors_and_a_page_without_any_gets_nothing() -> None:
-    html = with_contents("<nav><!-- contents --></nav><h2>A &amp; b?</h2><h2>C</h2>")
-    assert html.count('href="#a-amp-b"') == 2
-    assert '<h2 id="a-amp-b">A &amp; b?</h2>' in html
-    assert with_contents("<p>nothing</p>") == "<p>nothing</p>"
+def test_all_rows_are_in_one_file(smoke: Path) -> None:
+    found = pd.read_csv(smoke / "results.csv")
+    for name in pipeline.EXPERIMENTS:
+        own = moe.rows(load_run(smoke / f"{name}.json"))
+        there = found[found.page == name]
+        assert list(there.label) == list(own.label)
+        assert list(there.latency_s.fillna(0)) == pytest.approx(list(own.latency_s.fillna(0)))
+        assert set(own.columns) <= set(there.columns)
+
+
+def test_a_page_has_its_runs_file(smoke: Path) -> None:
+    for name in pipeline.EXPERIMENTS:
+        file = read(smoke / f"{name}.html").find(id="run-file")
+        assert isinstance(file, Tag)
+        assert file["data-name"] == f"{name}.json"
+        assert gzip.decompress(base64.b64decode(file.get_text())) == (smoke / f"{name}.json").read_bytes()
 
 
 def test_what_is_no_report_is_refused(tmp_path: Path) -> None:

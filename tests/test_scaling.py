@@ -215,7 +215,7 @@ def test_a_run_from_before_layers_had_forms_says_that_it_has_a_models_shape_alon
 @pytest.mark.parametrize(
     "function",
     [
-        *(scaling_views.headline, scaling_views.winners, scaling_views.extremes, scaling_views.crossovers),
+        *(scaling_views.details, scaling_views.winners, scaling_views.extremes, scaling_views.crossovers),
         *(scaling_views.throughput, scaling_views.roofline, scaling_views.threads, scaling_views.skew),
         lambda found: scaling_views.regime(found, "d_model"),
         lambda found: scaling_views.regime(found, "num_experts"),
@@ -339,4 +339,4 @@ def test_the_page_has_every_cell(smoke: Path) -> None:
     run = moe.load_run(smoke / "scaling.json")
     page = BeautifulSoup((smoke / "scaling.html").read_text(), "html.parser")
     assert len(page.select("#T_cells tbody tr")) == len(Scaling(run).problems) > 5
-    assert len(page.find_all("img")) == len(FIGURES)
+    assert len(page.select('figure svg[role="img"]')) == len(FIGURES)

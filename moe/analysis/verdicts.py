@@ -4,7 +4,8 @@ The rule, that of an equivalence test: a claim `holds` where the whole 95 % inte
 is claimed (a single number is taken as that number times or divided by MARGIN), on the claimed layer and all threads.
 Where the interval lies wholly outside, it `fails`; where it does so there but holds at another place that was
 measured, or with one set of the other factors on, it holds in a `region`. What was not measured, or so uncertainly
-that neither can be said, is `unmeasurable`. Factors are measured on fewer tokens of the claimed layer.
+that neither can be said, is `unmeasurable`; why it was not judged says which. Factors are measured on fewer tokens of
+the claimed layer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
-from math import nan, prod
+from math import inf, nan, prod
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 
 MARGIN = 1.25  # what is published without an interval is not held to more than what a machine repeats
 HOLDS, REGION, FAILS, UNMEASURABLE = VERDICTS = ("holds", "region", "fails", "unmeasurable")
+# Why a claim was not judged.
+UNDECIDED = "undecided"  # measured, but not surely enough
+NO_GPU = "no gpu"
+NOT_INSTALLED = "not installed"
+FAILED = "failed"
+NOT_MEASURED = "not measured"  # though it could have been
+NO_QUANTITY = "no quantity"  # it says nothing that could be measured anywhere
 REPLAYED = (
     "name", "variant", "fair", "divided_by", "hollow", "published", "replayed", "reason",
     "measured", "measured_low", "measured_high", "over_first", "over_first_low", "over_first_high",
@@ -75,10 +83,10 @@ class Trial:
         """One row a claim, in the file's order; what is not known is NaN, as both ends of no interval are.
 
         claimed_low and _high are what the source says, measured (_low, _high) what was found, at `layer` on
-        `threads`, and off how many times what is claimed that is. elsewhere is each `Found` that is as claimed, least
-        and most what a factor gives with any set of the others on, missing why something, or everything, was not
-        measured. The columns of ASKED are what a throughput or a ratio would have this machine do, a second, and how
-        many times its limits that is.
+        `threads`, and off how many times what is claimed that is. unjudged is the kind of reason why a claim is
+        unmeasurable, or empty. elsewhere is each `Found` that is as claimed, least and most what a factor gives with
+        any set of the others on, missing why something, or everything, was not measured. The columns of ASKED are
+        what a throughput or a ratio would have this machine do, a second, and how many times its limits that is.
         """
         import pandas as pd
 
@@ -97,10 +105,14 @@ class Trial:
         """
         import pandas as pd
 
+        made = list(map(self._replayed, self.claims.rows, self._replays)) if self._replays else []
+        return pd.DataFrame(made, columns=list(REPLAYED))
+
+    @property
+    def _replays(self) -> Sequence[Measurement]:
+        """A measurement for each row of the source's protocol, or none where the replay is of another file."""
         replayed = self.replay.measurements if self.replay else []
-        if [row["name"] for row in self.claims.rows] != [m.label for m in replayed]:
-            replayed = []  # of another claims file
-        return pd.DataFrame(list(map(self._replayed, self.claims.rows, replayed)), columns=list(REPLAYED))
+        return replayed if [row["name"] for row in self.claims.rows] == [m.label for m in replayed] else []
 
     def _replayed(self, row: Mapping[str, Any], m: Measurement) -> dict[str, Any]:
         pair = [row["fair"], self.claims.rows[0]["fair"]]
@@ -120,11 +132,14 @@ class Trial:
         kind, (low, high) = kind_of(claim["quantity"]), claim["claimed"] or (nan, nan)
         found, missing, elsewhere = self._evidence(claim["quantity"], claim["layer"])
         alike = tuple(other for other in elsewhere if _verdict(low, high, other.value) == HOLDS)
-        verdict = _verdict(low, high, found.value) if found else UNMEASURABLE
+        verdict = told = _verdict(low, high, found.value) if found else UNMEASURABLE
         if verdict == FAILS and alike:
             verdict = REGION
         if verdict == HOLDS and missing:  # of an order, all parts must be known
             verdict = UNMEASURABLE
+        unjudged = ""
+        if verdict == UNMEASURABLE:
+            unjudged = UNDECIDED if found and told == UNMEASURABLE else self._unjudged(claim["quantity"])
         gains = [other.value.value for other in elsewhere] if kind == "factor" else []
         return {
             **{key: claim[key] for key in ("id", "quote", "note")},
@@ -133,6 +148,7 @@ class Trial:
             "claimed_high": high,
             **interval_columns("measured", found and found.value),
             "verdict": verdict,
+            "unjudged": unjudged,
             "layer": found.config.label if found else "",
             "threads": found.threads if found else 0,
             "least": min(gains, default=nan),
@@ -154,8 +170,18 @@ class Trial:
         everywhere = list(self._everywhere(quantity))
         there = [f for f in everywhere if f.on_all and _same(f.config, config)]
         elsewhere = tuple(f for f in everywhere if f not in there)
+        if not there and (once := self._by_its_protocol(quantity, config)):
+            return Evidence(once, "an interval: timed in one process, by the source's own protocol", elsewhere)
         missing = "" if there else self._why_none(quantity, config)
         return Evidence(next(iter(there), None), missing, elsewhere)
+
+    def _by_its_protocol(self, quantity: Mapping[str, Any], config: MoEConfig) -> Found | None:
+        """A throughput that only the replay has: from one process, so without an interval."""
+        for row, m in zip(self.claims.rows, self._replays, strict=False):
+            if m.status == "ok" and row["divided_by"] == 1.0 and m.variant == quantity.get("throughput"):
+                rate = m.config.tokens / fmean(m.samples_s[0])
+                return Found(Interval(rate, 0.0, inf), m.config, m.threads) if _same(m.config, config) else None
+        return None
 
     def _of_order(self, parts: Mapping[str, Mapping[str, Any]]) -> Evidence:
         """How many pairs of parts are the other way round, at least and at most."""
@@ -211,6 +237,24 @@ class Trial:
                     value = row.throughput if _same(m.config, self.claims.config, tokens=1) else None
                 if value:
                     yield Found(value, m.config, m.threads, m.threads == max(summary.run.protocol["threads"]))
+
+    def _unjudged(self, quantity: Mapping[str, Any]) -> str:
+        """What kind of thing keeps a quantity from being judged, of which not everything was measured."""
+        if "none" in quantity:
+            return NO_QUANTITY
+        kinds = list(filter(None, map(self._lacks, named_variants(quantity))))
+        return next((kind for kind in (NO_GPU, NOT_INSTALLED, FAILED) if kind in kinds), NOT_MEASURED)
+
+    def _lacks(self, variant: str) -> str:
+        """What kind of thing a variant has no numbers for, if it has none."""
+        planned = [m for s in self.summaries for m in s.run.measurements if m.variant == variant]
+        if any(m.status == "ok" for m in planned):
+            return ""
+        if any(m.status == "failed" for m in planned):
+            return FAILED
+        if any(m.is_open for m in planned) or not (planned or not availability(variant)[0]):
+            return NOT_MEASURED
+        return NOT_INSTALLED if Variant.read(variant).device == "cpu" else NO_GPU
 
     def _why_none(self, quantity: Mapping[str, Any], config: MoEConfig) -> str:
         for variant in named_variants(quantity):

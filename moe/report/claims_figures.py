@@ -16,20 +16,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NUMBERS = ("claimed_low", "claimed_high", "measured", "measured_low", "measured_high", "published", "replayed")
+FOR_NUMBERS = 0.4  # of the width, right of the last mark
 
 
 def rows_of(frame: pd.DataFrame, names: Iterable[str], label: str) -> Axes:
     """Axes with a named row for each of a frame's, and room for its numbers on a log scale; `label` says what of."""
     with sns.axes_style(STYLE):
-        figure = Figure(figsize=(7.2, 1.2 + 0.6 * max(1, len(frame))), layout="constrained")
+        figure = Figure(figsize=(4.3, 1.2 + 0.5 * max(1, len(frame))), layout="constrained")
         axes = figure.add_subplot(xscale="log", xlabel=label, ylim=(max(1, len(frame)) - 0.5, -0.5))
     if frame.empty:
         nothing(figure, axes, "none of this was measured")
         return axes
     axes.grid(visible=False, axis="y")
-    axes.set_yticks(range(len(frame)), [as_text(name) for name in names], fontsize=8.5)
-    values = frame.reindex(columns=list(NUMBERS)).to_numpy(dtype=float).ravel()
-    leave_room(axes, [value for value in values if value > 0])
+    axes.set_yticks(range(len(frame)), [as_text(name) for name in names], fontsize=8)
+    values = [v for v in frame.reindex(columns=list(NUMBERS)).to_numpy(dtype=float).ravel() if v > 0]
+    leave_room(axes, values)
+    left, _ = axes.get_xlim()
+    axes.set_xlim(left, left * (max(values) / left) ** (1 / (1 - FOR_NUMBERS)))
     return axes
 
 
@@ -40,8 +43,8 @@ def ends(axes: Axes, frame: pd.DataFrame, at: str, shift: float, form: str, **st
     for place, (left, right, is_hollow) in enumerate(zip(low, high, hollow, strict=True)):
         (line, *_) = axes.plot([left, right], [place + shift] * 2, form, color=style["color"])
         line.set_markerfacecolor("white" if is_hollow else style["color"])
-        text = significant(left) if left == right else f"{significant(left)}–{significant(right)}"
-        _write(axes, right, place + shift, f"{text}, arithmetic" if is_hollow else f"{text} {at}")
+        text = _short(left) if left == right else f"{_short(left)}–{_short(right)}"
+        _write(axes, right, place + shift, f"{text}, arithmetic" if is_hollow else text)
     axes.plot([], [], form, **style)  # what the legend shows of them
 
 
@@ -53,7 +56,12 @@ def measured(axes: Axes, frame: pd.DataFrame, shift: float, of: str | None = Non
     axes.errorbar(value, places, xerr=[value - low, high - value], fmt="o", color="#000000", capsize=3, label=label)
     names = [f" ({name})" for name in frame[of]] if of else [""] * len(frame)
     for x, right, place, name in zip(value, high, places, names, strict=True):
-        _write(axes, right, place, f"{significant(x)}{name}")
+        _write(axes, right, place, f"{_short(x)}{name}")
+
+
+def _short(value: float) -> str:
+    """A number in few letters."""
+    return f"{significant(value / 1e6)} M" if value >= 1e6 else significant(value)
 
 
 def _write(axes: Axes, x: float, y: float, text: str) -> None:

@@ -5,26 +5,42 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from math import prod
+from math import nan, prod
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from moe.analysis import Interval
-from moe.analysis.verdicts import FAILS, HOLDS, MARGIN, REGION, UNMEASURABLE, VERDICTS, Found, Trial
+from moe.analysis.verdicts import (
+    FAILS,
+    HOLDS,
+    MARGIN,
+    NO_GPU,
+    NOT_INSTALLED,
+    REGION,
+    UNDECIDED,
+    UNMEASURABLE,
+    Found,
+    Trial,
+)
 from moe.claims import Claims
 from moe.report.claims import trial_of
+from moe.report.findings.claims import headline
 from moe.report.index import Findings
 from moe.report.sentences import measured_on, resolution, warnings
 from moe.report.tables import html_table
-from moe.report.text import percent, significant, span, threads_text, times
+from moe.report.text import Shown, percent, significant, span, threads_text, times
 
-WORDS = {
-    HOLDS: "✓ holds",
-    REGION: "◐ only in a region",
-    FAILS: "✗ does not hold",
-    UNMEASURABLE: "– can't be measured here",
+# Of a verdict, or of the reason why there is none: its word, and what is said of one claim and of several.
+SAID = {
+    HOLDS: ("✓ holds", "holds here", "hold here"),
+    REGION: ("◐ only in a region", "holds only in a region", "hold only in a region"),
+    FAILS: ("✗ does not hold", "does not hold", "do not hold"),
+    UNDECIDED: ("? undecided", "is undecided", "are undecided"),
+    NO_GPU: ("– can't be judged without a GPU", *["can't be judged without a GPU"] * 2),
+    NOT_INSTALLED: ("– not installed here", "needs what is not installed", "need what is not installed"),
+    UNMEASURABLE: ("– can't be measured here", *["can't be measured here"] * 2),
 }
 UNITS = {"throughput": "tokens/s", "order": "pairs reversed"}  # of others ×
 MOST_REGIONS = 3  # named in a sentence
@@ -49,8 +65,8 @@ def _said(row: Any) -> dict[str, str | None]:
     claimed = f"{_ends(row.claimed_low, row.claimed_high)} {_unit(row.kind)}"
     meaning = _meaning(row, found)
     return {
-        "word": WORDS[row.verdict],
-        "claimed": "no number" if pd.isna(row.claimed_low) else claimed,
+        "word": SAID[_kind(row)][0],
+        "claimed": "no number" if pd.isna(row.claimed_low) else _with_ends(claimed, row),
         "found": found,
         "reason": ": ".join(filter(None, (found and f"measured {found}", meaning))),
         "why": ". ".join(filter(None, (meaning, row.note.removesuffix(".")))) or None,
@@ -59,6 +75,12 @@ def _said(row: Any) -> dict[str, str | None]:
 
 def _unit(kind: str) -> str:
     return UNITS.get(kind, "×")
+
+
+def _with_ends(claimed: str, row: Any) -> Shown:
+    """What is claimed with its number, or with the ends alone of a range."""
+    low, high = row.claimed_low, row.claimed_high
+    return Shown(claimed, low if low == high else Interval(nan, low, high))
 
 
 def _ends(low: float, high: float, form: str = ",.10g") -> str:
@@ -111,16 +133,10 @@ def findings(path: Path) -> Findings:
     return Findings(headline(trial), ratios_sentence(trial), verdicts_table(trial), missing)
 
 
-def headline(trial: Trial) -> list[str]:
+def details(trial: Trial) -> list[str]:
     """How many claims hold, which is farthest off, which asks most of the machine, and the source's protocol."""
     rows = list(_each(verdicts(trial)))
-    counts = Counter(row.verdict for row in rows)
-    holds, region, fails, unmeasurable = (counts[verdict] for verdict in VERDICTS)
-    lines = [
-        f"{len(rows)} claims of “{trial.claims.source['title']}” on this machine: {holds} "
-        f"{'holds' if holds == 1 else 'hold'}, {region} only in a region, {fails} "
-        f"{'does' if fails == 1 else 'do'} not hold, and {unmeasurable} can't be measured."
-    ]
+    lines = [counts(trial)]
     if off := [row for row in rows if row.verdict == FAILS and row.off > 0]:
         farthest = max(off, key=_times_off)
         lines.append(f"Farthest off is “{farthest.quote}”: {farthest.reason}.")
@@ -131,6 +147,18 @@ def headline(trial: Trial) -> list[str]:
     for summary in trial.summaries[:1]:
         lines += [measured_on(summary), resolution(summary), *warnings(summary)]
     return lines
+
+
+def counts(trial: Trial) -> str:
+    """How many claims hold, and how many of the others are what."""
+    found = Counter(map(_kind, _each(trial.verdicts)))
+    said = ", ".join(f"{found[kind]} {SAID[kind][1 if found[kind] == 1 else 2]}" for kind in SAID if found[kind])
+    return f"Of {len(trial.verdicts)} claims of “{trial.claims.source['title']}” {said}."
+
+
+def _kind(row: Any) -> str:
+    """What a claim is counted as, by SAID."""
+    return row.unjudged if row.unjudged in SAID else str(row.verdict)
 
 
 def _asked(row: Any) -> str:
@@ -182,9 +210,10 @@ def verdicts_table(trial: Trial) -> str:
         {"claim": f"“{r.quote}”", "verdict": r.word, "claimed": r.claimed, "measured": r.found, "why": r.why}
         for r in _each(verdicts(trial))
     ]
-    source, counts = trial.claims.source, Counter(trial.verdicts["verdict"])
+    source, found = trial.claims.source, Counter(map(_kind, _each(trial.verdicts)))
+    words = (f"{found[kind]} {word}" for kind, (word, *_) in SAID.items() if found[kind])
     caption = (
-        f"{len(rows)} claims: {', '.join(f'{counts[verdict]} {word}' for verdict, word in WORDS.items())}. "
+        f"{len(rows)} claims: {', '.join(words)}. "
         f"{source['title']}, {source.get('url', '')}. {source.get('conditions', '')}"
     )
     return html_table("verdicts", rows, caption, ["claimed", "measured"])
@@ -248,7 +277,7 @@ def replay_table(trial: Trial) -> str:
     rows = [
         {
             "row": row.name,
-            "published, tokens/s": f"{row.published:,.10g}",
+            "published, tokens/s": Shown(f"{row.published:,.10g}", row.published),
             "its protocol here, tokens/s": _replayed(row),
             "what its protocol times": row.variant
             + (f", its time divided by {row.divided_by:g}" if row.hollow else ""),
@@ -270,7 +299,8 @@ def replay_table(trial: Trial) -> str:
 def _replayed(row: Any) -> str:
     if pd.isna(row.replayed):
         return str(row.reason)
-    return f"({significant(row.replayed)})" if row.hollow else significant(row.replayed)
+    shown = significant(row.replayed)
+    return Shown(f"({shown})", row.replayed) if row.hollow else shown
 
 
 def verdicts_json(trial: Trial) -> str:
@@ -290,6 +320,7 @@ def _record(row: Any, claimed: list[float | None]) -> dict[str, Any]:
         "low": low,
         "high": high,
         "verdict": row.verdict,
+        "why": row.unjudged or None,
         "reason": row.reason,
         "implied_share_of_limit": share,
     }
@@ -297,5 +328,5 @@ def _record(row: Any, claimed: list[float | None]) -> dict[str, Any]:
 
 def verdict_lines(trial: Trial) -> list[str]:
     """Every verdict for a terminal."""
-    lines = [f"{row.id:24} {row.word:24} {row.claimed:>18}   {row.reason}" for row in _each(verdicts(trial))]
-    return [*lines, headline(trial)[0]]
+    lines = [f"{row.id:24} {row.word:31} {row.claimed:>18}   {row.reason}" for row in _each(verdicts(trial))]
+    return [*lines, counts(trial)]

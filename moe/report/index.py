@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
+from moe.report.findings.words import MOST_WORDS, words_in
 from moe.report.origin import Foot
-from moe.report.render import TEMPLATES
-from moe.report.show import FIGURES
+from moe.report.pages import POLICY, REPORT, SCRIPT, STYLES, TEMPLATES, numbered
+from moe.report.show import FIGURES, figure_html
 
 TITLE = "Mixture-of-Experts in Python, NumPy, PyTorch and Mojo: the reports of one run"
+# Whose sentence, by its place, is among the first of all: what is fastest, what was claimed, what makes it so.
+FIRST = (("comparison", 0), ("claims", 1), ("breakdown", 0))
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,39 @@ class Page:
     failed: str = ""
 
     @property
-    def image(self) -> str:
-        """The figure as base64, or nothing where it was not drawn."""
-        return base64.b64encode(self.figure.read_bytes()).decode() if self.figure.exists() else ""
+    def drawn(self) -> str:
+        """The figure with its caption as HTML, or nothing where it was not drawn."""
+        if self.findings is None or not self.figure.exists():
+            return ""
+        return figure_html(self.figure.stem, self.figure.read_text(encoding="utf-8"), self.findings.caption)
 
 
 def figure_path(folder: Path, name: str) -> Path:
     """Where a report's notebooks leave a figure."""
-    return folder / FIGURES / f"{name}.png"
+    return folder / FIGURES / f"{name}.svg"
+
+
+def headline(pages: Sequence[Page]) -> list[str]:
+    """What a report says first, of its pages' sentences, in no more than MOST_WORDS words."""
+    found = {page.name: page.findings.headline for page in pages if page.findings}
+    lines: list[str] = []
+    for name, place in FIRST:
+        said = list(found.get(name, ()))[place : place + 1]
+        lines += said if words_in([*lines, *said]) <= MOST_WORDS else []
+    return lines or ["Of this report no page could be made that says what was found."]
 
 
 def render_index(pages: Sequence[Page], foot: Foot) -> str:
     """The page as HTML; names and sentences are text in it, whatever they hold."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
-    css = (TEMPLATES / "report" / "report.css").read_text(encoding="utf-8")
-    page = environment.get_template("index/page.html.j2")
-    return page.render(title=TITLE, css=css, pages=pages, foot=foot) + "\n"
+    page = environment.get_template("index/page.html.j2").render(
+        title=TITLE,
+        headline=headline(pages),
+        pages=pages,
+        foot=foot,
+        report=REPORT,
+        styles=STYLES,
+        script=SCRIPT,
+        policy=POLICY,
+    )
+    return numbered(page) + "\n"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,18 +22,20 @@ def write_parameters(
     folder: Path, command: str, notebooks: dict[str, dict[str, Any]], busy: Busy | None = None
 ) -> None:
     """Keep what a report was made with, and how `busy` the machine was then: how much, not with what."""
-    content: dict[str, Any] = {"command": command, "notebooks": notebooks}
+    date = f"{datetime.now(UTC):%Y-%m-%d}"
+    content: dict[str, Any] = {"command": command, "date": date, "notebooks": notebooks}
     if busy is not None:
         content["busy"] = {"cores": busy.cores, "waited_s": busy.waited_s}
     write_atomically(folder / PARAMETERS, json.dumps(content, indent=2) + "\n")
 
 
 class Parameters(NamedTuple):
-    """A report's command, its parameters by notebook, and how busy the machine was before (None: nobody looked)."""
+    """A report's command, its parameters by notebook, how busy the machine was (None: nobody looked), its date."""
 
     command: str
     notebooks: dict[str, dict[str, Any]]
     busy: Busy | None
+    date: str = ""
 
 
 def read_parameters(folder: Path) -> Parameters:
@@ -41,7 +46,7 @@ def read_parameters(folder: Path) -> Parameters:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         busy = Busy(**found["busy"]) if "busy" in found else None
-        return Parameters(found["command"], found["notebooks"], busy)
+        return Parameters(found["command"], found["notebooks"], busy, found.get("date", ""))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is malformed: {error}") from error
 
@@ -61,19 +66,23 @@ def versions_text(run: Run) -> str:
 
 @dataclass(frozen=True)
 class Foot:
-    """What stands at the end of a report's pages: sentences, and the command that makes the report again."""
+    """What stands at the end of a report's pages: sentences, the command that makes the report again, and of what.
+
+    `address` is that of the repository, empty where the package names none.
+    """
 
     lines: Sequence[str]
     command: str
+    address: str = ""
 
 
 def foot(runs: Sequence[Run], folder: Path) -> Foot:
     """The end of a page over some of a report's runs."""
-    command, _, busy = read_parameters(folder)
+    command, _, busy, date = read_parameters(folder)
     seconds = sum(run.elapsed_s for run in runs)
     _, _, commit = str(runs[0].versions["moe"]).partition("+")
     lines = [
-        f"Run {folder.name}, measured in {seconds:.0f} s on {machine_text(runs[0])}.",
+        f"Run {folder.name}, {f'of {date}, ' if date else ''}measured in {seconds:.0f} s on {machine_text(runs[0])}.",
         f"{versions_text(runs[0])}.",
     ]
     if busy is not None and not busy.is_quiet:
@@ -81,4 +90,13 @@ def foot(runs: Sequence[Run], folder: Path) -> Foot:
     if commit.endswith(DIRTY):
         lines.append("The checkout held changes that were not committed.")
     checkout = f"git checkout {commit.removesuffix(DIRTY)} && " if commit else ""
-    return Foot(lines, checkout + command)
+    return Foot(lines, checkout + command, repository())
+
+
+def repository() -> str:
+    """The address of the project's repository, as its package has it, or nothing."""
+    with suppress(PackageNotFoundError):
+        for entry in metadata("moe").get_all("Project-URL") or []:
+            _, _, address = entry.partition(", ")
+            return str(address)
+    return ""

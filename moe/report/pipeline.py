@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import nbformat
+from jupyter_core.utils import ensure_event_loop
 
 from moe.analysis.verdicts import Trial
 from moe.claims import load_claims
@@ -26,11 +27,15 @@ from moe.measure.sweep import sweep
 from moe.report import breakdown, breakdown_views, claims, claims_views, comparison, scaling, scaling_views
 from moe.report.index import Findings, Page, figure_path, render_index
 from moe.report.origin import foot, read_parameters, write_parameters
+from moe.report.packing import RESULTS, pack, results
+from moe.report.pages import INDEX
 from moe.report.parameters import NOTEBOOKS, resolve
 from moe.report.parameters import read_parameters as read_notebook
 from moe.report.render import NotebookFailedError, execute, render
 from moe.report.source import LATEST, REPORTS, run_file
 from moe.run import Run, RunFileError, load_run, write_atomically
+
+AT_A_TIME = 2  # notebooks: nothing is measured meanwhile
 
 
 @dataclass(frozen=True)
@@ -127,9 +132,9 @@ def try_claims(file: str, source: Path | None, profile: str, *, wait: bool = Fal
     return claims.trial_of(measure_report(profile, parameters, f"moe claims {shlex.quote(file)}", wait=wait))
 
 
-def render_again(folder: Path, *, share: bool = False) -> int:
+def render_again(folder: Path) -> int:
     """Render a report's folder without measuring; returns the exit code. Raises ValueError for another folder."""
-    return _render_all(folder.resolve(), read_parameters(folder).notebooks, share)
+    return _render_all(folder.resolve(), read_parameters(folder).notebooks, share=False)
 
 
 def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]], share: bool) -> int:
@@ -139,40 +144,66 @@ def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]], share
 
 
 def _rendered(folder: Path, parameters: Mapping[str, Mapping[str, Any]], share: bool) -> int:
-    made = [_made(folder, name, values) for name, values in parameters.items()]
-    pages = [page for page, _ in made]
-    runs = [run for _, run in made if run is not None]
+    made = {}
+    for name, (page, run) in zip(parameters, _all_made(folder, parameters), strict=True):
+        print(f"moe: {page.failed}" if page.failed else folder / f"{name}.html", file=_stream(page), flush=True)
+        made[name] = page, run
+    pages = [page for page, _ in made.values()]
+    runs = {name: run for name, (_, run) in made.items() if run is not None}
     if not runs:
         raise ValueError(f"{folder} has no run that can be read")
-    write_atomically(folder / "index.html", render_index(pages, foot(runs, folder)))
-    print(folder / "index.html")
+    write_atomically(folder / RESULTS, results(runs))
+    write_atomically(folder / f"{INDEX}.html", render_index(pages, foot(list(runs.values()), folder)))
+    print(folder / f"{INDEX}.html")
     if share:
-        print(shutil.make_archive(str(folder), "zip", folder.parent, folder.name))
-    failed = any(run.went_wrong for run in runs)
+        print(pack(folder))
+    failed = any(run.went_wrong for run in runs.values())
     return 1 if failed or any(page.failed for page in pages) else 0
 
 
-def _made(folder: Path, name: str, parameters: Mapping[str, Any]) -> tuple[Page, Run | None]:
+def _stream(page: Page) -> TextIO:
+    return sys.stderr if page.failed else sys.stdout
+
+
+def _all_made(folder: Path, parameters: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Page, Run | None]]:
+    """What becomes of each notebook, in their order; some are executed at a time, each in a process of its own."""
+    workers = ThreadPoolExecutor(AT_A_TIME)
+    try:
+        names = list(parameters)
+        yield from workers.map(lambda name: _made_apart(folder, name, names, parameters[name]), names)
+    finally:
+        workers.shutdown(cancel_futures=True)
+
+
+def _made_apart(
+    folder: Path, name: str, pages: Sequence[str], parameters: Mapping[str, Any]
+) -> tuple[Page, Run | None]:
+    """`_made` in a thread, whose event loop, which Jupyter makes, ends with it."""
+    try:
+        return _made(folder, name, pages, parameters)
+    finally:
+        ensure_event_loop().close()
+
+
+def _made(folder: Path, name: str, pages: Sequence[str], parameters: Mapping[str, Any]) -> tuple[Page, Run | None]:
     """A notebook's page, or why there is none, and the run that it shows, if that can be read."""
     run = None
     try:
         run = load_run(run_file(folder, name))
-        return _page(folder, name, parameters, run), run
+        return _page(folder, name, pages, parameters, run), run
     except (NotebookFailedError, RunFileError) as error:
-        print(f"moe: {error}", file=sys.stderr)
         return Page(name, _title(name), _figure(folder, name), failed=str(error)), run
 
 
-def _page(folder: Path, name: str, parameters: Mapping[str, Any], run: Run) -> Page:
-    """Execute and render a notebook; raises NotebookFailedError, having made no page."""
+def _page(folder: Path, name: str, pages: Sequence[str], parameters: Mapping[str, Any], run: Run) -> Page:
+    """Execute and render a notebook, one of `pages`; raises NotebookFailedError, having made no page."""
     notebook = f"{name}.ipynb"
     _say(f"executing {notebook}")
     path = run_file(folder, name)
     # An older report may have been made with parameters that the notebook no longer has.
     known = {key: parameters[key] for key in read_notebook(NOTEBOOKS / notebook) if key in parameters}
     executed = execute(NOTEBOOKS / notebook, folder / notebook, {**known, "run": str(path)})
-    write_atomically(folder / f"{name}.html", render(executed, foot([run], folder)))
-    print(folder / f"{name}.html")
+    write_atomically(folder / f"{name}.html", render(executed, foot([run], folder), pages, path))
     return Page(name, _title(name), _figure(folder, name), EXPERIMENTS[name].findings(path))
 
 

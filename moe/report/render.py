@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,11 +20,10 @@ from traitlets.config import Config
 from moe.implementations.own_files import import_path
 from moe.report.kernel import own_kernel
 from moe.report.origin import Foot
+from moe.report.pages import INDEX, POLICY, SCRIPT, STYLES, TEMPLATES, finished, fold, navigation, with_data
 from moe.report.text import printable
 
 CELL_TIMEOUT_S = 600
-TEMPLATES = Path(__file__).resolve().parent / "templates"
-CONTENTS = "<!-- contents -->"  # where the template has room for them
 HIDDEN_TAGS = ("parameters", "injected-parameters", "remove-cell")
 
 
@@ -50,8 +48,8 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Path:
                 progress_bar=False,
                 execution_timeout=CELL_TIMEOUT_S,
                 autosave_cell_every=0,
-                # Else ipykernel warns at each start that it talks over TCP.
-                extra_arguments=["--IPKernelApp.log_level=40", f"--IPKernelApp.exec_lines={_import_as_here()}"],
+                # Else ipykernel warns at each start that it talks over TCP, and calls being ended an error.
+                extra_arguments=["--IPKernelApp.log_level=50", f"--IPKernelApp.exec_lines={_import_as_here()}"],
             )
     except PapermillExecutionError as error:
         # It counts code cells from 1 in the notebook with the injected cell, as the saved one shows them.
@@ -98,8 +96,8 @@ class Page(HTMLExporter):  # type: ignore[misc]
         return own or list(jupyter_path())
 
 
-def render(notebook: Path, foot: Foot) -> str:
-    """The page of an executed notebook: one file that opens without a network."""
+def render(notebook: Path, foot: Foot, pages: Sequence[str], run: Path) -> str:
+    """The page of an executed notebook on a run's file, one of `pages`: one file that opens without a network."""
     config = Config()
     config.TagRemovePreprocessor.remove_cell_tags = HIDDEN_TAGS
     config.TagRemovePreprocessor.enabled = True
@@ -110,20 +108,12 @@ def render(notebook: Path, foot: Foot) -> str:
         embed_images=True,
         exclude_anchor_links=True,
     )
-    html, _ = exporter.from_filename(str(notebook), resources={"foot": foot})
-    return with_contents(str(html))
-
-
-def with_contents(html: str) -> str:
-    """Anchors at a page's sections; links to them at the side, and in front of the first for narrow windows."""
-    titles = re.findall(r"<h2>(.*?)</h2>", html)
-    for title in titles:
-        html = html.replace(f"<h2>{title}</h2>", f'<h2 id="{_anchor(title)}">{title}</h2>', 1)
-    links = "".join(f'<li><a href="#{_anchor(title)}">{title}</a></li>' for title in titles)
-    html = html.replace(CONTENTS, f"<ul>{links}</ul>", 1)
-    folded = f'<details class="contents"><summary>Contents</summary><ul>{links}</ul></details>'
-    return html.replace("<h2 ", f"{folded}<h2 ", 1) if titles else html
-
-
-def _anchor(title: str) -> str:
-    return re.sub(r"\W+", "-", title.lower()).strip("-")
+    resources = {
+        "foot": foot,
+        "navigation": navigation(notebook.stem, [INDEX, *pages]),
+        "policy": POLICY,
+        "styles": STYLES,
+        "script": SCRIPT,
+    }
+    html, _ = exporter.from_notebook_node(fold(nbformat.read(notebook, as_version=4)), resources=resources)
+    return with_data(finished(str(html)), run.read_bytes(), run.name)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -27,12 +28,13 @@ from moe.report.scaling_views import AXES, Parts
 from moe.report.text import significant, threads_text
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-PANELS = {"height": 4.2, "aspect": 7.2 / 4.2, "sharex": False, "sharey": False, "despine": False}
+PANELS = {"height": 3.6, "aspect": 4.3 / 3.6, "sharex": False, "sharey": False, "despine": False}
 GREY = "#767676"
-MAP_COLOURS = "PuOr"  # told apart under the common forms of colour blindness; the values stand in the cells too
-MOST_TIMES = 4.0  # the end of the map's colours: more is as dark
+MAP_COLOURS = "PuOr_r"  # told apart under the common forms of colour blindness; the values stand in the cells too
+MOST_TIMES = 16  # the end of the map's colours: more is as dark
 
 
 def look(rows: pd.DataFrame) -> dict[str, Any]:
@@ -125,7 +127,7 @@ def plane(found: Parts, other: str) -> pd.DataFrame:
 
     def of(scaling: Scaling) -> pd.DataFrame:
         cells = scaling.plane(other)
-        title = f"{OURS} over {THEIRS}, times as fast; orange where {OURS} is faster"
+        title = f"{OURS} over {THEIRS}, times as fast"
         return cells[cells.ratio.notna()].assign(panel=title)
 
     return _panels(found, of, f"no map of tokens and {AXES[other]} was measured")
@@ -191,24 +193,33 @@ def roofline(data: pd.DataFrame, x: str, y: str, **_: Any) -> None:
 
 
 def hatched_map(data: pd.DataFrame, x: str, y: str, **_: Any) -> None:
-    """Draw each cell's ratio on the current axes, hatched where it is not resolved."""
+    """Draw each cell's ratio on the current axes, hatched where it is not resolved, and the scale of its colours."""
     axes = plt.gca()
     xs, ys = sorted(data[x].unique()), sorted(data[y].unique())
     norm = TwoSlopeNorm(0.0, -log2(MOST_TIMES), log2(MOST_TIMES))
     for cell in records(data[data.ratio.notna()]):
         column, row = xs.index(cell[x]), ys.index(cell[y])
-        shade = norm(max(-log2(MOST_TIMES), min(log2(MOST_TIMES), log2(cell["ratio"]))))
-        face = colormaps[MAP_COLOURS](1 - float(shade))
-        hatch, remark = (None, "") if cell["resolved"] else ("///", "\nnot resolved")
+        face = colormaps[MAP_COLOURS](norm(log2(min(MOST_TIMES, max(1 / MOST_TIMES, cell["ratio"])))))
+        hatch = None if cell["resolved"] else "///"
         where = (column - 0.5, row - 0.5)
         axes.add_patch(Rectangle(where, 1, 1, facecolor=face, edgecolor=GREY, hatch=hatch, linewidth=0.5))
         box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5}
-        text = significant(cell["ratio"]) + remark
-        axes.text(column, row, text, ha="center", va="center", fontsize=9, bbox=box)
+        axes.text(column, row, significant(cell["ratio"]), ha="center", va="center", fontsize=9, bbox=box)
     axes.set(xlim=(-0.5, len(xs) - 0.5), ylim=(-0.5, len(ys) - 0.5))
     axes.set_xticks(range(len(xs)), [f"{value:,.0f}" for value in xs])
     axes.set_yticks(range(len(ys)), [f"{value:,.0f}" for value in ys])
     axes.grid(visible=False)
+    if data.ratio.notna().any():
+        _colour_scale(axes, norm)
+
+
+def _colour_scale(axes: Axes, norm: TwoSlopeNorm) -> None:
+    """What a map's colours mean, below it."""
+    inside = axes.inset_axes((0.05, -0.36, 0.9, 0.05))  # the grid's layout moves no axes that are the figure's
+    bar = axes.figure.colorbar(ScalarMappable(norm, MAP_COLOURS), inside, orientation="horizontal")
+    powers = range(-int(log2(MOST_TIMES)), int(log2(MOST_TIMES)) + 1, 2)
+    bar.set_ticks(list(powers), labels=[f"1/{2**-power}" if power < 0 else str(2**power) for power in powers])
+    bar.set_label(f"times as fast as {THEIRS}; hatched: not resolved", size=8.5)
 
 
 def finish(grid: Any) -> None:
@@ -219,7 +230,10 @@ def finish(grid: Any) -> None:
             axes.clear()
             axes.set(xticks=[], yticks=[])
         elif axes.get_legend_handles_labels()[0]:
-            axes.legend(title="", fontsize=8.5)
+            # Below, where it covers nothing.
+            axes.legend(
+                title="", fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2, frameon=False
+            )
         for axis in (axes.xaxis, axes.yaxis):
             if axis.get_scale() == "log":
                 _plain_numbers(axis)

@@ -9,11 +9,23 @@ from typing import Any
 from moe.analysis.frames import interval_of, records
 from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.models import MODELS, is_shape_alone
+from moe.report.findings.scaling import headline
 from moe.report.index import Findings
 from moe.report.origin import machine_text
 from moe.report.sentences import resolution, warnings
 from moe.report.tables import html_table
-from moe.report.text import bound_text, percent, seconds, significant, span, threads_text, times
+from moe.report.text import (
+    UNSURE_LIMIT,
+    Shown,
+    bound_text,
+    percent,
+    seconds,
+    signed_span,
+    significant,
+    span,
+    threads_text,
+    times,
+)
 from moe.run import NOT_REACHED, OVER_BUDGET, Run
 
 AS_PUBLISHED = (
@@ -58,10 +70,10 @@ def findings(run: Run) -> Findings:
     """What a run says, with its map of speedups and the table of all cells."""
     found = parts_of(run)
     caption = " ".join(of_each(found, lambda scaling: regime(scaling, "d_model")))
-    return Findings(of_each(found, headline), caption, cells_table(found), of_each(found, not_measured))
+    return Findings(headline(found), caption, cells_table(found), of_each(found, not_measured))
 
 
-def headline(scaling: Scaling) -> list[str]:
+def details(scaling: Scaling) -> list[str]:
     """Who wins where, the largest and the smallest ratio, and how far the run can be trusted."""
     lines = [winners(scaling), extremes(scaling), crossovers(scaling)]
     failed = [m for m in scaling.run.measurements if m.status == "failed"]
@@ -177,13 +189,19 @@ def roofline(scaling: Scaling) -> str:
     shares = scaling.cells[scaling.cells.share_of_limit.notna()].groupby("label").share_of_limit
     least, most = shares.min(), shares.max()
     parts = [
-        f"{label} {percent(least[label])} to {percent(most[label])}" for label in scaling.labels if label in least
+        f"{label} {percent(least[label])} to {percent(most[label])}{_unsure(most[label])}"
+        for label in scaling.labels
+        if label in least
     ]
     return (
         f"Of what the probes reach: {', '.join(parts)}."
         if parts
         else "The machine's limits were not measured, so no share of them can be given."
     )
+
+
+def _unsure(share: float) -> str:
+    return f" ({UNSURE_LIMIT})" if share > 1 else ""
 
 
 def threads(scaling: Scaling) -> str:
@@ -251,8 +269,8 @@ def _growth_rows(scaling: Scaling) -> Rows:
                 "implementation": found["label"],
                 "along": name,
                 "over": ", ".join(f"{value:,}" for value in found["over"]),
-                "measured exponent": span(exponent) if exponent.value > 0 else f"{exponent.value:.2f}",
-                "expected": f"{found['expected']:.2f}",
+                "measured exponent": signed_span(exponent),
+                "expected": Shown(f"{found['expected']:.2f}", found["expected"]),
             }
 
 
@@ -275,7 +293,7 @@ def _model_rows(scaling: Scaling) -> Rows:
             "d, f, E, k": f"{row['d_model']}, {row['d_ff']}, {row['num_experts']}, {row['top_k']}",
             OURS: seconds(row["latency_s"]),
             THEIRS: seconds(theirs[row["cell"]]) if row["cell"] in theirs else None,
-            f"{OURS} × {THEIRS}": span(interval_of(row, "ratio")) if row["ratio"] > 0 else None,
+            f"{OURS} × {THEIRS}": times(interval_of(row, "ratio")) if row["ratio"] > 0 else None,
             "% of limit": bound_text(share, row["bound"]) if row["bound"] else None,
         }
 
@@ -297,7 +315,7 @@ def _cell_rows(scaling: Scaling) -> Rows:
     for _, own in scaling.cells.groupby("cell", sort=False):
         first, *_ = rows = records(own)
         latency = {row["label"]: span(interval_of(row, "latency_s"), 1e3) for row in rows}
-        ratio = span(interval_of(first, "ratio")) + ("" if first["resolved"] else " (not resolved)")
+        ratio = times(interval_of(first, "ratio")) + ("" if first["resolved"] else " (not resolved)")
         yield {
             "cell": first["config"],
             "threads": first["threads"],

@@ -13,53 +13,75 @@ UNSURE_LIMIT = "limit not measured well"
 SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
-def significant(value: float, digits: int = 3) -> str:
+class Shown(str):
+    """A number as text that still has the number: for tables, whose cells carry both.
+
+    `number` is an Interval in which the ends are those of the text, or only a value without ends; `unit` is the one
+    that it is in where the text may name another. A remark that is added to the text leaves both.
+    """
+
+    number: Interval
+    unit: str
+
+    def __new__(cls, text: str, number: Interval | float, unit: str = "") -> Shown:
+        """The text of a number."""
+        shown = super().__new__(cls, text)
+        shown.number = number if isinstance(number, Interval) else Interval(number, -math.inf, math.inf)
+        shown.unit = unit
+        return shown
+
+    def __add__(self, remark: str) -> Shown:
+        """The same number with a remark behind its text."""
+        return Shown(super().__add__(remark), self.number, self.unit)
+
+
+def significant(value: float, digits: int = 3) -> Shown:
     """A number with `digits` significant digits, no exponent, and commas between thousands."""
     if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
+        return Shown(f"{value:g}", value)
     # Rounded first: 9.996 has one digit before the point, 10.0 two.
     rounded = float(f"{value:.{digits - 1}e}")
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
-    return f"{rounded:,.{decimals}f}"
+    return Shown(f"{rounded:,.{decimals}f}", value)
 
 
-def seconds(value: float) -> str:
+def seconds(value: float) -> Shown:
     """A duration in the unit that leaves the fewest zeros."""
     factor, unit = next((f, u) for f, u in (*SECONDS, (0.0, "ns")) if value >= f)
-    return f"{significant(value / (factor or 1e-9))} {unit}"
+    return Shown(f"{significant(value / (factor or 1e-9))} {unit}", value, "s")
 
 
-def span(interval: Interval, factor: float = 1.0) -> str:
+def span(interval: Interval, factor: float = 1.0) -> Shown:
     """An estimate with its interval: `20.3 [19.9–20.8]`, or `20.3 [?]` where too few rounds bound it."""
     i = interval.scaled(factor)
-    return f"{significant(i.value)} {_ends(i)}"
+    return Shown(f"{significant(i.value)} {_ends(i)}", i)
 
 
-def signed_span(interval: Interval, factor: float = 1.0) -> str:
+def signed_span(interval: Interval, factor: float = 1.0) -> Shown:
     """The same of what may be less than nothing: `−2.1 [−8.0 to 3.9]`."""
     i = interval.scaled(factor)
     ends = f"[{significant(i.low)} to {significant(i.high)}]" if i.bounded else "[?]"
-    return f"{significant(i.value)} {ends}".replace("-", "−")
+    return Shown(f"{significant(i.value)} {ends}".replace("-", "−"), i)
 
 
-def times(interval: Interval) -> str:
+def times(interval: Interval) -> Shown:
     """A ratio with its interval: `1.31 × [1.27–1.35]`."""
-    return f"{significant(interval.value)} × {_ends(interval)}"
+    return Shown(f"{significant(interval.value)} × {_ends(interval)}", interval)
 
 
 def _ends(interval: Interval) -> str:
     return f"[{significant(interval.low)}–{significant(interval.high)}]" if interval.bounded else "[?]"
 
 
-def power_of_ten(value: float) -> str:
+def power_of_ten(value: float) -> Shown:
     """A small number in scientific notation, without the padding of its exponent: `3.9e-7`."""
     mantissa, _, exponent = f"{value:.1e}".partition("e")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent)}" if value else "0"
+    return Shown(f"{mantissa.removesuffix('.0')}e{int(exponent)}" if value else "0", value)
 
 
-def percent(share: float) -> str:
+def percent(share: float) -> Shown:
     """A share as a percentage of two significant digits."""
-    return f"{significant(100 * share, 2)} %"
+    return Shown(f"{significant(100 * share, 2)} %", 100 * share, "%")
 
 
 def printable(name: str) -> str:
@@ -92,7 +114,7 @@ def limit_text(row: Row) -> str | None:
 
 def bound_text(share: Interval, by: str) -> str:
     """A share of the limit and which limit that is, `by` arithmetic or memory; a share above 100 % is marked."""
-    return f"{span(share, 100)} % of {by}" + (f" ({UNSURE_LIMIT})" if share.value > 1 else "")
+    return span(share, 100) + f" % of {by}" + (f" ({UNSURE_LIMIT})" if share.value > 1 else "")
 
 
 def share_text(row: Row) -> str | None:

@@ -1,0 +1,111 @@
+"""What the page of sizes says first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import Any
+
+from moe.analysis import Interval
+from moe.analysis.frames import interval_of, records
+from moe.analysis.scaling import OURS, THEIRS, Scaling
+from moe.report.findings.words import begin, counted, listed, rounded, title_of
+from moe.report.text import percent, threads_text
+from moe.run import NOT_REACHED, OVER_BUDGET
+
+EQUAL = 1.05  # a ratio whose whole interval is nearer to 1 makes no difference to anybody
+CLEAR, USABLE = 0.1, 0.3  # by how much the same program may differ from itself in half of the cells
+MANY_DISTURBED = 0.1  # of all rows
+
+Cell = dict[str, Any]
+
+
+def headline(found: Mapping[str, Scaling]) -> list[str]:
+    """Where OURS is ahead of THEIRS, by how much, and how sure that is; of all machines together."""
+    parts = list(found.values())
+    cells = [cell for part in parts for cell in records(part.problems)]
+    if not cells:
+        return ["Nothing was measured here, so nothing can be said of who is faster where."]
+    compared = [cell for cell in cells if cell["ratio"] > 0]
+    lines = [_lead(compared), _most(compared)] if compared else [_alone(parts), _fastest(cells)]
+    return [line for line in (*lines, _trust(parts)) if line]
+
+
+def _lead(cells: list[Cell]) -> str:
+    """At how many of the cells OURS is faster, slower, equal or neither."""
+    ours, theirs, whole = title_of(OURS), title_of(THEIRS), len(cells)
+    equal = [cell for cell in cells if _is_equal(interval_of(cell, "ratio"))]
+    told = [cell for cell in cells if cell["resolved"] and cell not in equal]
+    ahead = sum(cell["ratio"] > 1 for cell in told)
+    counts = {
+        f"faster than {theirs}": ahead,
+        f"slower{'' if ahead else f' than {theirs}'}": len(told) - ahead,
+        f"within {percent(EQUAL - 1)} of {theirs}": len(equal),
+        "undecided": whole - len(told) - len(equal),
+    }
+    at = f"the {counted(whole, 'measured combination', 'measured combinations')} of sizes and threads"
+    if counts["undecided"] == whole:
+        return f"Whether {ours} or {theirs} is faster is undecided at {at}."
+    only = [what for what, count in counts.items() if count == whole]
+    if only:
+        return f"{ours} is {only[0]} at {'all of ' if whole > 1 else ''}{at}."
+    return f"{ours} is {listed([f'{what} at {count}' for what, count in counts.items() if count])} of {at}."
+
+
+def _is_equal(ratio: Interval) -> bool:
+    return ratio.bounded and ratio.low >= 1 / EQUAL and ratio.high <= EQUAL
+
+
+def _most(cells: list[Cell]) -> str:
+    """The largest lead and the farthest behind, of what is resolved."""
+    told = [cell for cell in cells if cell["resolved"]]
+    if not told:
+        return ""
+    most, least = (end(told, key=lambda cell: cell["ratio"]) for end in (max, min))
+    text = {id(cell): f"{rounded(interval_of(cell, 'ratio'))} times" for cell in (most, least)}
+    if most is least:
+        return f"It is {text[id(most)]} as fast at {_place(most)}."
+    return f"It is {text[id(least)]} as fast at {_place(least)}, and up to {text[id(most)]} at {_place(most)}."
+
+
+def _place(cell: Cell) -> str:
+    """A cell in words."""
+    tokens, experts = counted(cell["tokens"], "token", "tokens"), counted(cell["num_experts"], "expert", "experts")
+    hot = f", {cell['skew']} % of them on one," if cell["skew"] else ""
+    return f"{tokens}{hot or ','} d_model {cell['d_model']} and {experts} on {threads_text(cell['threads'])}"
+
+
+def _alone(parts: Iterable[Scaling]) -> str:
+    """Which of the two was not measured beside the other."""
+    labels = {label for part in parts for label in part.cells.label}
+    missing = [title_of(label) for label in (OURS, THEIRS) if label not in labels]
+    if not missing:
+        return f"{title_of(OURS)} and {title_of(THEIRS)} were measured together nowhere, so they can't be compared."
+    return f"{listed(missing)} {'was' if len(missing) == 1 else 'were'} not measured here, so they can't be compared."
+
+
+def _fastest(cells: list[Cell]) -> str:
+    """Who leads in the most cells, where OURS and THEIRS are not both there."""
+    names = [cell["fastest"] for cell in cells if cell["fastest"]]
+    if not names:
+        return ""
+    first = max(dict.fromkeys(names), key=names.count)
+    return begin(f"{title_of(first)} is the fastest of the others at {names.count(first)} of {len(cells)} sizes.")
+
+
+def _trust(parts: list[Scaling]) -> str:
+    """How sure it is: by what the same program timed twice differs, and by what was disturbed or not reached."""
+    own = [m for part in parts for m in part.run.measurements]
+    rows = [m for m in own if m.status == "ok" and not m.control]
+    disturbed = sum(m.is_disturbed for m in rows)
+    if disturbed > MANY_DISTURBED * len(rows):
+        return f"Too noisy to cite: the machine was disturbed during {disturbed} of {len(rows)} rows."
+    late = len({(m.details.get("machine"), m.details["cell"]) for m in own if m.code in (NOT_REACHED, OVER_BUDGET)})
+    more = f"; time ran out before {counted(late, 'cell', 'cells')}" if late else ""
+    twice = [i for part in parts for ratios in part.summary.controls.values() for i in ratios if i.bounded]
+    if not twice:
+        return f"How sure this is can't be said: nothing was timed twice often enough{more}."
+    half = median(max(i.high, 1 / i.low) - 1 for i in twice)
+    word = "Clear" if half <= CLEAR else "Usable" if half <= USABLE else "Noisy"
+    control = title_of(parts[0].summary.controls_label)
+    return f"{word}: {control} timed twice differs from itself by at most {percent(half)} in half of the cells{more}."

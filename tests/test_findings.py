@@ -1,0 +1,150 @@
+"""What pages say first, of runs that can find anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moe.analysis import Interval
+from moe.analysis.scaling import Scaling
+from moe.analysis.verdicts import Trial
+from moe.claims import load_claims
+from moe.report import index
+from moe.report.findings import claims, scaling
+from moe.report.findings.words import MOST_WORDS, rounded, words_in
+from moe.report.index import Findings, Page
+
+from .test_claims import PUBLISHED, RATIO, a_claim, a_comparison, a_protocol, claims_file
+from .test_scaling import CALL_S, FLOPS_PER_S, a_sweep
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        (Interval(1.2624, 1.257, 1.267), "1.26"),
+        (Interval(1.41, 1.21, 1.54), "1.4"),
+        (Interval(24.1, 20.3, 32.8), "24"),
+        (Interval(8.77, 7.36, 10.5), "9"),
+        (Interval(77_700, 73_400, 85_500), "78,000"),
+        (Interval(3.0, 1.0, 1000.0), "3"),
+        (Interval(1.5, 1.5, 1.5), "1.50"),
+        (Interval(3.49, 0.0, float("inf")), "3.5"),
+    ],
+)
+def test_a_number_is_no_finer_than_its_interval(interval: Interval, text: str) -> None:
+    assert rounded(interval) == text
+
+
+def sweep_headline(**how: Any) -> list[str]:
+    said = scaling.headline({"": Scaling(a_sweep(**how))})
+    assert words_in(said) <= MOST_WORDS
+    assert len(said) <= 3
+    return said
+
+
+EVEN = {"call_s": dict.fromkeys(CALL_S, 5e-6), "rate": dict.fromkeys(CALL_S, 1e11)}
+
+
+def test_a_sweep_says_first_who_is_faster_where() -> None:
+    fast = sweep_headline(noise=0.001)
+    assert fast[0].startswith("Mojo is faster than PyTorch at all of the ")
+    assert fast[1].startswith("It is ")
+    assert ", and up to " in fast[1]
+    assert fast[2].startswith("Clear: NumPy timed twice differs from itself by at most ")
+    slow = sweep_headline(call_s=CALL_S | {"mojo": 1e-3}, rate=FLOPS_PER_S | {"mojo": 1e9}, noise=0.001)
+    assert slow[0].startswith("Mojo is slower than PyTorch at all of the ")
+    mixed = sweep_headline(call_s=CALL_S | {"mojo": 5e-3}, rate=FLOPS_PER_S | {"mojo": 2e11}, noise=0.001)
+    assert "Mojo is faster than PyTorch at " in mixed[0]
+    assert "and slower at " in mixed[0]
+
+
+def test_a_sweep_says_where_two_are_equal_and_where_nothing_is_decided() -> None:
+    assert "within 5.0 % of PyTorch at all of the" in sweep_headline(**EVEN, noise=0.001)[0]
+    undecided = sweep_headline(**EVEN, noise=0.6)
+    assert undecided[0].startswith("Whether Mojo or PyTorch is faster is undecided at the ")
+    assert undecided[-1].startswith("Noisy: ")
+    assert len(undecided) == 2
+
+
+def test_a_sweep_without_one_of_the_two_says_so() -> None:
+    alone = sweep_headline(call_s={"numpy": 5e-5, "torch": 1e-3}, noise=0.001)
+    assert alone[0] == "Mojo was not measured here, so they can't be compared."
+    assert alone[1].startswith("NumPy is the fastest of the others at ")
+    run = a_sweep()
+    for m in run.measurements:
+        m.status, m.samples_s, m.processes = "not_run", [], []
+    assert scaling.headline({"": Scaling(run)})[0].startswith("Nothing was measured")
+
+
+def test_a_disturbed_or_unfinished_sweep_says_so() -> None:
+    run = a_sweep(noise=0.001)
+    for m in run.measurements:
+        m.disturbed = [True] * len(m.samples_s)
+    assert scaling.headline({"": Scaling(run)})[-1].startswith("Too noisy to cite: the machine was disturbed during ")
+    run = a_sweep(noise=0.001)
+    for m in run.measurements:
+        if m.details["cell"] == 0:
+            m.status, m.code, m.samples_s, m.processes = "not_run", "not_reached", [], []
+    assert scaling.headline({"": Scaling(run)})[-1].endswith("; time ran out before 1 cell.")
+
+
+def test_several_machines_are_counted_together() -> None:
+    whole = len(Scaling(a_sweep()).problems)
+    said = scaling.headline({"one": Scaling(a_sweep(noise=0.001)), "two": Scaling(a_sweep(noise=0.001))})
+    assert f"all of the {2 * whole} measured" in said[0]
+
+
+def trial_headline(folder: Path, *entries: dict[str, Any], runs: list[Any] | None = None) -> list[str]:
+    said = claims.headline(Trial(load_claims(claims_file(folder, *entries)), runs or [a_comparison()]))
+    assert words_in(said) <= MOST_WORDS
+    assert len(said) <= 3
+    return said
+
+
+def test_claims_are_counted_and_the_farthest_off_is_named(tmp_path: Path) -> None:
+    gpu = {"ratio": ["torch[device=cuda]", "torch"]}
+    entries = [
+        a_claim("a", RATIO, 4.0),
+        a_claim("b", RATIO, 382.87),
+        a_claim("c", {"throughput": "torch"}, 23_451_277),
+        a_claim("d", gpu, 4.0),
+        a_claim("e", {"none": "it names nothing"}, 4.0),
+    ]
+    said = trial_headline(tmp_path, *entries)
+    assert said[0] == (
+        "Of 5 published claims 1 holds here, 2 do not hold, 1 needs a GPU to be judged and 1 can't be measured here."
+    )
+    assert said[1].startswith("The published 382.87 times NumPy does not hold: Mojo is ")
+    assert len(said) == 2
+
+
+def test_claims_of_which_none_is_off_or_none_can_be_judged(tmp_path: Path) -> None:
+    assert trial_headline(tmp_path, a_claim("a", RATIO, 4.0))[1] == "No number that could be judged is off."
+    noisy = a_comparison(noise=0.5)
+    said = trial_headline(tmp_path, a_claim("a", RATIO, 4.0), runs=[noisy])
+    assert said == ["Of 1 published claim 1 is undecided.", "None of their numbers could be judged by these runs."]
+
+
+def test_what_was_divided_instead_of_measured_is_said(tmp_path: Path) -> None:
+    said = claims.headline(Trial(a_protocol(tmp_path, "numpy"), [a_comparison()]))
+    assert said[-1] == (
+        "The source's row “divided” was never measured: it is “numpy” timed again and its time divided by 4."
+    )
+    published = claims.headline(Trial(load_claims(PUBLISHED), [a_comparison()]))
+    assert "divided by 39" in published[-1]
+    assert words_in(published) <= MOST_WORDS
+
+
+def test_the_index_begins_with_its_pages_sentences_as_far_as_there_is_room(tmp_path: Path) -> None:
+    def page(name: str, *lines: str) -> Page:
+        return Page(name, name, tmp_path / "none.svg", Findings(lines, "", "", []))
+
+    found = [page("comparison", "Mojo leads.", "More."), page("claims", "Many.", "382 does not hold.")]
+    assert index.headline(found) == ["Mojo leads.", "382 does not hold."]
+    long = page("breakdown", "word " * MOST_WORDS)
+    assert index.headline([*found, long]) == ["Mojo leads.", "382 does not hold."]
+    assert index.headline([page("breakdown", "Vectors do."), *found])[-1] == "Vectors do."
+    failed = Page("comparison", "t", tmp_path / "none.svg", failed="why")
+    assert index.headline([failed]) == ["Of this report no page could be made that says what was found."]

@@ -1,0 +1,114 @@
+"""What all pages have: folds, numbered figures, names of other pages, and data."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import random
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup, Tag
+
+from moe.report import pages
+from moe.report.pages import DATA, finished, fold, navigation, with_contents, with_data
+from moe.report.show import show_sentences, show_table
+from moe.report.tables import html_table
+from moe.run import read_run
+
+from .synthetic import synthetic_run
+
+
+def test_sections_get_anchors_and_a_page_without_any_gets_nothing() -> None:
+    html = with_contents("<nav><!-- contents --></nav><h2>A &amp; b?</h2><h2>C</h2>")
+    assert html.count('href="#a-amp-b"') == 2
+    assert '<h2 id="a-amp-b">A &amp; b?</h2>' in html
+    assert with_contents("<p>nothing</p>") == "<p>nothing</p>"
+
+
+def test_figures_are_numbered_where_they_stand_and_where_they_are_named() -> None:
+    figures = "".join(f'<figure id="figure-{n}"><figcaption>Of {n}.</figcaption></figure>' for n in ("b", "a-1"))
+    html = finished(f'<p>See <a href="#figure-a-1">below</a>.</p>{figures}')
+    assert '<a href="#figure-a-1">Figure 2</a>' in html
+    assert "<figcaption><b>Figure 1.</b> Of b." in html
+    assert "<figcaption><b>Figure 2.</b> Of a-1." in html
+
+
+def test_another_page_is_named_and_not_linked() -> None:
+    html = finished(navigation("claims", ["index", "comparison", "claims"]) + '<a href="scaling.html">sizes</a>')
+    page = BeautifulSoup(html, "html.parser")
+    assert page.find_all("a") == []
+    assert [str(name["data-page"]) for name in page.select("[data-page]")] == [
+        *("index.html", "comparison.html", "scaling.html"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tagged", "opens", "closes"),
+    [((1,), [1], [2]), ((3,), [3], [3]), ((1, 3), [1, 3], [2, 3]), ((), [], [])],
+)
+def test_tagged_sections_are_folded_up_to_the_next(
+    tagged: tuple[int, ...], opens: list[int], closes: list[int]
+) -> None:
+    new = nbformat.v4
+    cells = [new.new_code_cell("x"), new.new_markdown_cell("## A's\n\ntext"), new.new_code_cell("y")]
+    book = new.new_notebook(cells=[*cells, new.new_markdown_cell("## B"), new.new_markdown_cell("## C")])
+    for place in tagged:
+        book.cells[place].metadata["tags"] = [pages.FOLDED]
+    folded = fold(book).cells
+    assert [i for i, cell in enumerate(folded) if "opens" in cell.metadata] == opens
+    assert [i for i, cell in enumerate(folded) if "closes" in cell.metadata] == closes
+    if 1 in tagged:
+        assert (folded[1].metadata["opens"], folded[1].source) == ("A's", "text")
+
+
+def data_of(html: str) -> tuple[str, str, bytes | None]:
+    """What a page says of its run, and the name and the bytes of what is in it."""
+    page = BeautifulSoup(html, "html.parser")
+    said, file = page.find(id="run-data"), page.find(id="run-file")
+    assert isinstance(said, Tag)
+    if not isinstance(file, Tag):
+        return said.get_text(), "", None
+    return said.get_text(), str(file["data-name"]), gzip.decompress(base64.b64decode(file.get_text()))
+
+
+def test_a_run_is_in_its_page_as_much_of_it_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = synthetic_run({"numpy": 0.02, "mojo": 0.01})
+    numbers = random.Random(1)
+    for m in run.measurements:
+        m.samples_s = [[numbers.random() for _ in range(200)] for _ in m.samples_s]
+    raw = run.to_json().encode()
+    assert data_of(with_data(DATA, raw, "comparison.json"))[1:] == ("comparison.json", raw)
+    monkeypatch.setattr(pages, "MOST_BYTES", 30_000)
+    said, name, kept = data_of(with_data(DATA, raw, "comparison.json"))
+    assert "every sample is in comparison.json beside it" in said
+    assert name == "comparison-values.json"
+    assert kept is not None
+    values = read_run(kept.decode(), name)
+    assert [m.values_s for m in values.measurements] == [m.values_s for m in run.measurements]
+    assert {len(turn) for m in values.measurements for turn in m.samples_s} == {1}
+    monkeypatch.setattr(pages, "MOST_BYTES", 100)
+    said, _, kept = data_of(with_data(DATA, raw, "comparison.json"))
+    assert "too much for this page" in said
+    assert kept is None
+    assert json.loads(raw)["schema"] == 1
+
+
+def test_the_policy_allows_the_one_script_alone() -> None:
+    digest = base64.b64encode(hashlib.sha256(pages.SCRIPT.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in pages.POLICY
+    assert pages.POLICY.startswith("default-src 'none'")
+    assert "</script" not in pages.SCRIPT
+
+
+def test_addresses_are_links_in_sentences_and_captions() -> None:
+    shown = show_sentences("Read https://example.org/a_b.md, or <b>.").data
+    assert '<a href="https://example.org/a_b.md">https://example.org/a_b.md</a>, or &lt;b&gt;.' in shown
+    table = show_table(
+        html_table("t", [{"url": "https://example.org"}], "From “x”, https://example.org/c. More.")
+    ).data
+    assert table.count("<a ") == 1
+    assert '<a href="https://example.org/c">https://example.org/c</a>. More.' in table
+    assert 'aria-label="Table: From “x”, https://example.org/c"' in table
