@@ -19,18 +19,18 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from moe.analysis.frames import records
+from moe.analysis.frames import ends, records
 from moe.analysis.limits import Limits, limits_of
 from moe.analysis.scaling import OURS, THEIRS, Scaling
-from moe.report.figures import COLOURS, MARKERS, OTHER, as_text
+from moe.report.figures import as_text
 from moe.report.scaling_views import AXES, Parts
+from moe.report.style import COLOURS, GREY, MARKERS, OTHER
 from moe.report.text import significant, threads_text
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
 PANELS = {"height": 4.2, "aspect": 7.2 / 4.2, "sharex": False, "sharey": False, "despine": False}
-GREY = "#767676"
 MAP_COLOURS = "PuOr"  # told apart under the common forms of colour blindness; the values stand in the cells too
 MOST_TIMES = 4.0  # the end of the map's colours: more is as dark
 
@@ -56,12 +56,6 @@ def look(rows: pd.DataFrame) -> dict[str, Any]:
         "err_style": "bars",
         "err_kws": {"capsize": 3},
     }
-
-
-def ends(rows: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """Three rows for each, with the quantity's low end, value and high end, or one where it has no interval."""
-    columns = (quantity, f"{quantity}_low", f"{quantity}_high")
-    return pd.concat([rows.assign(**{quantity: rows[column]}) for column in columns]).dropna(subset=[quantity])
 
 
 def throughput(found: Parts) -> pd.DataFrame:
