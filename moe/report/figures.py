@@ -194,9 +194,8 @@ def fits(data: pd.DataFrame, **_: Any) -> None:
     """The line overhead + tokens / rate of each that has one, over its tokens."""
     for name, own in data[data.fits].groupby("name", sort=False):
         tokens = np.geomspace(own.tokens.min(), own.tokens.max(), 50)
-        plt.plot(
-            tokens, own.overhead_s.iloc[0] + tokens / own.rate.iloc[0], color=colours(data)[str(name)], linewidth=1
-        )
+        line = own.overhead_s.iloc[0] + tokens / own.rate.iloc[0]
+        plt.plot(tokens, line, color=colours(data)[str(name)], linewidth=1)
 
 
 def show(grid: sns.FacetGrid, quantity: str, name: str, finding: str, run: str | None, **words: str) -> HTML:

@@ -179,7 +179,7 @@ def factors(rows: pd.DataFrame, name: str) -> str:
     """An experiment's factors, the most important first, and the whole; `rows` are `moe.factors`."""
     own = rows[rows.experiment == name].sort_values("times", ascending=False)
     parts, whole = own[own.factor != WHOLE], own[own.factor == WHOLE]
-    product = f"all (the product: {significant(prod(row['times'] for row in records(parts)))})"
+    product = significant(prod(row["times"] for row in records(parts)))
     shown = pd.concat([parts, whole.assign(factor=f"all (the product: {product})", share=nan)])
     caption = (
         "The speedup split by Shapley values: what a factor gives on average over all orders in which they could be "
