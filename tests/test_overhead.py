@@ -120,6 +120,9 @@ def test_a_bend_is_no_overhead() -> None:
 
 def test_a_line_that_may_not_rise_is_not_given() -> None:
     assert not fit_line(measured(20e-6, 1e9, noise=0.02)).fits
+    run = a_run().run
+    flat = Breakdown(replace(run, measurements=[*run.measurements, *measured(20e-6, 1e9, noise=0.02)]))
+    assert "mojo's times do not grow with tokens beyond their noise" in overhead(flat)
 
 
 def test_without_a_process_in_common_a_line_has_no_interval() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from moe.analysis.breakdown import AUTOGRAD, Breakdown
 from moe.analysis.factors import WHOLE, experiments
 from moe.analysis.frames import interval_of, records
+from moe.analysis.overhead import FITS
 from moe.report.sentences import count_text, how_sure, inputs_text
 from moe.report.text import (
     lacking,
@@ -171,8 +172,10 @@ def overhead(found: Breakdown, points: pd.DataFrame) -> str:
 def _line(row: dict[str, Any]) -> str:
     if isnan(row["rate_high"]):
         return f"{row['label']} has too few rounds"
-    if not row["fits"]:
+    if row["off"] > FITS:
         return f"{row['label']}'s times lie on no line (off by {percent(row['off'])})"
+    if not row["fits"]:
+        return f"{row['label']}'s times do not grow with tokens beyond their noise"
     cost = f"{signed_span(interval_of(row, 'overhead_s'), 1e6)} µs"
     if not row["has_overhead"]:
         cost = f"not resolved ({cost})"

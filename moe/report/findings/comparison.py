@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from moe.analysis import Ahead, Row, Summary, tokens_ratio
+from moe.analysis import Row, Summary, tokens_ratio
 from moe.analysis.frames import records
 from moe.analysis.summary import KERNEL
 from moe.report.figures import near
@@ -50,7 +50,7 @@ def _fastest(summary: Summary, ends: list[int]) -> str:
     for threads in ends:
         verdict, by = _kernel(summary, threads) or _others(summary, threads)
         if verdict in groups:  # its words have been said
-            by = by.replace(" as fast as", "").replace(", the next, and", " and").replace(", the next", "")
+            by = by.replace(" as fast as", "").replace(", the next", "").replace(", and", " and")
         groups.setdefault(verdict, []).append(f"on {threads_text(threads)}{by}")
     said = "; ".join(
         f"{verdict} {'; '.join(parts) if verdict.endswith(':') else ' and '.join(parts)}"
@@ -75,25 +75,23 @@ def _kernel(summary: Summary, threads: int) -> tuple[str, str] | None:
     kernel, other = title_of(ahead.mojo.label), title_of(ahead.other.label)
     if not ahead.ratio.bounded:
         return "the fastest is undecided", f" ({kernel} about {supported(ahead.ratio)} × {other})"
-    baseline = _over_baseline(summary, ahead)
     if not ahead.resolved:
         verdict = f"{kernel} is not resolved from the best of the others:"
-        return verdict, f" {supported(ahead.ratio)} × {other}" + (f", {baseline}" if baseline else "")
+        return verdict, f" {supported(ahead.ratio)} × {other}{_over_baseline(summary, ahead.mojo, ahead.other)}"
     if ahead.ratio.value > 1:
-        by = f" {supported(ahead.ratio)} × as fast as {other}, the next"
-        return f"{kernel} is the fastest:", by + (f", and {baseline}" if baseline else "")
-    slower = f" {supported(ahead.ratio.inverse())} × as fast as {kernel}"
-    return f"{other} is the fastest:", slower + (f" ({baseline})" if baseline else "")
+        baseline = _over_baseline(summary, ahead.mojo, ahead.other)
+        return f"{kernel} is the fastest:", f" {supported(ahead.ratio)} × as fast as {other}, the next{baseline}"
+    baseline = _over_baseline(summary, ahead.other, ahead.mojo)
+    return f"{other} is the fastest:", f" {supported(ahead.ratio.inverse())} × as fast as {kernel}{baseline}"
 
 
-def _over_baseline(summary: Summary, ahead: Ahead) -> str:
-    """Mojo's speedup over the baseline, where that is not what it was held against already."""
-    speedup = ahead.mojo.speedup
-    if speedup is None or ahead.other.label == summary.baseline:
+def _over_baseline(summary: Summary, row: Row, other: Row) -> str:
+    """A row's speedup over the baseline, after that over another, unless one of them is the baseline."""
+    if row.speedup is None or other.label == summary.baseline:
         return ""
-    if not ahead.mojo.resolved:
-        return f"not resolved from {title_of(summary.baseline)}"
-    return f"{supported(speedup)} × {title_of(summary.baseline)}"
+    if not row.resolved:
+        return f", and not resolved from {title_of(summary.baseline)}"
+    return f", and {supported(row.speedup)} × {title_of(summary.baseline)}"
 
 
 def _others(summary: Summary, threads: int) -> tuple[str, str]:
