@@ -99,7 +99,7 @@ def test_the_line_is_drawn_through_what_it_fits_and_nothing_else() -> None:
         assert len(axes.lines) == lines
         for line in axes.lines:
             own = points[points.tokens == 1].iloc[0]
-            assert line.get_ydata()[0] == pytest.approx(own.overhead_s + 1 / own.rate)
+            assert line.get_ydata()[0] == pytest.approx(1e3 * (own.overhead_s + 1 / own.rate))
         plt.close("all")
 
 

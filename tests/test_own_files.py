@@ -15,7 +15,6 @@ import seaborn as sns
 
 import moe
 from moe import mojo_build
-from moe.analysis.frames import ends
 from moe.implementations import availability, own_files, parse_variant, registry
 from moe.measure import worker
 from moe.report import figures, pipeline
@@ -180,9 +179,9 @@ def test_a_figure_shows_names_as_they_are() -> None:
     for m in run.measurements:
         m.label = {"torch": r"_$\nonsense$ ^{.py:Mine"}.get(m.label, m.label)
     drawn = figures.drawn(moe.rows(run)).assign(on="")
-    bars = sns.FacetGrid(ends(drawn, "tokens_per_s"), **figures.panels(drawn))
+    bars = sns.FacetGrid(figures.ends(drawn, "tokens_per_s"), **figures.panels(drawn))
     bars.map_dataframe(sns.barplot, x="tokens_per_s", y="name", **figures.bars(drawn))
-    lines = sns.FacetGrid(ends(drawn, "tokens_per_s"), **figures.one_panel(drawn))
+    lines = sns.FacetGrid(figures.ends(drawn, "tokens_per_s"), **figures.one_panel(drawn))
     lines.map_dataframe(sns.lineplot, x="threads", y="tokens_per_s", **figures.lines(drawn))
     for grid in (bars, lines):
         figures.finish(grid, "tokens_per_s")

@@ -8,7 +8,6 @@ import seaborn as sns
 
 import moe
 from moe.analysis import Interval, summarise
-from moe.analysis.frames import ends
 from moe.report import figures, sentences, tables
 from moe.report.findings import comparison as said
 from moe.report.style import WIDTH
@@ -211,7 +210,7 @@ def test_a_report_of_nothing_says_so() -> None:
         m.status, m.reason, m.samples_s, m.processes = "failed", "gone", [], []
     summary = summarise(run)
     drawn = figures.drawn(moe.rows(run))
-    grid = sns.FacetGrid(ends(drawn, "latency_s"), **figures.panels(drawn))
+    grid = sns.FacetGrid(figures.ends(drawn, "latency_s"), **figures.panels(drawn))
     caption = said.extremes(drawn, "latency_s")
     shown = figures.show(grid, "latency_s", "latency", caption, None).data
     assert "Nothing was measured." in shown
@@ -232,7 +231,7 @@ def test_names_are_text_in_tables() -> None:
 
 def bars(rows: pd.DataFrame, scale: str) -> sns.FacetGrid:
     """As the notebook draws, finished."""
-    grid = sns.FacetGrid(ends(rows, "tokens_per_s"), **figures.panels(rows))
+    grid = sns.FacetGrid(figures.ends(rows, "tokens_per_s"), **figures.panels(rows))
     grid.map_dataframe(sns.barplot, x="tokens_per_s", y="name", **figures.bars(rows))
     grid.set(xscale=scale)
     figures.finish(grid, "tokens_per_s")
@@ -250,7 +249,7 @@ def test_figures_show_every_row_the_fastest_first_and_say_log_only_where_they_ar
     assert [t.get_text() for t in two.get_yticklabels()] == fast
     assert [t.get_text() for t in two.texts] == ["205,000", "102,000", "81,900"]
     assert one.get_title() == "on 1 thread"
-    assert ("log scale" in grid.figure.get_supxlabel()) == (scale == "log")
+    assert ("log scale" in two.get_xlabel()) == (scale == "log")
     assert grid.figure.get_figwidth() == pytest.approx(WIDTH)
 
 

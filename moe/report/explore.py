@@ -159,7 +159,7 @@ def _newest(run: Run, baseline: str) -> list[HTML]:
         return parts
     near = figures.near(drawn)
     with own_settings(), sns.axes_style("whitegrid"):
-        grid = sns.FacetGrid(frames.ends(near, "tokens_per_s"), **figures.panels(near))
+        grid = sns.FacetGrid(figures.ends(near, "tokens_per_s"), **figures.panels(near))
         grid.map_dataframe(sns.barplot, x="tokens_per_s", y="name", **figures.bars(near))
     return [*parts, figures.show(grid, "tokens_per_s", "throughput", first_caption(drawn), None)]
 

@@ -1,7 +1,6 @@
 """What a notebook's cells draw with: rows chosen and named for a figure, its looks, and its finish.
 
-A cell makes a seaborn FacetGrid, draws on it, and has it finished and shown; all numbers are in a frame's own units,
-and `finish` puts them in those of the axis.
+A cell makes a seaborn FacetGrid of a frame's `ends`, draws on it, and has it finished and shown.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
+from moe.analysis import frames
 from moe.analysis.factors import WHOLE
 from moe.analysis.frames import records, with_numbers
 from moe.report.show import show_figure, show_sentences
@@ -82,6 +82,12 @@ def over_threads(rows: pd.DataFrame, label: str) -> pd.DataFrame:
     perfect = own.tokens_per_s.iloc[0] * own.threads / own.threads.iloc[0]
     alone = {"tokens_per_s_low": float("nan"), "tokens_per_s_high": float("nan")}
     return pd.concat([own, own.assign(tokens_per_s=perfect, **alone, name="perfect scaling", implementation="")])
+
+
+def ends(rows: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """A quantity's low end, value and high end as three rows, in the unit of its axis; see `analysis.frames.ends`."""
+    found = frames.ends(rows, quantity)
+    return found.assign(**{quantity: found[quantity] * QUANTITIES[quantity].factor})
 
 
 def panels(rows: pd.DataFrame, row: str = "on") -> dict[str, Any]:
@@ -194,7 +200,7 @@ def fits(data: pd.DataFrame, **_: Any) -> None:
     """The line overhead + tokens / rate of each that has one, over its tokens."""
     for name, own in data[data.fits].groupby("name", sort=False):
         tokens = np.geomspace(own.tokens.min(), own.tokens.max(), 50)
-        line = own.overhead_s.iloc[0] + tokens / own.rate.iloc[0]
+        line = (own.overhead_s.iloc[0] + tokens / own.rate.iloc[0]) * QUANTITIES["latency_s"].factor
         plt.plot(tokens, line, color=colours(data)[str(name)], linewidth=1)
 
 
@@ -222,19 +228,23 @@ def finish(grid: sns.FacetGrid, quantity: str, **words: str) -> None:
             _write_values(axes, data, quantity)
             axes.set_ylabel("")
             axes.grid(visible=False, axis="y")
-        _plain_numbers(axis, QUANTITIES[quantity].factor)
-        label = _axis_label(axis, QUANTITIES[quantity].axis.format(**words))
-        axis.set_label_text("" if across else label)
+        _plain_numbers(axis)
+        _label(axis, QUANTITIES[quantity].axis.format(**words))
         if not across and axes.get_xscale() == "log":
-            _plain_numbers(axes.xaxis, 1.0)
-    if across:
-        grid.figure.supxlabel(label, fontsize=10)
+            _plain_numbers(axes.xaxis)
+    for axes in grid.axes.flat[:-1]:
+        axes.xaxis.label.set_visible(False)
     grid.set_titles("{row_name}", size=10)
     _legend(grid)
 
 
-def _axis_label(axis: Axis, text: str) -> str:
-    return text + (", log scale" if axis.get_scale() == "log" else "")
+def _label(axis: Axis, text: str) -> None:
+    """Name an axis, and say log where it is; from its right end, where names at the left leave it little room."""
+    log = "; log scale)" if text.endswith(")") else " (log scale)"
+    text = text.removesuffix(")") + log if axis.get_scale() == "log" else text
+    axis.set_label_text(text)
+    if axis.axis_name == "x":
+        axis.axes.set_xlabel(text, loc="right")
 
 
 def _legend(grid: sns.FacetGrid) -> None:
@@ -250,7 +260,6 @@ def _legend(grid: sns.FacetGrid) -> None:
 
 def _write_values(axes: Axes, data: pd.DataFrame, quantity: str) -> None:
     """Each value beside its interval, or inside its bar where that is long enough."""
-    what = QUANTITIES[quantity]
     named = [tick.get_text() for tick in axes.get_yticklabels()]
     groups = dict(list(data.groupby("name", sort=False)[quantity]))
     farthest = dict(zip(data.name, data.most, strict=True)) if "most" in data else {}  # where a thin line ends
@@ -261,7 +270,7 @@ def _write_values(axes: Axes, data: pd.DataFrame, quantity: str) -> None:
             continue
         value, most = groups[name].median(), groups[name].max()
         most = max(most, farthest.get(name, most))
-        text = significant(value * what.factor)
+        text = significant(value)
         if axes.patches and value - left > INSIDE * (right - left):
             axes.annotate(text, (left, place), (5, 0), textcoords="offset points", va="center", color="white")
         else:
@@ -278,8 +287,8 @@ def _leave_room(axes: Axes) -> None:
         axes.set_xlim(left, right + 0.15 * (right - left))
 
 
-def _plain_numbers(axis: Axis, factor: float) -> None:
-    """Ticks as numbers in the axis' unit, without powers."""
+def _plain_numbers(axis: Axis) -> None:
+    """Ticks as numbers without powers."""
     chosen = isinstance(axis.get_major_locator(), FixedLocator)  # by a cell
     if axis.get_scale() == "log":
         low, high = sorted(axis.get_view_interval())
@@ -290,7 +299,7 @@ def _plain_numbers(axis: Axis, factor: float) -> None:
         locator = MaxNLocator(5)
     if not chosen:
         axis.set_major_locator(locator)
-    axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick * factor:,.10g}"))
+    axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
 
 
 def waterfall(steps: pd.DataFrame) -> Figure:
@@ -298,9 +307,11 @@ def waterfall(steps: pd.DataFrame) -> Figure:
     with own_settings(), sns.axes_style(STYLE):
         figure = Figure(figsize=(WIDTH, 0.9 + 0.36 * max(1, len(steps))), layout="constrained")
         axes = figure.add_subplot(xscale="log", ylim=(len(steps) - 0.5, -0.5))
-        before = None
+        before, latency = None, QUANTITIES["latency_s"]
         for place, step in enumerate(records(steps)):
-            value, low, high = (step[f"latency_s{end}"] for end in ("", "_low", "_high"))
+            value, low, high = (
+                QUANTITIES["latency_s"].factor * step[f"latency_s{end}"] for end in ("", "_low", "_high")
+            )
             whiskers = [[0.0], [0.0]] if math.isnan(high) else [[value - low], [high - value]]
             colour = COLOURS.get(step["implementation"], OTHERS[0])
             if before is not None:
@@ -308,7 +319,7 @@ def waterfall(steps: pd.DataFrame) -> Figure:
             axes.errorbar(value, place, xerr=whiskers, fmt="o", color=colour, markersize=5, capsize=3)
             given = "" if math.isnan(step["step_times"]) else f", {significant(step['step_times'])} ×"
             most = max(filter(None, (value, high if high > value else None, before)))
-            text = f"{seconds(value)}{given}"
+            text = f"{seconds(step['latency_s'])}{given}"
             axes.annotate(text, (most, place), (6, 0), textcoords="offset points", va="center", fontsize=8.5)
             before = value
         axes.grid(visible=False, axis="y")
@@ -316,8 +327,8 @@ def waterfall(steps: pd.DataFrame) -> Figure:
         if len(steps):
             left, right = axes.get_xlim()
             axes.set_xlim(left, right * (right / left) ** 0.55)
-        _plain_numbers(axes.xaxis, QUANTITIES["latency_s"].factor)
-        figure.supxlabel(_axis_label(axes.xaxis, QUANTITIES["latency_s"].axis), fontsize=10)
+        _plain_numbers(axes.xaxis)
+        _label(axes.xaxis, latency.axis)
     return figure
 
 
@@ -347,4 +358,4 @@ def leave_room(axes: Axes, values: list[float]) -> None:
     decades = math.log10(max(values) / min(values))
     left, right = min(values) / 10 ** (0.1 + 0.05 * decades), max(values) * 10 ** (0.45 + 0.35 * decades)
     axes.set_xlim(left, right)
-    _plain_numbers(axes.xaxis, 1.0)
+    _plain_numbers(axes.xaxis)

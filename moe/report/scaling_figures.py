@@ -24,13 +24,14 @@ from moe.analysis.limits import Limits, limits_of
 from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.report.figures import as_text
 from moe.report.scaling_views import AXES, Parts
-from moe.report.style import COLOURS, GREY, MARKERS, OTHER
+from moe.report.style import COLOURS, MARKERS, OTHER
 from moe.report.text import significant, threads_text
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
 PANELS = {"height": 4.2, "aspect": 7.2 / 4.2, "sharex": False, "sharey": False, "despine": False}
+GREY = "#767676"
 MAP_COLOURS = "PuOr"  # told apart under the common forms of colour blindness; the values stand in the cells too
 MOST_TIMES = 4.0  # the end of the map's colours: more is as dark
 

@@ -14,9 +14,9 @@ from moe.analysis.conditions import (
     shared_cores,
     too_disturbed,
 )
+from moe.report.findings.words import listed, title_of
 from moe.report.origin import machine_text
-from moe.report.style import title_of
-from moe.report.text import lacking, listed, percent, power_of_ten, significant, threads_text
+from moe.report.text import lacking, percent, power_of_ten, significant, threads_text
 from moe.run import Run
 
 MOST_NAMED = 6  # rows in one warning

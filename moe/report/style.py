@@ -22,13 +22,6 @@ MARKER_OF = {"numpy": "o", "torch": "s", "mojo": "D", "torch-naive": "^", "pytho
 GREY = "#767676"
 STYLE = "whitegrid"
 WIDTH = 4.3  # inches of a figure: on a phone of 390 pixels its type is still read
-TITLES = {
-    "python": "Python",
-    "numpy": "NumPy",
-    "torch-naive": "PyTorch token by token",
-    "torch": "PyTorch",
-    "mojo": "Mojo",
-}
 
 
 @dataclass(frozen=True)
@@ -100,11 +93,6 @@ def cell(row: Mapping[str, Any], column: str) -> Any:
 def heading(column: str) -> str:
     """What stands over a frame's column in a table."""
     return QUANTITIES[column].heading if column in QUANTITIES else column
-
-
-def title_of(label: str) -> str:
-    """An implementation's name in a sentence."""
-    return TITLES.get(label, label)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from moe.analysis import Interval
 from moe.analysis.statistics import FEWEST_PROCESSES, FEWEST_ROUNDS
@@ -101,26 +100,6 @@ def signed_percent(share: Interval) -> str:
 def speedup_text(speedup: Interval, resolved: bool) -> str:
     """A speedup for a table; says where it is not resolved."""
     return times(speedup) + ("" if resolved else " (not resolved)")
-
-
-def supported(interval: Interval, most: int = 3) -> str:
-    """A number in a sentence with as many digits as its interval supports, two where it has none: `1.4`, `40`."""
-    far = interval.half_width * interval.value if interval.bounded else 0.0
-    if not far:
-        return significant(interval.value, most if interval.bounded else 2)
-    digits = math.floor(math.log10(interval.value)) - math.floor(math.log10(far) + 1e-9) + 1
-    return significant(interval.value, min(most, max(1, digits)))
-
-
-def percent_supported(share: Interval) -> str:
-    """A share in a sentence, in percent, with the digits that its interval supports."""
-    return f"{supported(share.scaled(100), 2)} %"
-
-
-def listed(words: Sequence[str]) -> str:
-    """Words as `a, b and c`."""
-    *first, last = words or [""]
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def lacking(m: Measurement, run: Run) -> str:

@@ -1,1 +1,1 @@
-"""What each page's run found, in sentences that are computed from it."""
+"""What pages say first: at most three plain sentences of 80 words together, one module a page."""

@@ -12,16 +12,15 @@ from moe.analysis.breakdown import AUTOGRAD, Breakdown
 from moe.analysis.factors import WHOLE, experiments
 from moe.analysis.frames import interval_of, records
 from moe.analysis.overhead import FITS
+from moe.report.findings.words import listed, rounded
 from moe.report.sentences import count_text, how_sure, inputs_text
 from moe.report.text import (
     lacking,
-    listed,
     percent,
     ratio_text,
     signed_percent,
     signed_span,
     significant,
-    supported,
     threads_text,
     times,
 )
@@ -72,13 +71,13 @@ def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
     begin = f"{BEGINNINGS[name]} at {found.summary.tokens:,} tokens"
     if not ratio.bounded:
         why = lacking(found.least_measured(experiment), found.run)
-        return f"{begin} is undecided: about {supported(ratio)} × ({why})."
+        return f"{begin} is undecided: about {rounded(ratio)} × ({why})."
     if not whole["resolved"]:
-        return f"{begin} is not resolved: {supported(ratio)} ×."
+        return f"{begin} is not resolved: {rounded(ratio)} ×."
     most = [row for row in factors if row["resolved"] and row["times"] > 1][: NAMED[name]]
-    parts = [f"{WORDS.get(f['factor'], f['factor'])} ({supported(interval_of(f, 'times'))} ×)" for f in most]
+    parts = [f"{WORDS.get(f['factor'], f['factor'])} ({rounded(interval_of(f, 'times'))} ×)" for f in most]
     counts = f"mostly {listed(parts)}" if parts else "of which no part makes it faster"
-    return f"{begin} is {supported(ratio)} ×, {counts}."
+    return f"{begin} is {rounded(ratio)} ×, {counts}."
 
 
 def _of(rows: pd.DataFrame, name: str) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:

@@ -9,16 +9,14 @@ from moe.analysis import Row, Summary, tokens_ratio
 from moe.analysis.frames import records
 from moe.analysis.summary import KERNEL
 from moe.report.figures import near
+from moe.report.findings.words import listed, rounded, title_of
 from moe.report.sentences import how_sure
-from moe.report.style import QUANTITIES, title_of
+from moe.report.style import QUANTITIES
 from moe.report.text import (
     UNSURE_LIMIT,
     lacking,
-    listed,
-    percent_supported,
     ratio_text,
     significant,
-    supported,
     threads_text,
     times,
 )
@@ -74,15 +72,15 @@ def _kernel(summary: Summary, threads: int) -> tuple[str, str] | None:
         return None
     kernel, other = title_of(ahead.mojo.label), title_of(ahead.other.label)
     if not ahead.ratio.bounded:
-        return "the fastest is undecided", f" ({kernel} about {supported(ahead.ratio)} × {other})"
+        return "the fastest is undecided", f" ({kernel} about {rounded(ahead.ratio)} × {other})"
     if not ahead.resolved:
         verdict = f"{kernel} is not resolved from the best of the others:"
-        return verdict, f" {supported(ahead.ratio)} × {other}{_over_baseline(summary, ahead.mojo, ahead.other)}"
+        return verdict, f" {rounded(ahead.ratio)} × {other}{_over_baseline(summary, ahead.mojo, ahead.other)}"
     if ahead.ratio.value > 1:
         baseline = _over_baseline(summary, ahead.mojo, ahead.other)
-        return f"{kernel} is the fastest:", f" {supported(ahead.ratio)} × as fast as {other}, the next{baseline}"
+        return f"{kernel} is the fastest:", f" {rounded(ahead.ratio)} × as fast as {other}, the next{baseline}"
     baseline = _over_baseline(summary, ahead.other, ahead.mojo)
-    return f"{other} is the fastest:", f" {supported(ahead.ratio.inverse())} × as fast as {kernel}{baseline}"
+    return f"{other} is the fastest:", f" {rounded(ahead.ratio.inverse())} × as fast as {kernel}{baseline}"
 
 
 def _over_baseline(summary: Summary, row: Row, other: Row) -> str:
@@ -91,7 +89,7 @@ def _over_baseline(summary: Summary, row: Row, other: Row) -> str:
         return ""
     if not row.resolved:
         return f", and not resolved from {title_of(summary.baseline)}"
-    return f", and {supported(row.speedup)} × {title_of(summary.baseline)}"
+    return f", and {rounded(row.speedup)} × {title_of(summary.baseline)}"
 
 
 def _others(summary: Summary, threads: int) -> tuple[str, str]:
@@ -102,10 +100,10 @@ def _others(summary: Summary, threads: int) -> tuple[str, str]:
         near = [row for row in summary.measured if row.threads == threads and row.speedup and not row.resolved]
         return f"nothing is resolved as faster than {baseline}" if near else f"{name} is the fastest", ""
     if not speedup.bounded:
-        return "the fastest is undecided", f" ({name} about {supported(speedup)} × {baseline})"
+        return "the fastest is undecided", f" ({name} about {rounded(speedup)} × {baseline})"
     if not best.resolved:
         return f"nothing is resolved as faster than {baseline}", ""
-    return f"{name} is the fastest:", f" {supported(speedup)} × as fast as {baseline}"
+    return f"{name} is the fastest:", f" {rounded(speedup)} × as fast as {baseline}"
 
 
 def _best(summary: Summary, threads: int) -> Row:
@@ -125,8 +123,10 @@ def _limit(summary: Summary, ends: list[int]) -> str:
         unsure = f" ({UNSURE_LIMIT})" if share.value > 1 else unsure
         who = "" if best.label == before else f"{title_of(best.label)} reaches "
         before = best.label
-        parts.setdefault(LIMITS[bound.by], []).append(f"{who}{percent_supported(share)} on {threads_text(threads)}")
-    said = "; ".join(f"{listed(reached)} of what the machine {can}" for can, reached in parts.items())
+        parts.setdefault(LIMITS[bound.by], []).append(
+            f"{who}{rounded(share.scaled(100))} % on {threads_text(threads)}"
+        )
+    said = "; ".join(f"{listed(own)} of what the machine {can}" for can, own in parts.items())
     return f"{said}{unsure}."
 
 

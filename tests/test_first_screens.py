@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-import pytest
-
 import moe
-from moe.analysis import Interval, summarise
+from moe.analysis import summarise
 from moe.analysis.breakdown import CONTROLLED, Breakdown
 from moe.report.findings import breakdown, comparison
-from moe.report.text import percent_supported, supported
+from moe.report.findings.words import MOST_WORDS, words_in
 from moe.run import Run
 
 from .synthetic import synthetic_run
 from .test_breakdown import a_run
 
-MOST_SENTENCES, MOST_WORDS = 3, 80
+MOST_SENTENCES = 3
 FAST: Mapping[str, float] = {"numpy": 0.02, "torch": 0.015, "mojo": 0.01}
 
 
 def checked(lines: list[str]) -> list[str]:
     assert len(lines) <= MOST_SENTENCES
-    assert sum(len(line.split()) for line in lines) <= MOST_WORDS
+    assert words_in(lines) <= MOST_WORDS
     assert all(line.endswith(".") and "nan" not in line for line in lines)
     return lines
 
@@ -84,7 +81,7 @@ def test_mojo_is_ahead_on_one_thread_and_behind_on_two() -> None:
     fastest, limit, _ = said(run)
     assert "Mojo is the fastest: on 1 thread 1.5" in fastest
     assert "; PyTorch is the fastest: on 2 threads 1.98 × as fast as Mojo, and 1.3" in fastest
-    assert limit.startswith("Mojo reaches 86 % on 1 thread and PyTorch reaches 57 % on 2 threads of what")
+    assert limit.startswith("Mojo reaches 85.7 % on 1 thread and PyTorch reaches 57.2 % on 2 threads of what")
 
 
 def test_a_difference_is_not_resolved() -> None:
@@ -183,24 +180,3 @@ def test_a_breakdown_that_lacks_something() -> None:
         m for m in only.run.measurements if m.implementation == "mojo" or m.variant == CONTROLLED
     ]
     assert len(of_breakdown(only)) == 2
-
-
-@pytest.mark.parametrize(
-    ("interval", "text"),
-    [
-        (Interval(1.37, 1.19, 1.50), "1.4"),
-        (Interval(1.263, 1.258, 1.267), "1.26"),
-        (Interval(7.86, 5.05, 12.2), "8"),
-        (Interval(41.5, 30.5, 63.9), "40"),
-        (Interval(0.684, 0.579, 0.788), "0.7"),
-        (Interval(382.0, 382.0, 382.0), "382"),
-        (Interval(123456.0, 122456.0, 124456.0), "123,000"),
-        (Interval(3.49, 0.0, np.inf), "3.5"),
-    ],
-)
-def test_numbers_in_sentences_have_the_digits_that_their_interval_supports(interval: Interval, text: str) -> None:
-    assert supported(interval) == text
-
-
-def test_a_share_has_them_too() -> None:
-    assert percent_supported(Interval(0.879, 0.786, 0.945)) == "88 %"

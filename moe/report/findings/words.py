@@ -1,0 +1,56 @@
+"""Plain words for first sentences: names as people write them, and numbers no finer than their intervals."""
+
+from __future__ import annotations
+
+from math import floor, isfinite, log10
+
+from moe.analysis import Interval
+from moe.report.text import significant
+
+TITLES = {
+    "python": "pure Python",
+    "numpy": "NumPy",
+    "torch-naive": "PyTorch token by token",
+    "torch": "PyTorch",
+    "mojo": "Mojo",
+    "numpy[dtype=float64]": "NumPy in float64",
+    "torch[device=cuda,transfer=on]": "PyTorch on a GPU",
+}
+MOST_DIGITS = 3
+MOST_WORDS = 80
+
+
+def title_of(label: str) -> str:
+    """An implementation's name in a sentence: that of a third party's is as it was given."""
+    return TITLES.get(label, label)
+
+
+def begin(sentence: str) -> str:
+    """A sentence with a capital at its beginning."""
+    return sentence[:1].upper() + sentence[1:]
+
+
+def rounded(interval: Interval) -> str:
+    """An estimate whose last digit is no coarser than half its interval: `1.4` of 1.41 [1.21–1.54]."""
+    value = interval.value
+    if not interval.bounded or value <= 0 or not isfinite(value):
+        return significant(value, 2)
+    half = (interval.high - interval.low) / 2
+    digits = floor(log10(value)) - floor(log10(half)) + 1 if half > 0 else MOST_DIGITS
+    return significant(value, max(1, min(MOST_DIGITS, digits)))
+
+
+def words_in(sentences: list[str]) -> int:
+    """How many words sentences have together."""
+    return sum(len(sentence.split()) for sentence in sentences)
+
+
+def counted(count: int, one: str, several: str) -> str:
+    """`1 thread`, `2 threads`."""
+    return f"{count:,} {one if count == 1 else several}"
+
+
+def listed(parts: list[str]) -> str:
+    """`a, b and c`."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
