@@ -77,10 +77,10 @@ def edge_problems() -> dict[str, Problem]:
 def form_problems(form: str) -> dict[str, Problem]:
     """The edges of one of FORMS by name: what its knobs add to those of the published layer."""
     config = MoEConfig(tokens=9, d_model=16, d_ff=32, num_experts=8, top_k=3, **FORMS[form])
-    odd = {"tokens": 13, "d_model": 19, "d_ff": 21, "num_experts": 12, "top_k": 4}
+    odd: dict[str, Any] = {"tokens": 13, "d_model": 19, "d_ff": 21, "num_experts": 12, "top_k": 4}
     shared = 11 if config.shared_d_ff else 0
-    every = {"groups_kept": config.groups, "top_k": config.num_experts}
-    one = {"num_experts": 1, "top_k": 1, "groups": 1, "groups_kept": 1}
+    every: dict[str, Any] = {"groups_kept": config.groups, "top_k": config.num_experts}
+    one: dict[str, Any] = {"num_experts": 1, "top_k": 1, "groups": 1, "groups_kept": 1}
     plain = make_problem(config)
     equal = _with_logits(plain, [0.0] * 8)
     problems = {
@@ -105,7 +105,7 @@ def form_problems(form: str) -> dict[str, Problem]:
         problems["all of one group"] = make_problem(halves)
     if config.select_bias:
         # Two are ahead, and the third of those that are left is the first of them.
-        bias = np.array([0, 1, 0, 0, 1, 0, 0, 0], np.float32) / 8
+        bias = np.array([0, 0.125, 0, 0, 0.125, 0, 0, 0], np.float32)
         problems["equal sums"] = _with(equal, select_bias=bias)
         problems["NaN in select_bias"] = with_weight(plain, "select_bias", (5,), np.nan)
     return problems
@@ -122,7 +122,7 @@ def _idle(problem: Problem) -> Problem:
     return _with(idle, **changed)
 
 
-def _with(problem: Problem, **arrays: Float32Array) -> Problem:
+def _with(problem: Problem, **arrays: Any) -> Problem:
     """The problem with other arrays in place of its weights'."""
     return Problem(dataclasses.replace(problem.weights, **arrays), problem.x, problem.top_k)
 
@@ -138,7 +138,7 @@ def _with_logits(problem: Problem, logits: list[float]) -> Problem:
     gate[0] = logits
     there = {name: array for name, array in problem.weights.arrays().items() if name in ("gate_bias", "select_bias")}
     zeros = {name: np.zeros_like(array) for name, array in there.items()}
-    return Problem(dataclasses.replace(problem.weights, gate=gate, **zeros), x, problem.top_k)
+    return Problem(_with(problem, gate=gate, **zeros).weights, x, problem.top_k)
 
 
 def with_weight(problem: Problem, name: str, place: tuple[int, ...], value: float) -> Problem:
