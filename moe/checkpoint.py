@@ -21,7 +21,7 @@ from moe.problem import Float32Array, Problem, Weights
 from moe.processor import MEMORY_SHARE, usable_memory
 from moe.ranges import SIZE, Range
 from moe.safetensors import READ, Shards, Stored, read_json, widened
-from moe.weights import DIMENSIONS
+from moe.weights import DIMENSIONS, ROUTER
 
 LAYER = Range(0, SIZE.most, whole=True)
 SHARED = Range(0, SIZE.most, whole=True)
@@ -70,9 +70,9 @@ def load_checkpoint(folder: str | Path, *, layer: int) -> Checkpoint:
     """The experts and the router of one layer of the model in a folder.
 
     That holds config.json, and model.safetensors or shards with their index, in float32, float16 or bfloat16; only
-    those shards need to be there that have the layer. Where all of the layer's tensors are bfloat16 its precision is
-    that, else float32. Raises ValueError, naming the file, for what can't be read (docs/models.md has what can), and
-    MemoryError for a layer that this machine has no room for.
+    those shards need to be there that have the layer. Where all of its tensors but the router's are bfloat16 its
+    precision is that, else float32. Raises ValueError, naming the file, for what can't be read (docs/models.md has
+    what can), and MemoryError for a layer that this machine has no room for.
     """
     folder = Path(folder)
     LAYER.check("layer", layer)
@@ -88,7 +88,7 @@ def load_checkpoint(folder: str | Path, *, layer: int) -> Checkpoint:
         parts = {name: part for name, part in family.parts.items() if _is_there(name, said, family, sizes)}
         stored = {name: _tensors(shards, begin, part, sizes, said) for name, part in parts.items()}
     _require_memory(parts, sizes, f"layer {layer} of {folder}")
-    if all(tensor.dtype == "BF16" for tensors in stored.values() for tensor in tensors):
+    if all(tensor.dtype == "BF16" for name in set(stored) - set(ROUTER) for tensor in stored[name]):
         form = replace(form, precision="bfloat16")
     arrays = {name: _read(stored[name], part, DIMENSIONS[name], sizes) for name, part in parts.items()}
     return Checkpoint(Weights(**arrays, form=form), sizes["k"], model_type, folder.resolve().name, layer)

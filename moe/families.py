@@ -100,10 +100,10 @@ def _grouped(config: Config, **otherwise: Any) -> dict[str, Any]:
 
 
 def _deepseek_v2(config: Config) -> dict[str, Any]:
-    found = {"renormalise": False, "scale": config.get("routed_scaling_factor", 1.0), "group_score": "max"}
+    found = {"renormalise": False, "scale": config.get("routed_scaling_factor", 1.0)}
     if config.get("topk_method", "greedy") == "greedy":
         return found
-    return found | {"groups": config.get("n_group"), "groups_kept": config.get("topk_group")}
+    return found | {"groups": config.get("n_group"), "groups_kept": config.get("topk_group"), "group_score": "max"}
 
 
 def _lfm2(config: Config) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from moe.problem import Float32Array
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LENGTH = 8  # bytes of the number before the header
-MOST_HEADER = 100_000_000  # bytes, as the format's own library has it
+MOST_HEADER = 100_000_000  # bytes, as the format's own library has it; of an index and config.json too
 READ = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 # Bytes of a number of each type that has whole ones.
 BYTES = {
@@ -97,6 +97,8 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
+        if (size := path.stat().st_size) > MOST_HEADER:
+            raise ValueError(f"has {size} bytes, at most {MOST_HEADER} are read")
         return _object(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error

@@ -32,6 +32,7 @@ DIMENSIONS = {
 }
 OPTIONAL = tuple(DIMENSIONS)[3:]
 SHARED = ("shared_w1", "shared_w2", "shared_w3", "shared_gate")
+ROUTER = ("gate", "gate_bias", "select_bias")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Weights:
     experts alone, gate_bias (E,), b1 (E, f), b2 (E, d), and where it is gated b3 (E, f), each added to its product. A
     form with shared_d_ff = s has shared_w1 (d, s) and shared_w2 (s, d), gated also shared_w3 (d, s), and may have
     shared_gate (d, 1), whose sigmoid scales what the shared expert gives. With precision=bfloat16 they hold numbers
-    that bfloat16 can hold; `moe.bfloat16.rounded` makes such.
+    that bfloat16 can hold; `moe.bfloat16.rounded` makes such. The router's alone, gate, gate_bias and select_bias,
+    may be float32: it computes in that, and many models of bfloat16 hold theirs so.
 
     Raises TypeError for another dtype, ValueError for shapes that do not fit together, for arrays that the form lacks
     or has no use for, and for numbers that its precision can't hold.
@@ -84,7 +86,7 @@ class Weights:
             if array.shape != expected:
                 fits = f"w1 and shared_d_ff={self.form.shared_d_ff}" if name in SHARED else "w1"
                 raise ValueError(f"{name} must have shape {expected} to fit {fits}, got {array.shape}")
-            if self.form.precision == "bfloat16" and not bfloat16.is_held(array):
+            if self.form.precision == "bfloat16" and name not in ROUTER and not bfloat16.is_held(array):
                 raise ValueError(f"{name} has numbers that bfloat16 can't hold, and precision is bfloat16")
         self.form.require_fit(self.num_experts, 1)
 
@@ -111,10 +113,13 @@ class Weights:
         return {name: array for name, array in named if array is not None}
 
     def bits(self, name: str) -> NDArray[np.uint16]:
-        """The words of an array of bfloat16, in its shape; raises ValueError for weights of another precision."""
+        """The words of an array of bfloat16, in its shape; raises ValueError for numbers of another precision."""
         if self.form.precision != "bfloat16":
             raise ValueError(f"bits of {name} are those of bfloat16, and precision is {self.form.precision}")
-        return bfloat16.words(self.arrays()[name])
+        array = self.arrays()[name]
+        if name in ROUTER and not bfloat16.is_held(array):
+            raise ValueError(f"{name} has numbers that bfloat16 can't hold: the router's is float32")
+        return bfloat16.words(array)
 
     @property
     def added(self) -> dict[str, bool]:

@@ -10,6 +10,7 @@ import pytest
 
 import moe
 from moe import bfloat16
+from moe.check import check_layer
 from moe.config import ADDED
 from moe.edges import FORMS, form_problems
 from moe.parity import TOLERANCES, compare_output
@@ -148,7 +149,7 @@ def changed(**arrays: Any) -> moe.Weights:
         ),
         (
             {"form": moe.Form(expert="swiglu", shared_d_ff=24, precision="bfloat16")},
-            "gate has numbers that bfloat16 can't hold, and precision is bfloat16",
+            "w1 has numbers that bfloat16 can't hold, and precision is bfloat16",
         ),
         ({"b1": np.zeros((8, 47), "f4")}, r"b1 must have shape \(8, 48\) to fit w1, got \(8, 47\)"),
         ({"select_bias": np.zeros((8, 1), "f4")}, "select_bias must have 1 dimension, none of them 0"),
@@ -163,6 +164,19 @@ def test_weights_that_do_not_fit_their_form_are_refused(arrays: dict[str, Any], 
 def test_what_is_no_form_is_refused() -> None:
     with pytest.raises(TypeError, match=r"form must be a moe\.Form, got str"):
         changed(form="swiglu")
+
+
+def test_the_router_may_be_float32_where_experts_are_bfloat16() -> None:
+    held = form_problems("v3 in bfloat16")["plain"].weights
+    exact = form_problems("deepseek-v3")["plain"].weights
+    mixed = replace(held, gate=exact.gate, select_bias=exact.select_bias)
+    np.testing.assert_array_equal(mixed.bits("w1"), held.bits("w1"))
+    for name in ("gate", "select_bias"):
+        with pytest.raises(ValueError, match=f"{name} has numbers that bfloat16 can't hold: the router's is float32"):
+            mixed.bits(name)
+    problem = moe.Problem(mixed, form_problems("v3 in bfloat16")["plain"].x, 3)
+    for name in ("python", "numpy", "torch-naive", "torch"):
+        assert check_layer(moe.create(name, mixed, top_k=3), problem).passed
 
 
 def test_biases_may_be_there_in_part() -> None:

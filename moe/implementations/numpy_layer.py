@@ -12,8 +12,7 @@ from threadpoolctl import ThreadpoolController
 from moe.implementations.contract import DTYPES, EVERY_KNOB, SWITCH, WIDENED, NotAvailableError, check_option
 from moe.implementations.numpy_common import held, hidden, route, shared
 from moe.problem import Float32Array, Weights
-
-ROUTER = ("gate", "gate_bias", "select_bias")
+from moe.weights import ROUTER
 
 
 def most_threads() -> int | None:

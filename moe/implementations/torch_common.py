@@ -11,9 +11,9 @@ from moe.implementations.contract import DTYPES, NotAvailableError, check_option
 from moe.implementations.torch_experts import expert_of
 from moe.implementations.torch_router import route
 from moe.problem import Float32Array, Weights
+from moe.weights import ROUTER
 
 DEVICES = ("cpu", "cuda")
-ROUTER = ("gate", "gate_bias", "select_bias")
 EXPERTS = ("w1", "w2", "w3", "b1", "b2", "b3")
 
 

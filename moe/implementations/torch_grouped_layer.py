@@ -12,6 +12,16 @@ from moe.problem import Weights
 ROW_BYTES = 16
 
 
+def require_whole_rows(weights: Weights) -> None:
+    """Raise NotAvailableError for sizes that grouped_mm does not take."""
+    aligned = ROW_BYTES // weights.form.weight_bytes
+    if weights.d_model % aligned or weights.d_ff % aligned:
+        raise NotAvailableError(
+            f"grouped_mm takes rows of whole 16 bytes: d_model and d_ff must be multiples of {aligned}, "
+            f"got {weights.d_model} and {weights.d_ff}"
+        )
+
+
 class TorchGroupedLayer(OnTheCpu):
     """PyTorch: tokens sorted by expert, and `torch.nn.functional.grouped_mm` for all experts at once.
 
@@ -23,12 +33,7 @@ class TorchGroupedLayer(OnTheCpu):
     knobs = EVERY_KNOB
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
-        aligned = ROW_BYTES // weights.form.weight_bytes
-        if weights.d_model % aligned or weights.d_ff % aligned:
-            raise NotAvailableError(
-                f"grouped_mm takes rows of whole 16 bytes: d_model and d_ff must be multiples of {aligned}, "
-                f"got {weights.d_model} and {weights.d_ff}"
-            )
+        require_whole_rows(weights)
         self.native = TorchWeights(weights, threads=threads)
         self.hidden = hidden_of(weights.form.expert)
         self.top_k = top_k

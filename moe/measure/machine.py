@@ -22,7 +22,7 @@ from moe.measure.environment import not_passed_on
 from moe.processor import cache_sizes, read_processor, usable_cores
 
 PACKAGES = ("numpy", "torch", "max", "threadpoolctl", "scipy")
-EXTRAS = ("onnxruntime", "openvino", "jax", "numba", "zentorch")  # named where they are installed
+EXTRAS = ("onnxruntime", "openvino", "jax", "numba", "zentorch", "transformers")  # named where they are installed
 VECTORS = ("avx512f", "amx_bf16", "avx2", "asimd", "sve")
 NOT_KNOWN = "unknown"
 CHECKOUT = Path(__file__).resolve().parent.parent.parent  # the folder that this package is in
