@@ -304,32 +304,36 @@ def _plain_numbers(axis: Axis) -> None:
 
 def waterfall(steps: pd.DataFrame) -> Figure:
     """Each step's bar goes from the latency before it to its own; `steps` are a chain of `analysis.factors.steps`."""
+    latency = QUANTITIES["latency_s"]
+    numbers = ["latency_s", "latency_s_low", "latency_s_high"]
     with own_settings(), sns.axes_style(STYLE):
         figure = Figure(figsize=(WIDTH, 0.9 + 0.36 * max(1, len(steps))), layout="constrained")
         axes = figure.add_subplot(xscale="log", ylim=(len(steps) - 0.5, -0.5))
-        before, latency = None, QUANTITIES["latency_s"]
-        for place, step in enumerate(records(steps)):
-            value, low, high = (
-                QUANTITIES["latency_s"].factor * step[f"latency_s{end}"] for end in ("", "_low", "_high")
-            )
-            whiskers = [[0.0], [0.0]] if math.isnan(high) else [[value - low], [high - value]]
-            colour = COLOURS.get(step["implementation"], OTHERS[0])
-            if before is not None:
-                axes.barh(place, value - before, left=before, height=0.5, color=colour, alpha=0.25, linewidth=0)
-            axes.errorbar(value, place, xerr=whiskers, fmt="o", color=colour, markersize=5, capsize=3)
-            given = "" if math.isnan(step["step_times"]) else f", {significant(step['step_times'])} ×"
-            most = max(filter(None, (value, high if high > value else None, before)))
-            text = f"{seconds(step['latency_s'])}{given}"
-            axes.annotate(text, (most, place), (6, 0), textcoords="offset points", va="center", fontsize=8.5)
-            before = value
+        before = None
+        for place, step in enumerate(records(steps.assign(**steps[numbers] * latency.factor))):
+            _draw_step(axes, place, step, before)
+            before = step["latency_s"]
         axes.grid(visible=False, axis="y")
         axes.set_yticks(range(len(steps)), list(steps.turned_on), fontsize=9)
-        if len(steps):
-            left, right = axes.get_xlim()
-            axes.set_xlim(left, right * (right / left) ** 0.55)
+        left, right = axes.get_xlim()
+        axes.set_xlim(left, right * (right / left) ** 0.55)
         _plain_numbers(axes.xaxis)
         _label(axes.xaxis, latency.axis)
     return figure
+
+
+def _draw_step(axes: Axes, place: int, step: dict[str, Any], before: float | None) -> None:
+    """A step's point with its interval and its numbers, and the bar from the latency `before` it."""
+    value, low, high = step["latency_s"], step["latency_s_low"], step["latency_s_high"]
+    whiskers = [[0.0], [0.0]] if math.isnan(high) else [[value - low], [high - value]]
+    colour = COLOURS.get(step["implementation"], OTHERS[0])
+    if before is not None:
+        axes.barh(place, value - before, left=before, height=0.5, color=colour, alpha=0.25, linewidth=0)
+    axes.errorbar(value, place, xerr=whiskers, fmt="o", color=colour, markersize=5, capsize=3)
+    given = "" if math.isnan(step["step_times"]) else f", {significant(step['step_times'])} ×"
+    text = f"{seconds(value / QUANTITIES['latency_s'].factor)}{given}"
+    most = max(value, before or value, value if math.isnan(high) else high)
+    axes.annotate(text, (most, place), (6, 0), textcoords="offset points", va="center", fontsize=8.5)
 
 
 def show_steps(steps: pd.DataFrame | None, chain: str, name: str, finding: str, run: str | None) -> HTML:
