@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from moe.analysis import Row, Summary, limits_of
-from moe.report.cells import with_numbers
+from moe.report.cells import carry_numbers
 from moe.report.text import (
     label_text,
     percent,
@@ -38,7 +38,7 @@ def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbe
     style = style.set_properties(subset=list(set(right) - set(unbroken)), **{"min-width": "12em"})
     # A fixed identifier instead of a random one: two renders of one run are the same bytes.
     html = style.set_uuid(name).to_html(table_attributes='class="results"')
-    return with_numbers(html.replace("<th ", '<th scope="col" '), frame)
+    return carry_numbers(html.replace("<th ", '<th scope="col" '), frame)
 
 
 def results(summary: Summary) -> str:
