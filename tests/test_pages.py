@@ -7,12 +7,16 @@ import gzip
 import hashlib
 import json
 import random
+from email.message import Message
+from pathlib import Path
 
 import nbformat
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from moe.report import pages
+from moe.report import origin, pages
+from moe.report.index import render_index
+from moe.report.origin import foot, write_parameters
 from moe.report.pages import DATA, finished, fold, navigation, with_contents, with_data
 from moe.report.show import show_sentences, show_table
 from moe.report.tables import html_table
@@ -112,3 +116,16 @@ def test_addresses_are_links_in_sentences_and_captions() -> None:
     assert table.count("<a ") == 1
     assert '<a href="https://example.org/c">https://example.org/c</a>. More.' in table
     assert 'aria-label="Table: From “x”, https://example.org/c"' in table
+
+
+def test_a_page_names_the_repository_where_the_package_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_parameters(tmp_path, "moe report", {})
+    run = synthetic_run({"numpy": 1.0})
+    for address in ("https://example.org/moe", ""):
+        named = Message()
+        if address:
+            named["Project-URL"] = f"Source, {address}"
+        monkeypatch.setattr(origin, "metadata", lambda name, named=named: named)
+        html = render_index([], foot([run], tmp_path))
+        links = [str(link["href"]) for link in BeautifulSoup(html, "html.parser").select("footer a")]
+        assert links == ([address] if address else [])

@@ -15,7 +15,7 @@ WHOLE = re.compile(r"\d{1,3}(,\d{3})*")  # as a text: exact, unlike others
 CELL = re.compile(r'<td id="\S+_row(\d+)_col(\d+)"')
 
 
-def with_numbers(html: str, frame: pd.DataFrame) -> str:
+def carry_numbers(html: str, frame: pd.DataFrame) -> str:
     """A table of pandas' with the numbers of its `frame` in its cells: data-value, and data-low and -high if known.
 
     Where the unit of a number is not that of its text, it is in data-unit.

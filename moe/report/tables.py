@@ -16,7 +16,7 @@ from moe.analysis.frames import SIZES, interval_of, records, with_numbers
 from moe.analysis.overhead import FITS
 from moe.config import MoEConfig
 from moe.implementations.registry import BASELINE
-from moe.report import cells
+from moe.report.cells import carry_numbers
 from moe.report.style import QUANTITIES, cell, heading
 from moe.report.text import label_text, percent, seconds, significant, speedup_text, threads_text
 from moe.run import Run
@@ -35,7 +35,7 @@ def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbe
     style = style.set_properties(subset=list(set(right) - set(unbroken)), **{"min-width": "12em"})
     # A fixed identifier instead of a random one: two renders of one run are the same bytes.
     html = style.set_uuid(name).to_html(table_attributes='class="results"')
-    return cells.with_numbers(html.replace("<th ", '<th scope="col" '), frame)
+    return carry_numbers(html.replace("<th ", '<th scope="col" '), frame)
 
 
 def frame_table(

@@ -140,12 +140,14 @@ def _bars(axes: Axes) -> Iterator[tuple[Any, list[str]]]:
     """Bars, which end at their value."""
     legend = _legend(axes)
     for container in axes.containers:
-        for bar in container if isinstance(container, BarContainer) else ():
+        if not isinstance(container, BarContainer):
+            continue
+        for bar in container:
             label = legend.get(_look(bar.get_facecolor(), None), "")
-            if container.orientation == "horizontal":
-                yield bar, [_said(axes, label, bar.get_x() + bar.get_width(), bar.get_y() + bar.get_height() / 2)]
-            else:
-                yield bar, [_said(axes, label, bar.get_x() + bar.get_width() / 2, bar.get_y() + bar.get_height())]
+            middle = bar.get_x() + bar.get_width() / 2, bar.get_y() + bar.get_height() / 2
+            end = bar.get_x() + bar.get_width(), bar.get_y() + bar.get_height()
+            flat = container.orientation == "horizontal"
+            yield bar, [_said(axes, label, end[0] if flat else middle[0], middle[1] if flat else end[1])]
 
 
 def _look(colour: Any, marker: Any) -> tuple[str, str]:
