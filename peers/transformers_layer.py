@@ -190,7 +190,7 @@ def _shared_of(family: _Family, module: Any, config: Any, weights: Weights) -> A
     if weights.form.shared_d_ff:
         return getattr(module, family.mlp)(config, intermediate_size=weights.form.shared_d_ff)
 
-    class Nothing(nn.Module):
+    class Nothing(nn.Module):  # type: ignore[misc]
         def forward(self, x: Any) -> int:
             return 0
 
@@ -211,7 +211,7 @@ def _router_of(native: TorchWeights, top_k: int, *, dense: bool) -> Any:
     """This project's router where a block has its own: what it gives beside is logits, which no block looks at."""
     import torch
 
-    class Router(torch.nn.Module):
+    class Router(torch.nn.Module):  # type: ignore[misc]
         def forward(self, x: Any, *_: Any) -> tuple[Any, ...]:
             x = x.reshape(-1, x.shape[-1])
             experts, weights = route(x, native, top_k)
