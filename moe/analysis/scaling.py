@@ -80,12 +80,16 @@ class Scaling:
     def line(self, axis: str) -> pd.DataFrame:
         """The rows of the most cells that differ along an axis alone, in its order; of several, of the most work.
 
-        Threads and skew vary along their own axes only.
+        Models' layers stand apart, unless there is nothing else. Threads and skew vary along their own axes only.
         """
         frame = self.cells if axis in OTHERWISE_EVEN else self.on_most_threads
         groups = [own for _, own in frame.groupby([name for name in PLACE if name != axis], sort=False)]
-        longest = max(groups, key=lambda own: (own.cell.nunique(), own.flops.max()), default=frame)
-        return longest.sort_values(axis, kind="stable")
+
+        def worth(own: pd.DataFrame) -> tuple[bool, int, int]:
+            several = own.cell.nunique()
+            return several > 1 and not own.model.any(), several, own.flops.max()
+
+        return max(groups, key=worth, default=frame).sort_values(axis, kind="stable")
 
     def over_first(self, axis: str) -> pd.DataFrame:
         """The line along an axis with `times`: a row's time over its variant's at the first cell.

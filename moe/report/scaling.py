@@ -28,6 +28,7 @@ def arguments(
     skews: str,
     models: str,
     model_tokens: str,
+    model_precisions: str,
     model_mib: int,
     threads: str,
     variants: str,
@@ -48,6 +49,7 @@ def arguments(
         {
             "config": [_held(name, model_mib) for name in words(models)],
             "tokens": _numbers("model_tokens", model_tokens),
+            "precision": words(model_precisions),
             "threads": most,
         },
         {"tokens": sizes, "d_model": _numbers("d_models", d_models), "threads": most},

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from moe.analysis import tokens_ratio
 from moe.analysis.frames import interval_of, records
 from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.models import MODELS, is_shape_alone
@@ -275,27 +276,40 @@ def _growth_rows(scaling: Scaling) -> Rows:
 
 
 def models_table(found: Parts) -> str:
-    """The shapes of real models: OURS, THEIRS, their ratio and the share of the limit."""
+    """Layers of real models: every variant's latency, and how many times as fast as each of the others OURS is."""
     rows = _rows_of_each(found, _model_rows)
     configs = (m.config for scaling in found.values() for m in scaling.run.measurements)
     caption = SHAPES_ALONE if any(map(is_shape_alone, configs)) else AS_PUBLISHED
-    return html_table("models", rows or [{"model": "none was measured"}], caption, ["T", OURS, THEIRS, "% of limit"])
+    numbers = ["T", "% of limit", *(label for scaling in found.values() for label in scaling.labels)]
+    return html_table("models", rows or [{"model": "none was measured"}], caption, numbers)
 
 
 def _model_rows(scaling: Scaling) -> Rows:
-    cells = scaling.cells
-    theirs = cells[cells.label == THEIRS].set_index("cell").latency_s
-    for row in records(cells[(cells.label == OURS) & (cells.model != "")]):
-        share = interval_of(row, "share_of_limit")
+    of_models = scaling.cells[scaling.cells.model != ""]
+    others = [label for label in of_models.label.unique() if label != OURS]
+    for _, own in of_models.groupby("cell", sort=False):
+        made = {row["label"]: (place, row) for place, row in zip(own.index, records(own), strict=True)}
+        if OURS not in made:
+            continue
+        place, ours = made[OURS]
+        share = interval_of(ours, "share_of_limit")
         yield {
-            "model": row["model"],
-            "T": f"{row['tokens']:,}",
-            "d, f, E, k": f"{row['d_model']}, {row['d_ff']}, {row['num_experts']}, {row['top_k']}",
-            OURS: seconds(row["latency_s"]),
-            THEIRS: seconds(theirs[row["cell"]]) if row["cell"] in theirs else None,
-            f"{OURS} × {THEIRS}": times(interval_of(row, "ratio")) if row["ratio"] > 0 else None,
-            "% of limit": bound_text(share, row["bound"]) if row["bound"] else None,
+            "model": ours["model"],
+            "T": f"{ours['tokens']:,}",
+            "d, f, E, k": f"{ours['d_model']}, {ours['d_ff']}, {ours['num_experts']}, {ours['top_k']}",
+            "precision": ours["precision"],
+            OURS: seconds(ours["latency_s"]),
+            **{label: seconds(made[label][1]["latency_s"]) if label in made else None for label in others},
+            **{f"{OURS} × {label}": _over(scaling, place, made.get(label)) for label in others},
+            "% of limit": bound_text(share, ours["bound"]) if ours["bound"] else None,
         }
+
+
+def _over(scaling: Scaling, place: int, other: tuple[int, dict[str, Any]] | None) -> str | None:
+    """How many times as fast the row at a place is as another."""
+    measured = scaling.run.measurements
+    ratio = tokens_ratio(measured[place], measured[other[0]]) if other else None
+    return times(ratio) if ratio else None
 
 
 def model_sources() -> list[str]:
