@@ -120,6 +120,7 @@ def _panel[
     comptime VECTORS = form.vectors()
     comptime COLUMNS = form.panel()
     comptime BLOCK_LINES = STEPS * COLUMNS // LINE_FLOATS
+    comptime IS_KEPT = product == HIDDEN and form.is_general
     comptime ROW_WORDS = STEPS * TOKEN_WORDS[form.words]
     var blocks = depth // STEPS
     var partial = layer.workspace.partial.unsafe_offset(thread * BLOCK_ROWS * COLUMNS)
@@ -147,35 +148,16 @@ def _panel[
                     if first > 0:
                         sums = load_sums[W, r, VECTORS](kept)
                     sums = tile[W, r, VECTORS, form.words](source, weights, part, sums^, ahead, lines)
-                    if first + part < blocks:
+                    if not is_last or IS_KEPT:
                         store_sums[W, r, VECTORS](sums, kept)
-                    elif product == OUTPUT:
-                        _store_output[r](layer, sums, block, begin, number * COLUMNS)
+                    elif product == HIDDEN:
+                        var target = hidden.unsafe_offset(begin * layer.sizes().hidden_words())
+                        store_hidden[W, r, VECTORS](sums, target, number * COLUMNS)
                     else:
-                        _store_hidden[r](layer, sums, block, begin, number, kept, hidden)
+                        _store_output[r](layer, sums, block, begin, number * COLUMNS)
             ahead = ahead.unsafe_offset(part * lines * LINE_FLOATS)
-
-
-@always_inline
-def _store_hidden[
-    rows: Int, form: Form
-](
-    layer: Layer[form],
-    sums: Array[Vector[form.lanes()], rows * form.vectors()],
-    block: Block,
-    begin: Int,
-    panel: Int,
-    kept: Floats,
-    hidden: Floats,
-):
-    """Stores what the first product gave, activated, as the second one's tokens."""
-    comptime W = form.lanes()
-    var target = hidden.unsafe_offset(begin * layer.sizes_of(block).hidden_words())
-    comptime if form.is_general:
-        store_sums[W, rows, form.vectors()](sums, kept)
-        store_activated(layer, block, begin, rows, kept, panel, target)
-    else:
-        store_hidden[W, rows, form.vectors()](sums, target, panel * form.panel())
+    comptime if IS_KEPT:
+        store_activated(layer, block, tiles, partial, number, hidden)
 
 
 @always_inline

@@ -162,8 +162,7 @@ def _weigh[form: Form](layer: Layer[form], logits: Floats, softmax: _Softmax, en
 
 
 def _is_sound[form: Form](layer: Layer[form], logits: Floats, token: Int) -> Bool:
-    """Says whether nothing that decides is NaN, and the token has neither NaN nor Inf: every logit of such a one shows it.
-    """
+    """Says whether nothing that decides is NaN, and the token has neither NaN nor Inf, which all its logits show."""
     var sizes = layer.sizes()
     var is_finite = True
     for e in range(layer.knobs.experts):

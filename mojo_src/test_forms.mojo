@@ -8,9 +8,9 @@ from std.testing import TestSuite, assert_true
 
 from form import Form
 from forward import forward, work_on_layer
-from knobs import B1, D_FF, D_MODEL, EXPERT, GATE, GROUPS, GROUPS_KEPT, NUM_EXPERTS, RELU, RENORMALISE, SCALE, SCORE
-from knobs import SHARED_D_FF, SHARED_GATE, SHARED_W1, SHARED_W2, SHARED_W3, SIGMOID, SWIGLU, THREADS, TOP_K, W1, W2, W3
-from knobs import Description
+from knobs import B1, GATE, SHARED_GATE, SHARED_W1, SHARED_W2, SHARED_W3, W1, W2, W3, Description
+from knobs import D_FF, D_MODEL, EXPERT, GROUPS, GROUPS_KEPT, NUM_EXPERTS, RELU, RENORMALISE, SCALE, SCORE
+from knobs import SHARED_D_FF, SIGMOID, SWIGLU, THREADS, TOP_K
 from layer import Layer
 from pool import Pool, Words
 from vectors import Floats, new_floats
