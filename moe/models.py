@@ -119,9 +119,10 @@ def held(config: MoEConfig, memory_bytes: float) -> MoEConfig:
 def title_of(config: MoEConfig) -> str | None:
     """The model whose layer or shape this is, with how many of its experts are held where that is not all of them."""
     model = next((m for m in MODELS.values() if m.is_held(config) or m.has_shape(config)), None)
-    if model is None or config.num_experts == model.config.num_experts:
-        return model and model.title
-    return f"{model.title}, {config.num_experts} of {model.config.num_experts} experts held"
+    if model is None:
+        return None
+    fewer = config.num_experts < model.config.num_experts
+    return f"{model.title}, {config.num_experts} of {model.config.num_experts} experts held" if fewer else model.title
 
 
 def is_shape_alone(config: MoEConfig) -> bool:

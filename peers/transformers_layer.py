@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -57,8 +58,8 @@ class TransformersLayer(OnTheCpu):
         with torch.device("meta"):  # weights come next
             block = getattr(module, family.block)(config)
             if family.shared:
-                setattr(block, family.shared, _shared_of(family, module, config, weights))
-        setattr(block, family.router, _router_of(self.native, top_k, dense=family.dense))
+                _replace(block, family.shared, _shared_of(family, module, config, weights))
+        _replace(block, family.router, partial(_routed, self.native, top_k, family.dense))
         tensors = self.native.tensors
         block.load_state_dict(family.state(tensors) | _shared_state(family, tensors), assign=True)
         self.block = block.eval()
@@ -184,17 +185,10 @@ def _config_of(family: _Family, weights: Weights, top_k: int) -> Any:
 
 
 def _shared_of(family: _Family, module: Any, config: Any, weights: Weights) -> Any:
-    """The shared expert at its width, in place of the block's own; nothing, which adds 0, where there is none."""
-    from torch import nn
-
-    if weights.form.shared_d_ff:
-        return getattr(module, family.mlp)(config, intermediate_size=weights.form.shared_d_ff)
-
-    class Nothing(nn.Module):
-        def forward(self, x: Any) -> int:
-            return 0
-
-    return Nothing()
+    """The shared expert at its width, in place of the block's own; what adds 0, where there is none."""
+    if not weights.form.shared_d_ff:
+        return lambda x: 0
+    return getattr(module, family.mlp)(config, intermediate_size=weights.form.shared_d_ff)
 
 
 def _shared_state(family: _Family, t: Tensors) -> Tensors:
@@ -207,17 +201,17 @@ def _shared_state(family: _Family, t: Tensors) -> Tensors:
     return state
 
 
-def _router_of(native: TorchWeights, top_k: int, *, dense: bool) -> Any:
-    """This project's router where a block has its own: what it gives beside is logits, which no block looks at."""
-    import torch
+def _replace(block: Any, part: str, other: Any) -> None:
+    """Put a module or a function where a block has a module."""
+    delattr(block, part)
+    setattr(block, part, other)
 
-    class Router(torch.nn.Module):
-        def forward(self, x: Any, *_: Any) -> tuple[Any, ...]:
-            x = x.reshape(-1, x.shape[-1])
-            experts, weights = route(x, native, top_k)
-            if not dense:
-                return None, weights, experts
-            scores = weights.new_zeros(len(x), native.gate.shape[1]).scatter_(1, experts, weights)
-            return scores.to(x.dtype), None
 
-    return Router()
+def _routed(native: TorchWeights, top_k: int, dense: bool, x: Any, *_: Any) -> tuple[Any, ...]:
+    """What a block's own router gives, from this project's: beside it there are logits, which no block looks at."""
+    x = x.reshape(-1, x.shape[-1])
+    experts, weights = route(x, native, top_k)
+    if not dense:
+        return None, weights, experts
+    scores = weights.new_zeros(len(x), native.gate.shape[1]).scatter_(1, experts, weights)
+    return scores.to(x.dtype), None
