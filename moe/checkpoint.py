@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from math import prod
@@ -30,14 +30,14 @@ COLUMNS = 16  # of float32, a cache line: all columns at once took four times as
 Sizes = Mapping[str, int]  # by letter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """One layer of a model: its weights, how many experts a token takes, and where it comes from.
 
     `folder` is the name of its folder alone.
     """
 
-    weights: Weights
+    weights: Weights = field(repr=False)
     top_k: int
     model_type: str
     folder: str
