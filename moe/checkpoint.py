@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from math import prod
@@ -26,17 +26,18 @@ from moe.weights import DIMENSIONS, ROUTER
 LAYER = Range(0, SIZE.most, whole=True)
 SHARED = Range(0, SIZE.most, whole=True)
 MOST_NAMED = 12  # layers in a message
+COLUMNS = 16  # of float32, a cache line: all columns at once took four times as long
 Sizes = Mapping[str, int]  # by letter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """One layer of a model: its weights, how many experts a token takes, and where it comes from.
 
     `folder` is the name of its folder alone.
     """
 
-    weights: Weights
+    weights: Weights = field(repr=False)
     top_k: int
     model_type: str
     folder: str
@@ -228,19 +229,25 @@ def _require_memory(parts: Mapping[str, Part], sizes: Sizes, what: str) -> None:
 
 
 def _read(stored: Sequence[Stored], part: Part, order: str, sizes: Sizes) -> Float32Array:
-    """A weight whose axes are `order`; of those of experts one expert at a time is in memory twice."""
+    """What lies in one tensor, or in one an expert, as a weight whose axes are `order`."""
     found = np.empty([sizes[letter] for letter in order], np.float32)
     if "{e}" in part.name:
         for expert, tensor in zip(found, stored, strict=True):
-            expert[...] = widened(_arranged(tensor.words(), part, order[1:], sizes))
+            _fill(expert, _arranged(tensor.words(), part, order[1:], sizes))
         return found
     words = _arranged(stored[0].words(), part, order, sizes)
-    if len(order) < 3:
-        found[...] = widened(words)
-    else:
-        for expert, own in zip(found, words, strict=True):
-            expert[...] = widened(own)
+    for target, own in zip(found, words, strict=True) if len(order) > 2 else [(found, words)]:
+        _fill(target, own)
     return found
+
+
+def _fill(target: Float32Array, words: NDArray[Any]) -> None:
+    """Widen a tensor of one or two axes into its place; one that lies the other way round a few columns at a time."""
+    turned = words.ndim > 1 and words.strides[0] < words.strides[1]
+    step = COLUMNS if turned else target.shape[-1]
+    for start in range(0, target.shape[-1], step):
+        columns = slice(start, start + step)
+        target[..., columns] = widened(words[..., columns])
 
 
 def _arranged(words: NDArray[Any], part: Part, order: str, sizes: Sizes) -> NDArray[Any]:

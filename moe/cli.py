@@ -107,8 +107,8 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=function)
         return command
 
-    listed = add("list", _list, "the implementations, and which can run here")
-    listed.add_argument("--models", action="store_true", help="published models by name instead, for --config")
+    lists = add("list", _list, "the implementations, and which can run here")
+    lists.add_argument("--models", action="store_true", help="published models by name instead, for --config")
     add("doctor", _doctor, "what this machine can run, and what to do about the rest")
     add("build", _build, "compile the Mojo kernel")
     check = add("check", _check, "compare implementations with the float64 reference on every edge and preset")
@@ -266,8 +266,9 @@ def _layer(parsed: argparse.Namespace) -> tuple[MoEConfig, Checkpoint | None]:
     if found is None:
         return parse_config(parsed.config or "seed"), None
     text = parsed.config or f"tokens={CHECKPOINT_TOKENS}"
-    if wrong := {part.partition("=")[0].strip() for part in text.split(",")} - {"tokens", "seed"}:
-        raise ValueError(f"beside --checkpoint, --config takes tokens and seed, got {', '.join(sorted(wrong))}")
+    named = [part.strip().partition("=")[:2] for part in text.split(",")]
+    if wrong := [name for name, equals in named if name not in ("tokens", "seed") or not equals]:
+        raise ValueError(f"beside --checkpoint, --config takes tokens=… and seed=…, got {', '.join(wrong)}")
     config = parse_config(text)
     return found.config(config.tokens, config.seed), found
 

@@ -121,9 +121,8 @@ def title_of(config: MoEConfig) -> str | None:
     model = next((m for m in MODELS.values() if m.is_held(config) or m.has_shape(config)), None)
     if model is None:
         return None
-    if config.num_experts == model.config.num_experts:
-        return model.title
-    return f"{model.title}, {config.num_experts} of {model.config.num_experts} experts held"
+    fewer = config.num_experts < model.config.num_experts
+    return f"{model.title}, {config.num_experts} of {model.config.num_experts} experts held" if fewer else model.title
 
 
 def is_shape_alone(config: MoEConfig) -> bool:

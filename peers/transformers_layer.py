@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
-from moe.form import knob_text
-from moe.implementations.contract import EVERY_KNOB, NotAvailableError, check_option, installed
+from moe.implementations.contract import EVERY_KNOB, check_option, installed
 from moe.implementations.torch_common import OnTheCpu, TorchWeights
 from moe.implementations.torch_grouped_layer import require_whole_rows
 from moe.implementations.torch_router import route
 from moe.problem import Weights
 from moe.weights import ROUTER
+from peers.transformers_blocks import MODEL_TYPES, Family, family_of, shared_state
 
 IMPLEMENTATIONS = ("grouped_mm", "eager", "batched_mm")
 ACTIVATIONS = {"swiglu": "silu", "swiglu-oai": "silu", "geglu": "gelu"}  # where it is not the same name
-Tensors = dict[str, Any]
 
 
 class TransformersLayer(OnTheCpu):
@@ -45,7 +43,7 @@ class TransformersLayer(OnTheCpu):
         import torch
 
         check_option("experts", experts, IMPLEMENTATIONS)
-        family = _family_of(weights)
+        family = family_of(weights)
         if experts == "grouped_mm" and family.chooses:
             require_whole_rows(weights)
         self.top_k = top_k
@@ -57,10 +55,10 @@ class TransformersLayer(OnTheCpu):
         with torch.device("meta"):  # weights come next
             block = getattr(module, family.block)(config)
             if family.shared:
-                setattr(block, family.shared, _shared_of(family, module, config, weights))
-        setattr(block, family.router, _router_of(self.native, top_k, dense=family.dense))
+                _replace(block, family.shared, _shared_of(family, module, config, weights))
+        _replace(block, family.router, partial(_routed, self.native, top_k, family.dense))
         tensors = self.native.tensors
-        block.load_state_dict(family.state(tensors) | _shared_state(family, tensors), assign=True)
+        block.load_state_dict(family.state(tensors) | shared_state(family, tensors), assign=True)
         self.block = block.eval()
         for name in set(tensors) - set(ROUTER):  # the block has them now
             del tensors[name]
@@ -77,101 +75,7 @@ class TransformersLayer(OnTheCpu):
             return (y[0] if isinstance(y, tuple) else y).reshape(x.shape)
 
 
-@dataclass(frozen=True)
-class _Family:
-    """A family's block: where it lies, its parts' names, and its experts' tensors as they lie in memory."""
-
-    title: str
-    package: str
-    block: str
-    state: Callable[[Tensors], Tensors]
-    d_ff: str = "intermediate_size"
-    router: str = "gate"
-    shared: str = ""  # the shared expert's part
-    mlp: str = ""  # and its class
-    chooses: bool = True  # whether `experts` makes a difference
-    dense: bool = False  # whether its router gives a weight for every expert
-
-
-def _joined(t: Tensors) -> Tensors:
-    """w1 and w3 side by side, (E, out, in)."""
-    import torch
-
-    both = torch.cat([t["w1"].mT, t["w3"].mT], dim=1)
-    return {"experts.gate_up_proj": both, "experts.down_proj": _turned(t["w2"])}
-
-
-def _in_turns(t: Tensors) -> Tensors:
-    """w1's and w3's columns in turns, (E, in, out), and biases in the same order."""
-    import torch
-
-    return {
-        "experts.gate_up_proj": torch.stack([t["w1"], t["w3"]], dim=-1).flatten(-2),
-        "experts.gate_up_proj_bias": torch.stack([t["b1"], t["b3"]], dim=-1).flatten(-2),
-        "experts.down_proj": t["w2"],
-        "experts.down_proj_bias": t["b2"],
-    }
-
-
-def _side_by_side(t: Tensors) -> Tensors:
-    """w1 and w3 side by side, (E, in, out)."""
-    import torch
-
-    return {"experts.gate_up_proj": torch.cat([t["w1"], t["w3"]], dim=2), "experts.down_proj": t["w2"]}
-
-
-def _plain(t: Tensors) -> Tensors:
-    return {"experts.up_proj": _turned(t["w1"]), "experts.down_proj": _turned(t["w2"])}
-
-
-def _turned(t: Any) -> Any:
-    import torch
-
-    # Not contiguous(), which leaves a matrix of one row the strides that it had as a column.
-    return torch.clone(t.mT, memory_format=torch.contiguous_format)
-
-
-MIXTRAL = _Family("Mixtral", "mixtral", "MixtralSparseMoeBlock", _joined)
-QWEN2 = _Family(
-    "Qwen2-MoE", "qwen2_moe", "Qwen2MoeSparseMoeBlock", _joined,
-    d_ff="moe_intermediate_size", shared="shared_expert", mlp="Qwen2MoeMLP",
-)  # fmt: skip
-DEEPSEEK = _Family(
-    "DeepSeek-V3", "deepseek_v3", "DeepseekV3MoE", _joined,
-    d_ff="moe_intermediate_size", shared="shared_experts", mlp="DeepseekV3MLP",
-)  # fmt: skip
-NEMOTRON = _Family(
-    "Nemotron-H", "nemotron_h", "NemotronHMoE", _plain,
-    d_ff="moe_intermediate_size", shared="shared_experts", mlp="NemotronHMLP",
-)  # fmt: skip
-GPT_OSS = _Family("GPT-OSS", "gpt_oss", "GptOssMLP", _in_turns, router="router")
-LLAMA4 = _Family(
-    "Llama 4", "llama4", "Llama4TextMoe", _side_by_side,
-    router="router", shared="shared_expert", mlp="Llama4TextMLP", chooses=False, dense=True,
-)  # fmt: skip
-MODEL_TYPES = {"llama4": "llama4_text"}  # where it is not the package's name
-
-
-def _family_of(weights: Weights) -> _Family:
-    """The family whose experts these are; raises NotAvailableError where none has such."""
-    form, shared, gate = weights.form, weights.form.shared_d_ff > 0, weights.shared_gate is not None
-    biases = [bias is not None for bias in (weights.b1, weights.b2, weights.b3)]
-    if form.expert == "swiglu-oai":
-        if all(biases) and not shared and form.weight_on == "output":
-            return GPT_OSS
-    elif form.weight_on == "input":
-        if form.gated and shared and not gate and not any(biases):
-            return LLAMA4
-    elif not any(biases):
-        if form.gated:
-            return QWEN2 if gate else DEEPSEEK if shared else MIXTRAL
-        if not gate:
-            return NEMOTRON
-    text = ", ".join(f"{name}={knob_text(value)}" for name, value in weights.knobs.items())
-    raise NotAvailableError(f"transformers does not compute layers with {text}: no model of it has such experts")
-
-
-def _config_of(family: _Family, weights: Weights, top_k: int) -> Any:
+def _config_of(family: Family, weights: Weights, top_k: int) -> Any:
     """The family's configuration, of which the block reads sizes and its activation alone."""
     from transformers import AutoConfig
 
@@ -183,41 +87,24 @@ def _config_of(family: _Family, weights: Weights, top_k: int) -> Any:
     return AutoConfig.for_model(MODEL_TYPES.get(family.package, family.package), **sizes, **counts, **heads, **acts)
 
 
-def _shared_of(family: _Family, module: Any, config: Any, weights: Weights) -> Any:
-    """The shared expert at its width, in place of the block's own; nothing, which adds 0, where there is none."""
-    from torch import nn
-
-    if weights.form.shared_d_ff:
-        return getattr(module, family.mlp)(config, intermediate_size=weights.form.shared_d_ff)
-
-    class Nothing(nn.Module):  # type: ignore[misc]
-        def forward(self, x: Any) -> int:
-            return 0
-
-    return Nothing()
+def _shared_of(family: Family, module: Any, config: Any, weights: Weights) -> Any:
+    """The shared expert at its width, in place of the block's own; what adds 0, where there is none."""
+    if not weights.form.shared_d_ff:
+        return lambda x: 0
+    return getattr(module, family.mlp)(config, intermediate_size=weights.form.shared_d_ff)
 
 
-def _shared_state(family: _Family, t: Tensors) -> Tensors:
-    own = {"gate_proj": "shared_w1", "up_proj": "shared_w3", "down_proj": "shared_w2"}
-    if "shared_w3" not in t:
-        own = {"up_proj": "shared_w1", "down_proj": "shared_w2"}
-    state = {f"{family.shared}.{part}.weight": _turned(t[name]) for part, name in own.items() if name in t}
-    if "shared_gate" in t:
-        state["shared_expert_gate.weight"] = _turned(t["shared_gate"])
-    return state
+def _replace(block: Any, part: str, other: Any) -> None:
+    """Put a module or a function where a block has a module."""
+    delattr(block, part)
+    setattr(block, part, other)
 
 
-def _router_of(native: TorchWeights, top_k: int, *, dense: bool) -> Any:
-    """This project's router where a block has its own: what it gives beside is logits, which no block looks at."""
-    import torch
-
-    class Router(torch.nn.Module):  # type: ignore[misc]
-        def forward(self, x: Any, *_: Any) -> tuple[Any, ...]:
-            x = x.reshape(-1, x.shape[-1])
-            experts, weights = route(x, native, top_k)
-            if not dense:
-                return None, weights, experts
-            scores = weights.new_zeros(len(x), native.gate.shape[1]).scatter_(1, experts, weights)
-            return scores.to(x.dtype), None
-
-    return Router()
+def _routed(native: TorchWeights, top_k: int, dense: bool, x: Any, *_: Any) -> tuple[Any, ...]:
+    """What a block's own router gives, from this project's: beside it there are logits, which no block looks at."""
+    x = x.reshape(-1, x.shape[-1])
+    experts, weights = route(x, native, top_k)
+    if not dense:
+        return None, weights, experts
+    scores = weights.new_zeros(len(x), native.gate.shape[1]).scatter_(1, experts, weights)
+    return scores.to(x.dtype), None

@@ -94,6 +94,7 @@ def test_every_number_is_where_it_belongs(shards: int, tmp_path: Path) -> None:
             assert np.array_equal(getattr(found.weights, name)[expert], tensors[f"{own}.{name}.weight"].T)
     assert np.array_equal(found.weights.gate, tensors[f"{BLOCK}.gate.weight"].T)
     assert found.origin == {**found.origin, "folder": "model", "layer": 1, "model_type": "mixtral"}
+    assert repr(found) == "Checkpoint(top_k=2, model_type='mixtral', folder='model', layer=1)"
     assert found.config() == moe.MoEConfig(16, D, F, EXPERTS, 2, expert="swiglu")
 
 

@@ -95,10 +95,13 @@ def test_from_the_shell(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         (["--checkpoint", "tiny", "--layer", "9"], "tiny: has no layer 9; layers: 0 to 1, with experts: 1"),
         (["--checkpoint", "tiny", "--layer", "0"], "layer 0 has no experts"),
         (["--checkpoint", "none", "--layer", "1"], "none/config.json: no such file"),
-        (["--checkpoint", "tiny", "--layer", "1", "--config", "seed"], "--config takes tokens and seed, got seed"),
+        (
+            ["--checkpoint", "tiny", "--layer", "1", "--config", "seed"],
+            "--config takes tokens=… and seed=…, got seed",
+        ),
         (
             ["--checkpoint", "tiny", "--layer", "1", "--config", "d_model=4"],
-            "--config takes tokens and seed, got d_model",
+            "--config takes tokens=… and seed=…, got d_model",
         ),
     ],
 )
