@@ -118,7 +118,7 @@ def colours(rows: pd.DataFrame) -> dict[str, str]:
     of_label: dict[str, str] = {}
     for label, implementation in zip(rows.label, rows.implementation, strict=True):
         if implementation and label not in of_label:  # the second variant of an implementation gets another one
-            of_label[label] = free.pop(str(implementation), None) or next(others)
+            of_label[label] = free.pop(str(implementation), "") or next(others)
     named = zip(rows.name, rows.label, rows.implementation, strict=True)
     return {name: of_label[label] if implementation else GREY for name, label, implementation in named}
 
@@ -243,7 +243,7 @@ def _label(axis: Axis, text: str) -> None:
     log = "; log scale)" if text.endswith(")") else " (log scale)"
     text = text.removesuffix(")") + log if axis.get_scale() == "log" else text
     axis.set_label_text(text)
-    if axis.axis_name == "x":
+    if axis is axis.axes.xaxis:
         axis.axes.set_xlabel(text, loc="right")
 
 

@@ -83,7 +83,7 @@ def _results(name: str, rows: pd.DataFrame, baseline: str, caption: str) -> str:
     most = rows.groupby("threads").tokens_per_s.transform("max")
     names = [_name(row, rows, best) for row, best in zip(records(rows), rows.tokens_per_s == most, strict=True)]
     headings = {"name": "implementation", "speedup_text": f"× {baseline}", "latency_text": heading("latency_s")}
-    columns = ["name", "threads", "speedup_text", "latency_text", "tokens_per_s", "flops_per_s"]
+    columns = ["name", "speedup_text", "threads", "latency_text", "tokens_per_s", "flops_per_s"]
     columns += ["share_of_limit", "bound", "max_rel_error"]
     bounds = set(rows.bound) - {""}
     if len(bounds) <= 1:  # a column for one word would only take room
