@@ -21,6 +21,9 @@ from moe.report.text import label_text, percent, seconds, significant, speedup_t
 from moe.run import Run
 
 
+EXPERIMENTS = {"mojo": "inside Mojo", "numpy to torch": "from NumPy to PyTorch"}
+
+
 def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbers: Sequence[str] = ()) -> str:
     """Rows as a table; the columns named in `numbers` are aligned to the right. `name` is the table's own."""
     frame = pd.DataFrame(rows, dtype=object).fillna("–")
@@ -182,10 +185,11 @@ def factors(rows: pd.DataFrame, name: str) -> str:
     product = significant(prod(row["times"] for row in records(parts)))
     shown = pd.concat([parts, whole.assign(factor=f"all (the product: {product})", share=nan)])
     caption = (
-        "The speedup split by Shapley values: what a factor gives on average over all orders in which they could be "
-        "turned on. Least and most are what turning it on gave with any set of the others on."
+        f"The speedup {EXPERIMENTS[name]}, split by Shapley values: what a factor gives on average over all orders in "
+        "which they could be turned on. Least and most are what turning it on gave with any set of the others on."
     )
-    return frame_table(name.replace(" ", "-"), shown, ["factor", "times", "share", "least", "most"], caption)
+    columns = ["factor", "times", "share", "least", "most"]
+    return frame_table(EXPERIMENTS[name].replace(" ", "-"), shown, columns, caption)
 
 
 def steps(rows: pd.DataFrame, chain: str) -> str:
