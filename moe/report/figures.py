@@ -221,6 +221,8 @@ def finish(grid: sns.FacetGrid, quantity: str, **words: str) -> None:
     """Labels with units, plain numbers, each value beside its mark, and a legend above for what has no name yet."""
     grid.figure.set_layout_engine("constrained")
     across = any(axes.get_xlabel() == quantity for axes in grid.axes.flat)
+    if across:
+        _leave_room(grid)
     for (row, column, _), data in grid.facet_data():
         axes = grid.axes[row, column]
         axis = axes.xaxis if across else axes.yaxis
@@ -263,7 +265,6 @@ def _write_values(axes: Axes, data: pd.DataFrame, quantity: str) -> None:
     named = [tick.get_text() for tick in axes.get_yticklabels()]
     groups = dict(list(data.groupby("name", sort=False)[quantity]))
     farthest = dict(zip(data.name, data.most, strict=True)) if "most" in data else {}  # where a thin line ends
-    _leave_room(axes)
     left, right = axes.get_xlim()
     for place, name in enumerate(named):
         if name not in groups:
@@ -278,13 +279,18 @@ def _write_values(axes: Axes, data: pd.DataFrame, quantity: str) -> None:
             axes.annotate(text, (most, place), (6, 0), textcoords="offset points", va="center", fontsize=9, bbox=box)
 
 
-def _leave_room(axes: Axes) -> None:
-    """Space at the right for a number."""
-    left, right = axes.get_xlim()
-    if axes.get_xscale() == "log":
-        axes.set_xlim(left, right * (right / left) ** 0.25)
-    elif not axes.patches:
-        axes.set_xlim(left, right + 0.15 * (right - left))
+def _leave_room(grid: sns.FacetGrid) -> None:
+    """Space at the right for a number, once for all panels that share their axis."""
+    widened: list[Axes] = []
+    for axes in grid.axes.flat:
+        left, right = axes.get_xlim()
+        if any(axes.get_shared_x_axes().joined(axes, other) for other in widened):
+            continue
+        widened.append(axes)
+        if axes.get_xscale() == "log":
+            axes.set_xlim(left, right * (right / left) ** 0.25)
+        elif not axes.patches:
+            axes.set_xlim(left, right + 0.15 * (right - left))
 
 
 def _plain_numbers(axis: Axis) -> None:
