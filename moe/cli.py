@@ -164,8 +164,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--profile", default="quick", help="smoke, quick or full (%(default)s)")
     parameter = "a notebook's parameter; --parameters lists them"
     report.add_argument("-p", action="append", default=[], dest="parameters", metavar="KEY=VALUE", help=parameter)
-    lists = "list the notebooks' parameters and their values in each profile"
-    report.add_argument("--parameters", action="store_true", dest="listed", help=lists)
+    listing = "list the notebooks' parameters and their values in each profile"
+    report.add_argument("--parameters", action="store_true", dest="listed", help=listing)
     report.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="render a report's folder again")
     packed = "pack the report into one file to send, beside its folder; with --from, as it was rendered"
     report.add_argument("--share", action="store_true", help=packed)
