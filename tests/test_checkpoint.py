@@ -22,9 +22,10 @@ from moe.reference import reference
 
 from . import tiny_models
 from .checkpoints import CONFIG, EXPERTS, D, F, Tensors, mixtral, write_folder
+from .conftest import require
 
 DATA = Path(__file__).with_name("data")
-COMPUTING = ("python", "numpy", "torch-naive", "torch")  # of the package's own, those that compute every form
+COMPUTING = ("python", "numpy", "torch-naive", "torch", "mojo")  # of the package's own, those that compute every form
 BLOCK = "model.layers.1.block_sparse_moe"
 
 
@@ -37,7 +38,7 @@ def require_same(found: moe.Checkpoint, x: np.ndarray, y: np.ndarray) -> None:
     assert parity.tolerance == 1e-5
     assert np.abs(y).max() > 0.5
     for name in COMPUTING:
-        parity = compare_output(create(name, exact, top_k=found.top_k)(x), expected)
+        parity = compare_output(create(require(name), exact, top_k=found.top_k)(x), expected)
         assert parity.passed, f"{name}: {parity.reason}"
 
 

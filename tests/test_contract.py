@@ -17,7 +17,7 @@ from moe.implementations.registry import REGISTRY, load
 from tests.conftest import CHOSEN, require
 
 THREADS = (1, 2)
-EVERY_FORM = ("python", "numpy", "torch-naive", "torch")
+EVERY_FORM = ("python", "numpy", "torch-naive", "torch", "mojo")
 # What libraries do to NaN inside a fused or compiled step is theirs: these take no such weights, and say so.
 FINITE_ONLY = ("torch-onednn", "onnxruntime", "onnxruntime[form=graph]", "openvino", "jax[form=ragged]")
 
