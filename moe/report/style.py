@@ -10,7 +10,17 @@ from typing import Any
 
 from moe.analysis import Interval
 from moe.analysis.frames import interval_of
-from moe.report.text import percent, power_of_ten, seconds, share_text, signed_percent, signed_span, significant, span
+from moe.report.text import (
+    Shown,
+    percent,
+    power_of_ten,
+    seconds,
+    share_text,
+    signed_percent,
+    signed_span,
+    significant,
+    span,
+)
 
 # One colour an implementation in every figure: at least 3.4 : 1 on white, told apart under the common forms of
 # colour blindness, and never alone: each row is labelled, and each implementation has a marker too.
@@ -72,8 +82,8 @@ QUANTITIES = {
     "lines": Quantity("lines of Mojo", write=_alone(lambda count: f"{count:,.0f}")),
     "overhead_s": Quantity("overhead, µs", "overhead, µs", 1e6, "µs", signed_span),
     "rate": Quantity("tokens/s", "tokens/s"),
-    "half": Quantity("n½, tokens", write=_alone(lambda tokens: significant(tokens).replace("-", "−"))),
-    "off": Quantity("off the line by", write=_alone(lambda share: f"≤ {percent(share)}")),
+    "half": Quantity("n½, tokens", write=_alone(lambda tokens: Shown(significant(tokens).replace("-", "−"), tokens))),
+    "off": Quantity("off the line by", write=_alone(lambda share: Shown(f"≤ {percent(share)}", 100 * share, "%"))),
     "fastest_s": Quantity("fastest round", write=_alone(seconds)),
     "slowest_s": Quantity("slowest round", write=_alone(seconds)),
 }

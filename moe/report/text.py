@@ -113,11 +113,11 @@ def share_text(share: Interval) -> str:
     return span(share, 100) + (f" ({UNSURE_LIMIT})" if share.value > 1 else "")
 
 
-def signed_percent(share: Interval) -> str:
+def signed_percent(share: Interval) -> Shown:
     """A share that may be less than nothing, in percent: `53 [49 to 56]`."""
     i = share.scaled(100)
     ends = f"[{significant(i.low, 2)} to {significant(i.high, 2)}]" if i.bounded else "[?]"
-    return f"{significant(i.value, 2)} {ends}".replace("-", "−")
+    return Shown(f"{significant(i.value, 2)} {ends}".replace("-", "−"), i)
 
 
 def speedup_text(speedup: Interval, resolved: bool) -> str:
