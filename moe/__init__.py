@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moe.analysis.changes import compare_runs
-    from moe.analysis.frames import factors, frame, rows
+    from moe.analysis.factors import factors
+    from moe.analysis.frames import frame, rows
     from moe.analysis.scaling import cells
     from moe.config import PRESETS, MoEConfig
     from moe.implementations import create
@@ -38,7 +39,8 @@ __all__ = [
 # Imported when they are first used: every worker imports this package, and needs hardly any of them.
 _HOMES = {
     "moe.analysis.changes": ("compare_runs",),
-    "moe.analysis.frames": ("factors", "frame", "rows"),
+    "moe.analysis.factors": ("factors",),
+    "moe.analysis.frames": ("frame", "rows"),
     "moe.analysis.scaling": ("cells",),
     "moe.config": ("PRESETS", "MoEConfig"),
     "moe.implementations": ("create",),

@@ -85,7 +85,7 @@ def _lines(run: Run) -> list[str]:
     """A run's results."""
     from moe.analysis import summarise
     from moe.report.sentences import warnings
-    from moe.report.text import cell_lines, table_lines
+    from moe.report.terminal import cell_lines, table_lines
 
     if any("cell" in m.details for m in run.measurements):
         return cell_lines(run)

@@ -11,7 +11,7 @@ import pytest
 from moe.implementations import names
 from moe.implementations.registry import REGISTRY, load
 from moe.measure.boundary import CALLS_INTO, measure_calls
-from moe.measure.lines import count_lines, lines_of
+from moe.measure.lines import count_lines, kernel_lines, known_kernel_lines, lines_of
 from moe.mojo_build import SOURCE, sources
 
 PYTHON = '''"""Docstring,
@@ -65,6 +65,14 @@ def test_an_implementations_lines_are_its_modules_and_what_it_imports_here() -> 
     for_c, for_max = SOURCE / "moe_kernel.mojo", SOURCE / "max_op.mojo"
     in_max = lines_of(load("mojo-max"))["Mojo"]
     assert in_max == mojo["Mojo"] - count_lines(for_c) + count_lines(for_max)
+
+
+def test_the_kernels_lines_are_shared_out_among_its_switches() -> None:
+    found = kernel_lines()
+    assert set(found) == {"nothing", "tile", "threads"}
+    assert sum(found.values()) == sum(map(count_lines, load("mojo").sources()))
+    assert known_kernel_lines("mojo") == found
+    assert known_kernel_lines("numpy") == {}
 
 
 def test_somebody_elses_implementation_has_lines_too() -> None:

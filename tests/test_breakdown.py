@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
+from math import isnan, prod
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import moe
 from moe.analysis.breakdown import CONTROLLED, SWITCHES, THREADS, Breakdown, inside_mojo, to_pytorch, variants_of
+from moe.analysis.factors import steps
 from moe.implementations import parse_variant
 from moe.measure.plan import plan
-from moe.report import breakdown, breakdown_figures, breakdown_views
-from moe.run import Run
+from moe.report import breakdown, figures, sentences, tables
+from moe.report.findings import breakdown as said
+from moe.run import Measurement, Run
 
 from .synthetic import MACHINE, PARITY, PROTOCOL
 
@@ -56,6 +59,25 @@ def a_run(
     return Breakdown(run)
 
 
+def chain_of(found: Breakdown, name: str) -> pd.DataFrame:
+    """The steps of the ladder or the bridge."""
+    rows = steps(found.run)
+    return rows[rows.chain == name]
+
+
+def step_of(found: Breakdown, place: int) -> Measurement:
+    """What was measured at a step of the ladder."""
+    step = chain_of(found, "ladder").iloc[place]
+    return next(m for m in found.run.measurements if (m.label, m.threads) == (step.label, step.threads))
+
+
+def text_of(found: Breakdown) -> str:
+    """What the page says of both experiments."""
+    rows = moe.factors(found.run)
+    both = [said.split(found, rows, name) for name in ("mojo", "numpy to torch")]
+    return " ".join([*said.headline(found, rows), *both, *sentences.trust(found.summary, found.run)])
+
+
 def test_every_combination_is_a_variant_that_exists() -> None:
     mojo, framework = inside_mojo(SWITCHES, with_threads=True), to_pytorch(with_threads=True)
     assert len({(p.variant, p.all_threads) for p in mojo.places()}) == 64
@@ -88,13 +110,12 @@ def test_factors_come_back_from_a_run() -> None:
 
 def test_ladder_and_bridge_multiply_to_their_ends() -> None:
     found = a_run()
-    for steps in (found.ladder(), found.bridge()):
-        last = steps[-1].so_far
-        assert last is not None
-        assert steps[0].times is None
-        assert prod(s.times.value for s in steps if s.times) == pytest.approx(last.value, rel=1e-12)
-    assert [s.turned_on for s in found.ladder()] == ["nothing", *FACTORS]
-    assert [s.measurement.variant for s in found.bridge()] == [
+    for name in ("ladder", "bridge"):
+        chain = chain_of(found, name)
+        assert isnan(chain.step_times.iloc[0])
+        assert chain.step_times.prod() == pytest.approx(chain.so_far.iloc[-1], rel=1e-12)
+    assert list(chain_of(found, "ladder").turned_on) == ["nothing", *FACTORS]
+    assert list(chain_of(found, "bridge").label) == [
         "numpy[dtype=float64,batch=off]",
         "numpy[dtype=float64,batch=on]",
         *["numpy[dtype=float32,batch=on]"] * 2,
@@ -109,40 +130,38 @@ def test_a_variant_that_failed_is_named_and_the_rest_goes_on() -> None:
     broken.status, broken.reason, broken.samples_s, broken.processes = "failed", "killed by SIGSEGV", [], []
     with pytest.raises(ValueError, match=r"inside Mojo: .*: killed by SIGSEGV"):
         found.attribution(found.mojo)
-    text = " ".join(breakdown_views.headline(found))
-    assert "killed by SIGSEGV" in text
-    assert "from NumPy to PyTorch all of batch" in text
-    assert "nothing" in breakdown_views.split_table(found, found.mojo)
-    assert breakdown_figures.split(found, found.mojo)
-    assert breakdown_figures.ladder(found)
-    assert found.ladder() == []  # its first step failed
-    assert "its first or its last step was not measured" in breakdown_views.ladder(found)
+    rows, chains = moe.factors(found.run), steps(found.run)
+    assert "killed by SIGSEGV" in text_of(found)
+    assert "from NumPy to PyTorch all of batch" in text_of(found)
+    assert "none was measured" in tables.factors(rows, "mojo")
+    assert figures.factors(rows, "mojo").empty
+    assert chain_of(found, "ladder").empty  # its first step failed
+    assert "its first or its last step was not measured" in said.chain(chains, "ladder")
+    assert "<figure" not in figures.show_steps(chains, "ladder", "ladder", "why", None).data
 
 
 def test_what_failed_after_some_rounds_has_no_results() -> None:
     found = a_run()
-    step = found.ladder()[2].measurement
+    step = step_of(found, 2)
     step.status, step.reason = "failed", "killed by SIGKILL"
     assert found.missing(found.mojo) == [f"{step.variant}: killed by SIGKILL"]
-    steps = found.ladder()
-    assert [s.turned_on for s in steps] == ["nothing", "batch", "simd + tile", "specialize", "pool", "threads"]
-    assert steps[2].times is not None
-    assert steps[2].times.value == pytest.approx(12, rel=0.02)
-    assert breakdown_figures.ladder(found)
-    assert ">simd + tile<" in breakdown_views.steps_table(found, "ladder", steps)
+    chain = chain_of(found, "ladder")
+    assert list(chain.turned_on) == ["nothing", "batch", "simd + tile", "specialize", "pool", "threads"]
+    assert chain.step_times.iloc[2] == pytest.approx(12, rel=0.02)
+    assert len(figures.waterfall(chain).axes[0].get_yticks()) == len(chain)
+    assert ">simd + tile<" in tables.steps(chain, "ladder")
 
 
 def test_without_a_process_in_common_nothing_is_resolved() -> None:
     found = a_run()
-    late = found.ladder()[-1].measurement
+    late = step_of(found, -1)
     late.processes = [9 + p for p in late.processes]
     split = found.attribution(found.mojo)
     assert split.total.value == pytest.approx(1.5 * 6 * 2 * 1.1 * 2**0.9, rel=0.5)
     assert not split.total.bounded
     assert not any((split.resolved, *(factor.resolved for factor in split.factors)))
-    assert [step.resolved for step in found.ladder()] == [False, True, True, True, False, True, False]
-    assert "there is nothing to split" in breakdown_views.split(found, found.mojo)
-    assert breakdown_views.headline(found)
+    assert list(chain_of(found, "ladder").resolved) == [False, True, True, True, False, True, False]
+    assert "there is nothing to split" in text_of(found)
 
 
 def test_rounds_that_not_all_variants_have_count() -> None:
@@ -159,21 +178,20 @@ def test_rounds_that_not_all_variants_have_count() -> None:
     expected = {"batch": 1.5, "simd": 6.0, "tile": 2.0, "specialize": 1.0, "pool": 1.1, "threads": 2**0.9}
     assert factors == pytest.approx(expected, rel=0.02)
     assert [f.name for f in split.factors if f.resolved] == [name for name in FACTORS if name != "specialize"]
-    assert [step.resolved for step in found.ladder()] == [False, True, True, True, False, True, True]
-    assert all(step.so_far_resolved for step in found.ladder()[1:])
+    assert list(chain_of(found, "ladder").resolved) == [False, True, True, True, False, True, True]
+    assert chain_of(found, "ladder").so_far_resolved.iloc[1:].all()
 
 
 def test_a_disturbed_variant_takes_the_intervals_of_what_it_is_in() -> None:
     found = a_run()
-    found.ladder()[2].measurement.disturbed = [True] * ROUNDS
+    step_of(found, 2).disturbed = [True] * ROUNDS
     split = found.attribution(found.mojo)
     assert split.resolved  # by the variants at the ends
     assert not any(factor.resolved or factor.times.bounded for factor in split.factors)
-    steps = found.ladder()
-    assert [bool(step.times and step.times.bounded) for step in steps] == [False, True, False, False, *[True] * 3]
-    assert steps[2].so_far is not None
-    assert steps[2].so_far.value == pytest.approx(9, rel=0.02)
-    assert not steps[2].so_far_resolved
+    chain = chain_of(found, "ladder")
+    assert list(chain.step_times_high.notna()) == [False, True, False, False, *[True] * 3]
+    assert chain.so_far.iloc[2] == pytest.approx(9, rel=0.02)
+    assert not chain.so_far_resolved.iloc[2]
 
 
 def test_what_was_not_asked_for_is_not_said_to_be_missing() -> None:
@@ -181,23 +199,25 @@ def test_what_was_not_asked_for_is_not_said_to_be_missing() -> None:
     found.run.measurements = [
         m for m in found.run.measurements if m.implementation == "mojo" or m.variant == CONTROLLED
     ]
-    text = " ".join(breakdown_views.headline(found))
-    assert "inside Mojo" in text
-    assert "PyTorch" not in text
-    assert "was not asked for" in breakdown_views.interactions(found, found.framework)
-    assert breakdown_figures.split(found, found.framework)
-    assert breakdown_figures.bridge(found)
+    rows = moe.factors(found.run)
+    assert "inside Mojo" in text_of(found)
+    assert "PyTorch" not in " ".join(said.headline(found, rows))
+    assert "was not asked for" in said.split(found, rows, "numpy to torch")
+    assert "was not asked for" in said.interactions(found, rows, "numpy to torch")
+    assert figures.factors(rows, "numpy to torch").empty
+    assert chain_of(found, "bridge").empty
 
 
 def test_sentences_follow_the_run() -> None:
-    text = breakdown_views.split(found := a_run(), found.mojo)
+    rows = moe.factors((found := a_run()).run)
+    text = said.split(found, rows, "mojo")
     parts = text.split("accounts for: ")[1].split("; ")
     assert parts[0].startswith("simd 5")  # log 6 of log 36.9 is half of it
     assert next(part for part in parts if "specialize" in part).rstrip(".").endswith("not resolved)")
-    assert "No two factors" in breakdown_views.interactions(found, found.mojo)
+    assert "No two factors" in said.interactions(found, rows, "mojo")
     flat = a_run(("specialize",), threads=(1,))
-    assert "there is nothing to split" in breakdown_views.split(flat, flat.mojo)
-    assert "framework" in breakdown_views.bridge(found)
+    assert "there is nothing to split" in said.split(flat, moe.factors(flat.run), "mojo")
+    assert "framework" in said.chain(steps(found.run), "bridge")
 
 
 def test_one_core_has_no_threads_to_turn_on() -> None:
@@ -205,17 +225,26 @@ def test_one_core_has_no_threads_to_turn_on() -> None:
     assert found.mojo.factors == ("simd",)
     assert found.framework.factors == ("batch", "float32", "framework")
     assert found.attribution(found.mojo).total.value == pytest.approx(6, rel=0.02)
-    assert len(found.ladder()) == 2
+    assert len(chain_of(found, "ladder")) == 2
 
 
 def test_tables_hold_every_factor_and_step() -> None:
     found = a_run()
-    html = breakdown_views.split_table(found, found.mojo)
+    html = tables.factors(moe.factors(found.run), "mojo")
     assert all(f">{name}<" in html for name in FACTORS)
-    ladder = breakdown_views.steps_table(found, "ladder", found.ladder())
+    ladder = tables.steps(steps(found.run), "ladder")
     assert all(f">{name}<" in ladder for name in FACTORS)
-    assert "lines of Mojo" in ladder
-    assert "lines of Mojo" not in breakdown_views.steps_table(found, "bridge", found.bridge())
+
+
+def test_lines_of_a_step_are_those_that_were_counted_where_it_was_measured() -> None:
+    found = a_run()
+    assert "lines of Mojo" not in tables.steps(steps(found.run), "ladder")
+    for m in found.run.measurements:
+        m.details["kernel_lines"] = {"nothing": 700, "tile": 123, "threads": 45}
+    chains = steps(found.run)
+    assert list(chain_of(found, "ladder").lines.dropna()) == [700, 123, 45]
+    assert ">123<" in tables.steps(chains, "ladder")
+    assert "lines of Mojo" not in tables.steps(chains, "bridge")
 
 
 @pytest.mark.parametrize(

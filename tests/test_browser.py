@@ -353,7 +353,12 @@ def test_an_analysis_shows_the_newest_report_and_figures_that_one_changes(browse
 def test_a_notebook_runs_from_top_to_bottom_and_shows_intervals(browser: Browser, lab: str, name: str) -> None:
     page = _open_lab(browser, lab, name)
     notebook = _run_all(page)
-    figures = len(re.findall(r"(?m)^ *.(?:show_figure|panels.figures)\(", (NOTEBOOKS / f"{name}.ipynb").read_text()))
+    figures = len(
+        re.findall(
+            r"(?m)^ *.(?:show_figure|panels.figure|figures.show(?:_steps)?)\(",
+            (NOTEBOOKS / f"{name}.ipynb").read_text(),
+        )
+    )
     expect(notebook.get_by_text("Shown is the newest report").first).to_be_attached(timeout=LAB_TIMEOUT_MS)
     expect(notebook.locator("figure svg").nth(figures - 1)).to_be_attached(timeout=LAB_TIMEOUT_MS)
     expect(notebook.locator("td", has_text=re.compile(r"\d \[[\d.,]+–[\d.,]+\]")).first).to_be_attached()

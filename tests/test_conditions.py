@@ -28,14 +28,12 @@ def test_a_quiet_run_has_no_warnings() -> None:
     assert sentences.warnings(summarise(run)) == []
 
 
-def test_rows_that_others_disturbed_are_named_in_the_headline() -> None:
+def test_rows_that_others_disturbed_are_named_below_the_results() -> None:
     run = synthetic_run(TIMES, rounds=10)
     run.measurements[1].others_cores = [0.0] * 6 + [0.5, 0.3, 0.35, 0.37]
     assert by_others(run) == [Disturbance("mojo", 1, 4, 10, pytest.approx(0.38))]
-    headline = " ".join(sentences.headline(summarise(run)))
-    assert (
-        "Other processes used 38 % of a core during some of this run's turns: mojo on 1 thread (4 of 10)" in headline
-    )
+    said = " ".join(sentences.trust(summarise(run), run))
+    assert "Other processes used 38 % of a core during some of this run's turns: mojo on 1 thread (4 of 10)" in said
 
 
 def test_time_that_a_hypervisor_took_is_named() -> None:

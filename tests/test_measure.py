@@ -117,9 +117,9 @@ def test_what_goes_wrong_costs_its_own_row_and_is_named(kind: str, reason: str) 
     failed = only(run, f"{MISBEHAVING}:{kind}")
     assert failed.status == "failed"
     assert reason in failed.reason
-    named = f"{failed.label} on 1 thread: failed, {failed.reason}"
-    assert named in sentences.headline(summarise(run))
-    assert named in sentences.not_measured(summarise(run))
+    named = f"{failed.label} on 1 thread, {failed.config.label}: failed, {failed.reason}"
+    assert named in sentences.trust(summarise(run), run)
+    assert named in sentences.without_numbers(run)
     assert only(run, "numpy").status == "ok"
     assert only(run, "numpy").samples_s
     assert run.complete

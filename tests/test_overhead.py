@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 import moe
 from moe.analysis.breakdown import AUTOGRAD, Breakdown
+from moe.analysis.factors import calls, overheads
 from moe.analysis.overhead import Line, fit_line
 from moe.implementations import parse_variant
 from moe.measure.plan import plan
-from moe.report import breakdown, breakdown_figures, overhead_views
+from moe.report import breakdown, figures, tables
+from moe.report.findings import breakdown as said
 from moe.run import Measurement
 
 from .test_breakdown import a_run
@@ -65,23 +68,47 @@ def with_overheads(bend: float = 1.0, overhead: float = 20e-6) -> Breakdown:
     return Breakdown(run)
 
 
+def overhead(found: Breakdown) -> str:
+    return said.overhead(found, overheads(found.run))
+
+
+def test_implementations_that_are_not_installed_here_have_their_line() -> None:
+    """A report reads the run, not what this machine has."""
+    run = a_run().run
+    theirs = measured(20e-6, 1e5)
+    for m in theirs:
+        m.label = m.implementation = "theirs"
+    assert list(overheads(replace(run, measurements=[*run.measurements, *theirs])).label.unique()) == ["theirs"]
+
+
 def test_overheads_are_said_and_stand_apart_from_the_experiments() -> None:
     found = with_overheads()
     assert [line.label for line in found.overheads()] == ["mojo"]
     assert {row.measurement.config.tokens for row in found.summary.rows} == {1024}
-    assert re.search(r"at d=256 f=1024 E=4 k=2, on 1 thread: mojo (19|20)\.\d \[", overhead_views.overhead(found))
-    assert "tokens/s" in overhead_views.overhead(found)
-    table = overhead_views.overhead_table(found)
+    assert re.search(r"at d=256 f=1024 E=4 k=2, on 1 thread: mojo (19|20)\.\d \[", overhead(found))
+    assert "tokens/s" in overhead(found)
+    table = tables.overheads(overheads(found.run))
     assert all(f"T={tokens}<" in table for tokens in SIZES)
-    assert breakdown_figures.overhead(found).axes[0].get_xscale() == "log"
+
+
+def test_the_line_is_drawn_through_what_it_fits_and_nothing_else() -> None:
+    for found, lines in ((with_overheads(), 1), (with_overheads(bend=3.0), 0)):
+        points = figures.over_tokens(overheads(found.run))
+        axes = plt.figure().add_subplot()
+        figures.fits(points)
+        assert len(axes.lines) == lines
+        for line in axes.lines:
+            own = points[points.tokens == 1].iloc[0]
+            assert line.get_ydata()[0] == pytest.approx(1e3 * (own.overhead_s + 1 / own.rate))
+        plt.close("all")
 
 
 def test_a_line_that_does_not_fit_is_not_given() -> None:
     found = with_overheads(bend=3.0)
-    assert "lie on no line" in overhead_views.overhead(found)
-    assert " %)" not in overhead_views.overhead_table(found)
+    assert "lie on no line" in overhead(found)
+    assert " %)" not in tables.overheads(overheads(found.run))
     none = with_overheads(overhead=0.0)
-    assert "not resolved" in overhead_views.overhead(none)
+    assert "not resolved" in overhead(none)
 
 
 def test_a_bend_is_no_overhead() -> None:
@@ -93,6 +120,9 @@ def test_a_bend_is_no_overhead() -> None:
 
 def test_a_line_that_may_not_rise_is_not_given() -> None:
     assert not fit_line(measured(20e-6, 1e9, noise=0.02)).fits
+    run = a_run().run
+    flat = Breakdown(replace(run, measurements=[*run.measurements, *measured(20e-6, 1e9, noise=0.02)]))
+    assert "mojo's times do not grow with tokens beyond their noise" in overhead(flat)
 
 
 def test_without_a_process_in_common_a_line_has_no_interval() -> None:
@@ -102,7 +132,7 @@ def test_without_a_process_in_common_a_line_has_no_interval() -> None:
     (line,) = found.overheads()
     assert line.rate.value == pytest.approx(1e5, rel=0.05)
     assert not line.fits
-    assert "mojo has too few rounds" in overhead_views.overhead(found)
+    assert "mojo has too few rounds" in overhead(found)
 
 
 def test_a_line_goes_through_rounds_that_not_all_sizes_have() -> None:
@@ -130,9 +160,9 @@ def test_a_size_that_was_disturbed_all_along_leaves_no_interval() -> None:
 
 def test_nothing_measured_is_said() -> None:
     found = a_run()
-    assert "was not measured" in overhead_views.overhead(found)
-    assert breakdown_figures.overhead(found)
-    assert "none" in overhead_views.overhead_table(found)
+    assert "was not measured" in overhead(found)
+    assert overheads(found.run).empty
+    assert "none was measured" in tables.overheads(overheads(found.run))
 
 
 def test_an_implementation_gets_the_sizes_that_it_can_afford() -> None:
@@ -152,23 +182,23 @@ def test_a_line_needs_three_sizes() -> None:
 
 def test_what_autograd_adds_is_said() -> None:
     run = a_run().run
-    assert "was not measured" in overhead_views.autograd(Breakdown(run))
+    assert "was not measured" in said.autograd(Breakdown(run))
     plain, recorded = (measured(s, 1e5, noise=0.0, name=n) for s, n in zip((20e-6, 50e-6), AUTOGRAD, strict=True))
     found = Breakdown(replace(run, measurements=[*run.measurements, *plain, *recorded]))
-    assert overhead_views.autograd(found) == (
+    assert said.autograd(found) == (
         "Recorded for autograd instead of under inference_mode, torch-loop's forward at T=1 d=256 f=1024 E=4 k=2 "
         "takes 2.00 × [2.00–2.00] as long."
     )
     same = Breakdown(replace(run, measurements=[*run.measurements, *plain, *measured(20e-6, 1e5, name=AUTOGRAD[1])]))
-    assert "a difference is not resolved" in overhead_views.autograd(same)
+    assert "a difference is not resolved" in said.autograd(same)
 
 
 def test_calls_are_listed_once_from_the_fewest_threads() -> None:
     found = a_run()
     for m in found.run.measurements:
         m.details["calls"] = [{"call": f"a call of {m.implementation}", "seconds": [m.threads * 1e-6] * 5}]
-    table = overhead_views.calls_table(found)
+    table = tables.calls(calls(found.run))
     assert table.count("a call of mojo") == 1
     assert "1.00 µs" in table
     assert "2.00 µs" not in table
-    assert "none was measured" in overhead_views.calls_table(a_run())
+    assert "none was measured" in tables.calls(calls(a_run().run))

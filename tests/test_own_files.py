@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import seaborn as sns
 
 import moe
 from moe import mojo_build
@@ -176,13 +178,18 @@ def test_a_figure_shows_names_as_they_are() -> None:
     run = synthetic_run({"numpy": 0.02, "torch": 0.01}, (1,), noise=0.01)
     for m in run.measurements:
         m.label = {"torch": r"_$\nonsense$ ^{.py:Mine"}.get(m.label, m.label)
-    summary = moe.analysis.summarise(run)
-    shown = figures.throughput(summary)
-    shown.draw_without_rendering()
-    axes = figures.scaling(summary, r"_$\nonsense$ ^{.py:Mine").axes[0]
-    axes.figure.draw_without_rendering()
-    (legend,) = [text.get_text() for text in axes.get_legend().get_texts() if "nonsense" in text.get_text()]
-    assert legend == r"./_\$\nonsense\$ ^{.py:Mine"
+    drawn = figures.drawn(moe.rows(run)).assign(on="")
+    bars = sns.FacetGrid(figures.ends(drawn, "tokens_per_s"), **figures.panels(drawn))
+    bars.map_dataframe(sns.barplot, x="tokens_per_s", y="name", **figures.bars(drawn))
+    lines = sns.FacetGrid(figures.ends(drawn, "tokens_per_s"), **figures.one_panel(drawn))
+    lines.map_dataframe(sns.lineplot, x="threads", y="tokens_per_s", **figures.lines(drawn))
+    for grid in (bars, lines):
+        figures.finish(grid, "tokens_per_s")
+        grid.figure.draw_without_rendering()
+    shown = [*lines.figure.legends[0].get_texts(), *bars.axes.flat[0].get_yticklabels()]
+    names = [text.get_text().replace("\n", " ") for text in shown if "nonsense" in text.get_text()]
+    assert names == [r"./_\$\nonsense\$ ^{.py:Mine"] * 2
+    plt.close("all")
 
 
 KERNEL = """

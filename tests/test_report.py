@@ -19,7 +19,7 @@ from bs4 import BeautifulSoup, Tag
 import moe
 from moe import mojo_build
 from moe.cli import main
-from moe.report import breakdown_views, claims_views, comparison, parameters, pipeline
+from moe.report import breakdown, claims_views, comparison, parameters, pipeline
 from moe.report.index import Findings, Page, render_index
 from moe.report.origin import foot, write_parameters
 from moe.report.render import NotebookFailedError, execute
@@ -28,7 +28,7 @@ from moe.run import load_run
 from .synthetic import synthetic_run
 
 MOST_BYTES = 1.5e6
-FIGURES = ["latency", "throughput", "speedup", "optimisations", "scaling"]
+FIGURES = ["fastest", "latency", "throughput", "speedup", "optimisations"]  # on one thread
 
 
 @pytest.fixture
@@ -130,9 +130,27 @@ def test_a_page_is_well_made(smoke: Path, name: str) -> None:
     assert "Warning" not in page.get_text()
 
 
-def test_the_machine_stands_before_the_results(page: BeautifulSoup) -> None:
-    text = page.get_text()
-    assert text.index("What is measured") < text.index("Machine and versions") < text.index("Results")
+@pytest.mark.parametrize("name", ["comparison", "breakdown"])
+def test_the_first_screen_is_three_sentences_and_a_figure(mojo: str, smoke: Path, name: str) -> None:
+    page = read(smoke / f"{name}.html")
+    (box,) = page.select(".headline")
+    assert len(box.find_all("li")) <= 3
+    assert len(box.get_text(" ").split()) <= 80
+    figure, section = page.find("figure"), page.find("h2")
+    assert figure is not None
+    assert section is not None
+    assert [box, figure, section] == sorted([box, figure, section], key=lambda tag: (tag.sourceline, tag.sourcepos))
+
+
+def test_what_is_not_there_is_said_and_not_drawn(smoke: Path, page: BeautifulSoup) -> None:
+    assert "mojo was measured on 1 thread only: this run says nothing of how it scales." in page.get_text()
+    assert not (smoke / "figures" / "scaling.png").exists()
+
+
+def test_results_come_first_and_the_machine_last(page: BeautifulSoup) -> None:
+    sections = [section.get_text() for section in page.find_all("h2")]
+    assert sections[0] == "Results"
+    assert sections[-2:] == ["Machine and versions", "Every sample"]
     for what in ("processor", "numpy", "torch", "max", "moe", "Mojo library", "limits on 1 thread"):
         assert any(row["what"] == what and row["value"] for row in table_rows(page, "machine"))
 
@@ -155,7 +173,7 @@ def test_the_index_says_what_each_page_found(mojo: str, smoke: Path) -> None:
     assert links == [f"{name}.html#report" for name in pipeline.EXPERIMENTS]
     for name, found in (
         ("comparison", comparison.findings(load_run(smoke / "comparison.json"))),
-        ("breakdown", breakdown_views.findings(load_run(smoke / "breakdown.json"))),
+        ("breakdown", breakdown.findings(load_run(smoke / "breakdown.json"))),
         ("claims", claims_views.findings(smoke / "claims.json")),
     ):
         assert (smoke / f"{name}.html").exists()

@@ -19,8 +19,8 @@ from moe.measure.grid import cells_of
 from moe.measure.plan import plan_cells
 from moe.models import MODELS, held, title_of
 from moe.report import panels, scaling, scaling_views
-from moe.report.figures import COLOURS
 from moe.report.parameters import NOTEBOOKS
+from moe.report.style import COLOURS
 from moe.run import Run
 
 from .synthetic import MACHINE, PARITY, PROTOCOL, synthetic_run

@@ -11,7 +11,11 @@ import pytest
 import moe
 from moe.analysis import summarise
 from moe.analysis.breakdown import AUTOGRAD, Breakdown
-from moe.report import breakdown_views, overhead_views, sentences
+from moe.analysis.factors import overheads, steps
+from moe.report import sentences
+from moe.report.figures import drawn
+from moe.report.findings import breakdown as of_breakdown
+from moe.report.findings import comparison as of_comparison
 
 from .synthetic import PARITY, synthetic_run
 from .test_breakdown import SPEED, a_run
@@ -58,10 +62,12 @@ def said(function: Callable[[Any], str | list[str]], found: Any) -> set[str]:
 @pytest.mark.parametrize(
     "function",
     [
-        *(sentences.headline, sentences.resolution, sentences.warnings, sentences.not_measured, sentences.agreement),
-        *(sentences.what_is_measured, sentences.scaling, sentences.latency, sentences.throughput, sentences.speedup),
+        *(of_comparison.headline, of_comparison.against_best, of_comparison.scaling),
+        *(lambda found: sentences.trust(found, found.run), lambda found: sentences.without_numbers(found.run)),
+        *(sentences.resolution, sentences.warnings, sentences.agreement, sentences.what_is_measured),
+        *(of_comparison.speedup, lambda found: of_comparison.first_caption(drawn(moe.rows(found.run)))),
+        lambda found: of_comparison.extremes(drawn(moe.rows(found.run)), "latency_s"),
     ],
-    ids=lambda function: function.__name__,
 )
 def test_a_comparisons_sentences(function: Callable[[Any], str | list[str]]) -> None:
     first, second = said(function, summarise(one())), said(function, summarise(other()))
@@ -78,11 +84,15 @@ def with_overheads(found: Breakdown, overhead: float, recorded: float) -> Breakd
 @pytest.mark.parametrize(
     "function",
     [
-        *(breakdown_views.headline, breakdown_views.ladder, breakdown_views.bridge, breakdown_views.optimisations),
-        *(breakdown_views.what_is_measured, overhead_views.overhead, overhead_views.autograd),
-        lambda found: breakdown_views.split(found, found.mojo),
-        lambda found: breakdown_views.split(found, found.framework),
-        lambda found: breakdown_views.interactions(found, found.mojo),
+        *(of_breakdown.what_is_measured, of_breakdown.autograd),
+        lambda found: of_breakdown.headline(found, moe.factors(found.run)),
+        lambda found: of_breakdown.chain(steps(found.run), "ladder"),
+        lambda found: of_breakdown.chain(steps(found.run), "bridge"),
+        lambda found: of_breakdown.optimisations(found, steps(found.run)),
+        lambda found: of_breakdown.overhead(found, overheads(found.run)),
+        lambda found: of_breakdown.split(found, moe.factors(found.run), "mojo"),
+        lambda found: of_breakdown.split(found, moe.factors(found.run), "numpy to torch"),
+        lambda found: of_breakdown.interactions(found, moe.factors(found.run), "mojo"),
     ],
 )
 def test_a_breakdowns_sentences(function: Callable[[Any], str | list[str]]) -> None:

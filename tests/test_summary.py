@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+import seaborn as sns
 
 import moe
 from moe.analysis import Interval, summarise
 from moe.report import figures, sentences, tables
+from moe.report.findings import comparison as said
+from moe.report.style import WIDTH
 from moe.report.text import percent, power_of_ten, seconds, significant, span, times
 
 from .synthetic import synthetic_run
@@ -61,8 +66,8 @@ def test_without_its_control_a_number_of_threads_has_no_resolution() -> None:
 def test_too_few_rounds_resolve_nothing() -> None:
     summary = summarise(synthetic_run(TIMES, rounds=3))
     assert summary.resolution == {1: None}
-    assert "mojo about 2.0 × (3 rounds, 4 needed: --budget 80)" in " ".join(sentences.headline(summary))
-    assert "[?]" in tables.results(summary)
+    assert "about 2.0 × (3 rounds, 4 needed: --budget 80)" in " ".join(said.against_best(summary))
+    assert "[?]" in tables.results(moe.rows(summary.run))
 
 
 def test_a_row_is_compared_with_the_baseline_on_its_own_layer() -> None:
@@ -82,11 +87,11 @@ def test_no_speedup_across_devices() -> None:
     assert cuda.speedup is None
 
 
-def test_the_headline_compares_mojo_with_the_fastest_of_the_others() -> None:
+def test_mojo_is_compared_with_the_fastest_of_the_others() -> None:
     one = summarise(synthetic_run({"numpy": 0.02, "torch": 0.025, "mojo": 0.01}, (1, 2)))
     other = summarise(synthetic_run({"numpy": 0.02, "torch": 0.005, "mojo": 0.03}, (1, 2), noise=0.05))
-    assert "mojo is 2.00 ×" in " ".join(sentences.headline(one))
-    assert "The fastest on 1 thread is torch" in " ".join(sentences.headline(other))
+    assert said.against_best(one)[0] == "mojo over numpy, the best of the others, on 1 thread: 2.00 × [2.00–2.00]."
+    assert said.against_best(other)[0].startswith("mojo over torch, the best of the others, on 1 thread: 0.1")
 
 
 def test_mojo_is_held_against_the_fastest_of_the_others_on_as_many_threads() -> None:
@@ -159,8 +164,8 @@ def test_disturbed_turns_are_left_out() -> None:
 
 def test_where_nothing_was_resolved_the_report_says_so() -> None:
     summary = summarise(synthetic_run({"numpy": 0.02, "torch": 0.02, "mojo": 0.02}, noise=0.1))
-    assert ", not resolved" in " ".join(sentences.headline(summary))
-    assert "(not resolved)" in tables.results(summary)
+    assert ", not resolved" in " ".join(said.against_best(summary))
+    assert "(not resolved)" in tables.results(moe.rows(summary.run))
 
 
 def test_what_is_missing_is_named_with_its_reason() -> None:
@@ -168,10 +173,11 @@ def test_what_is_missing_is_named_with_its_reason() -> None:
     mojo = next(m for m in run.measurements if m.label == "mojo")
     mojo.status, mojo.reason, mojo.samples_s, mojo.processes = "not_run", "no <compiler> here", [], []
     summary = summarise(run)
-    assert "mojo on 1 thread: not run, no <compiler> here" in sentences.not_measured(summary)
-    assert "no &lt;compiler&gt; here" in tables.results(summary)
-    assert "was not measured" in sentences.scaling(summary)
-    assert figures.scaling(summary)
+    (missing,) = sentences.without_numbers(run)
+    assert missing == "mojo on 1 thread, T=1024 d=256 f=1024 E=4 k=2: not run, no <compiler> here"
+    assert "no &lt;compiler&gt; here" in tables.results(moe.rows(summary.run))
+    assert "was not measured" in said.scaling(summary)
+    assert figures.over_threads(figures.drawn(moe.rows(run)), "mojo").empty
 
 
 def test_rounds_are_paired_by_process_and_place() -> None:
@@ -192,7 +198,10 @@ def test_a_failed_control_is_named() -> None:
     control.status, control.reason, control.samples_s, control.processes = "failed", "killed by SIGKILL", [], []
     summary = summarise(run)
     assert summary.resolution == {1: None}
-    assert "numpy (control) on 1 thread: failed, killed by SIGKILL" in sentences.headline(summary)
+    assert any(
+        line.startswith("numpy (control) on 1 thread") and line.endswith(": failed, killed by SIGKILL")
+        for line in sentences.trust(summary, run)
+    )
 
 
 def test_a_report_of_nothing_says_so() -> None:
@@ -200,38 +209,61 @@ def test_a_report_of_nothing_says_so() -> None:
     for m in run.measurements:
         m.status, m.reason, m.samples_s, m.processes = "failed", "gone", [], []
     summary = summarise(run)
-    for figure in (figures.latency(summary), figures.speedup(summary), figures.scaling(summary)):
-        assert (
-            "nothing" in figure.axes[0].texts[0].get_text() or "no throughput" in figure.axes[0].texts[0].get_text()
-        )
-    assert sentences.latency(summary) == "Nothing was measured."
+    drawn = figures.drawn(moe.rows(run))
+    grid = sns.FacetGrid(figures.ends(drawn, "latency_s"), **figures.panels(drawn))
+    caption = said.extremes(drawn, "latency_s")
+    shown = figures.show(grid, "latency_s", "latency", caption, None).data
+    assert "Nothing was measured." in shown
+    assert "<img" not in shown
     assert sentences.agreement(summary)
     assert sentences.what_is_measured(summary)
-    assert "failed" in tables.results(summary)
+    assert "failed" in tables.results(moe.rows(summary.run))
 
 
 def test_names_are_text_in_tables() -> None:
     run = synthetic_run(TIMES)
     run.measurements[1].label = "<script>alert(1)</script>"
     run.machine["processor"] = "<script>"
-    html = tables.results(summarise(run)) + tables.machine(summarise(run))
+    html = tables.results(moe.rows(run)) + tables.machine(summarise(run))
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
 
 
-def test_figures_show_every_measured_row() -> None:
-    summary = summarise(synthetic_run(TIMES, (1, 2)))
-    for figure in (figures.latency(summary), figures.throughput(summary)):
-        axes = figure.axes[0]
-        assert [t.get_text() for t in axes.get_yticklabels()] == [
-            "python (8 of 1,024 tokens)",
-            "numpy",
-            "torch",
-            "mojo",
-        ]
-        assert len(axes.texts) == len(summary.measured)
-        assert axes.get_xscale() == "log"
-        assert "log scale" in axes.get_xlabel()
+def bars(rows: pd.DataFrame, scale: str) -> sns.FacetGrid:
+    """As the notebook draws, finished."""
+    grid = sns.FacetGrid(figures.ends(rows, "tokens_per_s"), **figures.panels(rows))
+    grid.map_dataframe(sns.barplot, x="tokens_per_s", y="name", **figures.bars(rows))
+    grid.set(xscale=scale)
+    figures.finish(grid, "tokens_per_s")
+    plt.close(grid.figure)
+    return grid
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_figures_show_every_row_the_fastest_first_and_say_log_only_where_they_are(scale: str) -> None:
+    rows = figures.drawn(moe.rows(synthetic_run(TIMES, (1, 2))))
+    grid = bars(rows, scale)
+    one, two = grid.axes.flat
+    fast = ["mojo", "numpy", "torch"]
+    assert [t.get_text() for t in one.get_yticklabels()] == [*fast, "python\n(8 of 1,024 tokens)"]
+    assert [t.get_text() for t in two.get_yticklabels()] == fast
+    assert [t.get_text() for t in two.texts] == ["205,000", "102,000", "81,900"]
+    assert one.get_title() == "on 1 thread"
+    assert ("log scale" in two.get_xlabel()) == (scale == "log")
+    assert grid.figure.get_figwidth() == pytest.approx(WIDTH)
+
+
+def test_what_is_far_slower_is_in_the_caption_and_not_in_the_figure() -> None:
+    rows = figures.drawn(moe.rows(synthetic_run(TIMES)))
+    assert list(figures.near(rows).label) == ["mojo", "numpy", "torch"]
+    assert "Far slower, and not drawn: python on 1 thread, 25.6 tokens/s." in said.first_caption(rows)
+
+
+def test_intervals_are_drawn_as_they_are() -> None:
+    rows = figures.drawn(moe.rows(synthetic_run({"numpy": 0.02, "mojo": 0.01}, noise=0.1)))
+    (axes,) = bars(rows, "linear").axes.flat
+    drawn = sorted(end for line in axes.lines for end in (np.nanmin(line.get_xdata()), np.nanmax(line.get_xdata())))
+    assert drawn == pytest.approx(sorted([*rows.tokens_per_s_low, *rows.tokens_per_s_high]))
 
 
 @pytest.mark.parametrize(

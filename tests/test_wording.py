@@ -7,7 +7,9 @@ import math
 import moe
 from moe.analysis import Interval, summarise
 from moe.report import sentences, tables
-from moe.report.text import lacking, ratio_text, table_lines
+from moe.report.findings.comparison import against_best, headline, speedup
+from moe.report.terminal import table_lines
+from moe.report.text import lacking, ratio_text
 from moe.run import Measurement, Run
 
 from .synthetic import synthetic_run
@@ -44,7 +46,7 @@ def test_both_sentences_on_a_row_say_the_same() -> None:
     """What the first calls not resolved, the second does not call faster."""
     for noise in (0.0, 0.1, 0.3, 0.6):
         summary = summarise(synthetic_run({"numpy": 0.02, "mojo": 0.016}, noise=noise))
-        first, second = sentences.headline(summary)[:2]
+        first, second = speedup(summary), against_best(summary)[0]
         assert ("not resolved" in first) == ("not resolved" in second)
         assert ("not resolved" in second) == (not summary.ahead[1].resolved)
 
@@ -75,7 +77,8 @@ def test_disturbed_turns_are_said_and_rows_without_enough_of_others_are_named() 
     only(run, "torch", 2).disturbed[0] = True
     mojo = only(run, "mojo", 2)
     mojo.disturbed = [True] * (len(mojo.samples_s) - 2) + [False] * 2
-    text = " ".join(sentences.headline(summarise(run)))
+    summary = summarise(run)
+    text = " ".join([speedup(summary), *sentences.trust(summary, run)])
     assert f"Disturbed turns on 2 threads: {len(mojo.samples_s) - 1} of {4 * len(mojo.samples_s)}, the" in text
     assert "The machine gave too few undisturbed turns on 2 threads: the medians of mojo are of all turns" in text
     assert "mojo about 2.0 × (the machine gave too few undisturbed turns on 2 threads)" in text
@@ -96,17 +99,17 @@ def test_a_share_above_the_limit_is_marked() -> None:
     probes = [{"bytes": 2**22, "read_bytes_per_s": 1e12, "triad_bytes_per_s": 1e12}]
     least = moe.PRESETS["seed"].flops / 0.011
     run.limits = [{"threads": 1, "by": "probes in Mojo", "flops_per_s": least, "bandwidth": probes}]
-    assert "110 [110–110] (limit not measured well)" in tables.results(summarise(run))
-    assert "110 [110–110] % of arithmetic (limit not measured well)" in " ".join(sentences.headline(summarise(run)))
-    assert "73.3 [73.3–73.3]</td>" in tables.results(summarise(run))
+    assert "110 [110–110] (limit not measured well)" in tables.results(moe.rows(run))
+    assert "of what the machine can calculate (limit not measured well)." in headline(summarise(run))[1]
+    assert "73.3 [73.3–73.3]</td>" in tables.results(moe.rows(run))
 
 
 def test_a_disturbed_row_says_so_beside_its_name() -> None:
     run = synthetic_run(TIMES)
     mojo = only(run, "mojo")
     mojo.disturbed = [True] * len(mojo.samples_s)
-    assert "mojo (disturbed)" in tables.results(summarise(run))
-    assert "torch (disturbed)" not in tables.results(summarise(run))
+    assert "mojo (disturbed)" in tables.results(moe.rows(run))
+    assert "torch (disturbed)" not in tables.results(moe.rows(run))
 
 
 def test_memory_says_whom_it_covers() -> None:
@@ -115,7 +118,7 @@ def test_memory_says_whom_it_covers() -> None:
         m.peak_rss_bytes = 300 * 2**20
     only(run, "torch").details["memory_of"] = ["torch", "torch-naive"]
     only(run, "mojo").details["memory_of"] = ["mojo"]
-    html = tables.beside_the_time(summarise(run))
+    html = tables.beside_the_time(run)
     assert html.count("300 (with torch-naive)") == 1
     assert html.count(">300<") == 2
 

@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from moe.analysis.attribution import Attribution, attribute, chain
+from moe.analysis.attribution import Attribution, attribute
 from moe.analysis.overhead import Line, fit_lines
 from moe.analysis.pairing import grid
 from moe.analysis.statistics import Ratio
 from moe.analysis.summary import Summary, summarise, tokens_ratio
 from moe.config import MoEConfig, unknown_name
-from moe.implementations import names
 from moe.run import Measurement, Run
 
 THREADS = "threads"
@@ -83,22 +82,6 @@ def to_pytorch(*, with_threads: bool) -> Experiment:
     return Experiment("from NumPy to PyTorch", factors, place)
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step of a ladder or bridge: what it turned on, what it leads to, and how many times as fast that is.
-
-    `times` is over the step before, `so_far` over the first; both are None for the first, and the former multiply to
-    the latter. They are resolved by Holm's correction over all of the ladder's or bridge's.
-    """
-
-    turned_on: str
-    measurement: Measurement
-    times: Ratio | None = None
-    resolved: bool = False
-    so_far: Ratio | None = None
-    so_far_resolved: bool = False
-
-
 def variants_of(experiments: Sequence[Experiment]) -> list[str]:
     """The names of all variants of experiments, what a run measures twice before them."""
     places = [place for experiment in experiments for place in experiment.places()]
@@ -125,8 +108,9 @@ class Breakdown:
         return summarise(replace(self.run, measurements=same), CONTROLLED)
 
     def overheads(self) -> list[Line]:
-        """Time against tokens of the implementations as they are measured everywhere, on the fewest threads."""
-        return fit_lines(self.run, [*names(), *AUTOGRAD], self.threads[0])
+        """Time against tokens of what was measured at several numbers of them, on the fewest threads."""
+        labels = dict.fromkeys(m.label for m in self.run.measurements if not m.control)
+        return fit_lines(self.run, list(labels), self.threads[0])
 
     def autograd(self) -> tuple[MoEConfig, Ratio] | None:
         """The smallest problem that AUTOGRAD was measured on, and how many times as long a recorded forward takes."""
@@ -153,42 +137,15 @@ class Breakdown:
 
     def least_measured(self, experiment: Experiment) -> Measurement:
         """The variant of an experiment with the fewest rounds to be used."""
-        return min(self._measured(experiment.places()), key=lambda m: (not m.is_disturbed, len(m.values_s)))
+        return min(self.measured(experiment.places()), key=lambda m: (not m.is_disturbed, len(m.values_s)))
 
     def attribution(self, experiment: Experiment) -> Attribution:
         """An experiment's speedup split among its factors; raises ValueError where a variant is missing."""
         if missing := self.missing(experiment):
             raise ValueError(f"what is missing {experiment.name}: {'; '.join(missing)}")
-        return attribute(experiment.factors, grid(self._measured(experiment.places())))
+        return attribute(experiment.factors, grid(self.measured(experiment.places())))
 
-    def ladder(self) -> list[Step]:
-        """The Mojo factors turned on one after another; empty where an end of it was not measured."""
-        return self._steps(["nothing", *self.mojo.factors], self.mojo.one_by_one())
-
-    def bridge(self) -> list[Step]:
-        """From NumPy over PyTorch to Mojo with everything on; empty where an end of it was not measured."""
-        places = [*self.framework.one_by_one(), self.mojo.one_by_one()[-1]]
-        return self._steps(["nothing", *self.framework.factors, "Mojo"], places)
-
-    def _steps(self, names: Sequence[str], places: Sequence[Place]) -> list[Step]:
-        if len(self._measured([places[0], places[-1]])) < 2:
-            return []
-        turned_on: list[str] = []
-        before: list[str] = []  # of steps that were not measured, which the next one takes together with its own
-        for name, place in zip(names, places, strict=True):
-            before.append(name)
-            if self._measured([place]):
-                turned_on.append(" + ".join(before))
-                before = []
-        first, *others = self._measured(places)
-        links = chain(grid([first, *others]))
-        steps = [
-            Step(name, m, link.times, link.resolved, link.so_far, link.so_far_resolved)
-            for name, m, link in zip(turned_on[1:], others, links, strict=True)
-        ]
-        return [Step(turned_on[0], first), *steps]
-
-    def _measured(self, places: Sequence[Place]) -> list[Measurement]:
+    def measured(self, places: Sequence[Place]) -> list[Measurement]:
         """Of these, what has results."""
         return [m for place in places if (m := self._find(place)) and m.status == "ok"]
 

@@ -12,7 +12,6 @@ from math import inf, isnan, nan
 from statistics import median
 from typing import TYPE_CHECKING, Any, cast
 
-from moe.analysis.breakdown import Breakdown, Experiment
 from moe.analysis.statistics import Interval
 from moe.analysis.summary import Row, summarise
 from moe.config import MoEConfig
@@ -22,7 +21,6 @@ from moe.run import Measurement, Run
 if TYPE_CHECKING:
     import pandas as pd
 
-WHOLE = "all"
 SIZES = tuple(field.name for field in fields(MoEConfig))
 
 
@@ -30,8 +28,10 @@ def rows(run: Run, baseline: str = BASELINE) -> pd.DataFrame:
     """One row a measurement, controls and what was not run among them.
 
     speedup is in tokens a second over the `baseline`'s on as many threads, a control's over what it measures again;
-    `resolved` says whether it differs from 1; `disturbed` counts turns. `machine` is the key of the machine where
-    runs of several were joined, `cell` the number of a sweep's cell.
+    `resolved` says whether it differs from 1; `disturbed` counts turns, of which too few may be left to count alone
+    (`too_disturbed`). variation is the standard deviation of single forwards over their mean; p95_s and p99_s are
+    NaN where too few lie beyond. `machine` is the key of the machine where runs of several were joined, `cell` the
+    number of a sweep's cell.
     """
     import pandas as pd
 
@@ -59,24 +59,24 @@ def short(run: Run) -> pd.DataFrame:
     every = rows(run)
     sizes = [name for name in SIZES if every[name].nunique() > 1]
     of = every[["label", "threads", "tokens", *(name for name in sizes if name != "tokens")]]
-    times = pd.DataFrame({name.replace("_s", "_ms"): 1e3 * every[name] for name in _ends("latency_s")})
-    return of.join(times).join(every[[*_ends("speedup"), "resolved", "share_of_limit", "status", "reason"]])
+    times = pd.DataFrame({name.replace("_s", "_ms"): 1e3 * every[name] for name in _columns("latency_s")})
+    return of.join(times).join(every[[*_columns("speedup"), "resolved", "share_of_limit", "status", "reason"]])
 
 
-def factors(run: Run) -> pd.DataFrame:
-    """One row for each factor of a breakdown's experiments, and one for the `all` that they multiply to.
+def ends(rows: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """Three rows for each, with the quantity's low end, value and high end, or one where it has no interval.
 
-    times is how many times as fast, share its part of the whole's logarithm; least and most are what it gave with any
-    set of the others on. An experiment that lacks a variant has no rows.
+    With estimator="median" and errorbar=("pi", 100) seaborn draws exactly these.
     """
     import pandas as pd
 
-    found = Breakdown(run)
-    named = {"mojo": found.mojo, "numpy to torch": found.framework}
-    return pd.DataFrame(
-        [row for name, experiment in named.items() for row in _factors(found, name, experiment)],
-        columns=["experiment", "factor", *_ends("times"), *_ends("share"), "resolved", "least", "most"],
-    )
+    parts = (rows.assign(**{quantity: rows[column]}) for column in _columns(quantity))
+    return pd.concat(parts).dropna(subset=[quantity])
+
+
+def with_numbers(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that pages show: with numbers, on the CPU, and no controls."""
+    return rows[(rows.status == "ok") & (rows.device == "cpu") & ~rows.control & rows.latency_s.notna()]
 
 
 def _rows(run: Run, machine: str, baseline: str) -> Iterator[dict[str, Any]]:
@@ -110,11 +110,28 @@ def _row(m: Measurement, row: Row) -> dict[str, Any]:
         **interval_columns("share_of_limit", row.share_of_limit),
         "bound": row.bound.by if row.bound else "",
         "max_rel_error": _error(m),
+        **_beside(m, row),
         "control": m.control,
         "cell": m.details.get("cell", -1),
         "cache": m.cache,
         "disturbed": sum(m.disturbed),
+        "too_disturbed": m.is_disturbed,
     }
+
+
+def _beside(m: Measurement, row: Row) -> dict[str, float]:
+    """How single forwards vary, and what is beside the time of all of them."""
+    spread = row.spread
+    found = {
+        "p95_s": spread.p95 if spread else None,
+        "p99_s": spread.p99 if spread else None,
+        "variation": spread.variation if spread else None,
+        "load_s": m.details.get("load_s"),
+        "prepare_s": m.prepare_s,
+        "first_call_s": m.first_call_s,
+        "peak_memory_bytes": m.peak_rss_bytes,
+    }
+    return {name: nan if value is None else float(value) for name, value in found.items()}
 
 
 def _processor(run: Run) -> str:
@@ -127,33 +144,7 @@ def _error(m: Measurement) -> float:
     return nan if error is None else float(error)
 
 
-def _factors(found: Breakdown, name: str, experiment: Experiment) -> Iterator[dict[str, Any]]:
-    if not found.asked_for(experiment) or found.missing(experiment):
-        return
-    split = found.attribution(experiment)
-    for factor in split.factors:
-        yield {
-            "experiment": name,
-            "factor": factor.name,
-            **interval_columns("times", factor.times),
-            **interval_columns("share", factor.share),
-            "resolved": factor.resolved,
-            "least": factor.least,
-            "most": factor.most,
-        }
-    whole = Interval(1.0, 1.0, 1.0) if split.resolved else None
-    yield {
-        "experiment": name,
-        "factor": WHOLE,
-        **interval_columns("times", split.total),
-        **interval_columns("share", whole),
-        "resolved": split.resolved,
-        "least": nan,
-        "most": nan,
-    }
-
-
-def _ends(name: str) -> tuple[str, str, str]:
+def _columns(name: str) -> tuple[str, str, str]:
     return name, f"{name}_low", f"{name}_high"
 
 
@@ -165,12 +156,12 @@ def interval_columns(name: str, interval: Interval | None) -> dict[str, float]:
         values = (interval.value, interval.low, interval.high)
     else:
         values = (interval.value, nan, nan)
-    return dict(zip(_ends(name), values, strict=True))
+    return dict(zip(_columns(name), values, strict=True))
 
 
 def interval_of(row: Mapping[str, Any] | pd.Series[Any], name: str) -> Interval:
     """The interval that a row has in the columns name, name_low and name_high."""
-    value, low, high = (row[column] for column in _ends(name))
+    value, low, high = (row[column] for column in _columns(name))
     return Interval(value, 0.0, inf) if isnan(high) else Interval(value, low, high)
 
 

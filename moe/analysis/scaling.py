@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moe.analysis.frames import interval_columns, interval_of, records, rows
+from moe.analysis.frames import interval_columns, interval_of, records, rows, with_numbers
 from moe.analysis.limits import bytes_of
 from moe.analysis.pairing import grid
 from moe.analysis.statistics import Estimate, Ratio, resolve
@@ -40,11 +40,6 @@ def cells(run: Run) -> pd.DataFrame:
     import pandas as pd
 
     return pd.concat([_cells(part).assign(machine=key) for key, part in run.by_machine().items()], ignore_index=True)
-
-
-def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that pages show: measured on the CPU, and no controls."""
-    return frame[(frame.status == "ok") & (frame.device == "cpu") & ~frame.control & frame.latency_s.notna()]
 
 
 class Scaling:

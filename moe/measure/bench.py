@@ -23,7 +23,7 @@ from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
 from moe.measure.conditions import Clock, Elsewhere, Watch
 from moe.measure.honesty import Doubts, Turn, checked, impossible
 from moe.measure.inputs import KNOWN, Inputs, how_many
-from moe.measure.lines import known_lines
+from moe.measure.lines import known_kernel_lines, known_lines
 from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
 from moe.measure.saving import Saving
@@ -161,7 +161,9 @@ class Bench:
         self._saving.save_if_due()
 
     def _find_available(self) -> None:
-        lines = {name: known_lines(name) for name in {m.implementation for m in self.run.measurements}}
+        measured = self.run.measurements
+        lines = {name: known_lines(name) for name in {m.implementation for m in measured}}
+        switched = {name: known_kernel_lines(name) for name in {m.implementation for m in measured if m.options}}
         for number, m in enumerate(self.run.measurements):
             if m.status == "failed" or (m.status == "not_run" and not m.is_open):
                 continue  # the plan, or the run that this one continues, has said why
@@ -169,6 +171,8 @@ class Bench:
             if available:
                 self.alive[number] = m
                 m.details.setdefault("lines", lines[m.implementation])
+                if m.options and switched[m.implementation]:
+                    m.details.setdefault("kernel_lines", switched[m.implementation])
             if not m.samples_s:
                 m.status, m.reason = "not_run", reason or NOT_REACHED_REASON
                 m.code = OTHER if reason else NOT_REACHED

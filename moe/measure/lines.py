@@ -57,6 +57,16 @@ def known_lines(implementation: str) -> dict[str, int]:
         return {}
 
 
+def known_kernel_lines(implementation: str) -> dict[str, int]:
+    """Lines of Mojo by the switch that they are for, of the implementation that has switches; none of others."""
+    if implementation != MojoLayer.name:
+        return {}
+    try:
+        return kernel_lines()
+    except OSError:  # a source that can't be read is no reason not to measure
+        return {}
+
+
 def count_lines(path: Path) -> int:
     """Lines that hold more than a comment or a docstring; Mojo's words are near enough to Python's to tell."""
     lines: set[int] = set()

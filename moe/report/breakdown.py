@@ -8,13 +8,17 @@ from typing import Any
 
 from moe import implementations
 from moe.analysis.breakdown import AUTOGRAD, SWITCHES, Breakdown, inside_mojo, to_pytorch, variants_of
+from moe.analysis.factors import factors
 from moe.config import MoEConfig
 from moe.implementations import entry_of, parse_variant
 from moe.measure.plan import plan
 from moe.measure.protocol import FEWEST_INPUTS, Protocol
+from moe.report import sentences, tables
+from moe.report.findings import breakdown as found
+from moe.report.index import Findings
 from moe.report.parameters import thread_counts
 from moe.report.source import given_or_latest, load_or_measure, run_file
-from moe.run import load_run
+from moe.run import Run, load_run
 
 # A layer whose weights stay in the second-level cache: what does not grow with its tokens is overhead.
 SMALL_D_MODEL, SMALL_D_FF = 64, 128
@@ -80,6 +84,13 @@ def by_tokens(config: MoEConfig, sizes: str) -> list[tuple[str, MoEConfig]]:
         for size in wanted
         if entry_of(parse_variant(name)).affordable(size) == size
     ]
+
+
+def findings(run: Run) -> Findings:
+    """What a run says, with the figure and the table of the kernel's factors."""
+    measured, rows = Breakdown(run), factors(run)
+    caption, table = found.split(measured, rows, "mojo"), tables.factors(rows, "mojo")
+    return Findings(found.headline(measured, rows), caption, table, sentences.without_numbers(run))
 
 
 def load(run: str | None, **parameters: Any) -> Breakdown:

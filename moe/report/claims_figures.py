@@ -9,7 +9,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from moe.report.figures import STYLE, as_text, leave_room, nothing
+from moe.report.figures import as_text, leave_room, nothing
+from moe.report.style import STYLE
 from moe.report.text import significant
 
 if TYPE_CHECKING:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from moe.analysis import Summary, summarise
+from moe.analysis import frames, summarise
 from moe.config import MoEConfig
 from moe.implementations import installed_names, parse_variant
 from moe.measure.plan import plan
 from moe.measure.protocol import Protocol
 from moe.report import sentences, tables
+from moe.report.figures import drawn
+from moe.report.findings import comparison as found
 from moe.report.index import Findings
 from moe.report.parameters import thread_counts, words
 from moe.report.source import load_or_measure
@@ -54,12 +56,12 @@ def chosen_names(text: str) -> list[str]:
 
 
 def findings(run: Run) -> Findings:
-    """What a run says, with its figure of speedups and its table of results."""
-    summary = summarise(run)
-    missing = sentences.not_measured(summary) if summary.missing else []
-    return Findings(sentences.headline(summary), sentences.speedup(summary), tables.results(summary), missing)
+    """What a run says, with the first figure and the table of results."""
+    summary, rows = summarise(run), frames.rows(run)
+    caption, missing = found.first_caption(drawn(rows)), sentences.without_numbers(run)
+    return Findings(found.headline(summary), caption, tables.results(rows), missing)
 
 
-def load(run: str | None, **parameters: Any) -> Summary:
-    """The results of the run at `run`, or of one measured now with `parameters`."""
-    return summarise(load_or_measure(run, "comparison", lambda: arguments(**parameters)))
+def load(run: str | None, **parameters: Any) -> Run:
+    """The run at `run`, or one measured now with `parameters`."""
+    return load_or_measure(run, "comparison", lambda: arguments(**parameters))

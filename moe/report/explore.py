@@ -12,19 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+import pandas as pd
+import seaborn as sns
 from IPython.display import HTML
 
-from moe.analysis import summarise
+from moe.analysis import frames, summarise
 from moe.config import PRESETS, MoEConfig
 from moe.implementations import names
 from moe.implementations.registry import BASELINE, load_again
 from moe.measure.compare import compare
 from moe.measure.saving import RunEndedError, RunInterrupted
-from moe.report import figures, sentences
+from moe.report import figures
+from moe.report.findings.comparison import first_caption, headline
 from moe.report.parameters import thread_counts
-from moe.report.show import show_figure, show_sentences, show_table
-from moe.report.tables import html_table
-from moe.report.text import share_text, significant, span, speedup_text
+from moe.report.show import show_sentences, show_table
+from moe.report.style import heading, own_settings
+from moe.report.tables import frame_table, with_texts
 from moe.run import Run
 
 SIZES = ("tokens", "d_model", "d_ff", "num_experts", "top_k")
@@ -149,11 +152,16 @@ def _number(name: str, value: int) -> Any:
 
 def _newest(run: Run, baseline: str) -> list[HTML]:
     """What the newest run says, with a figure where there is anything to draw."""
-    summary = summarise(run, _among(run, baseline))
-    parts = [show_sentences(sentences.headline(summary), "headline")]
-    if summary.measured:
-        parts.append(show_figure(figures.throughput(summary), "throughput", sentences.throughput(summary), None))
-    return parts
+    chosen = _among(run, baseline)
+    parts = [show_sentences(headline(summarise(run, chosen)), "headline")]
+    drawn = figures.drawn(frames.rows(run, chosen))
+    if drawn.empty:
+        return parts
+    near = figures.near(drawn)
+    with own_settings(), sns.axes_style("whitegrid"):
+        grid = sns.FacetGrid(figures.ends(near, "tokens_per_s"), **figures.panels(near))
+        grid.map_dataframe(sns.barplot, x="tokens_per_s", y="name", **figures.bars(near))
+    return [*parts, figures.show(grid, "tokens_per_s", "throughput", first_caption(drawn), None)]
 
 
 def _wrong(run: Run) -> list[HTML]:
@@ -174,26 +182,16 @@ def _among(run: Run, baseline: str) -> str:
 
 def history(runs: Sequence[Run], baseline: str = BASELINE, first: int = 1) -> str:
     """Every row of several runs, the newest run first; the first has the number `first`."""
-    rows: list[dict[str, Any]] = []
+    parts = []
     for number, run in reversed(list(enumerate(runs, first))):
-        summary = summarise(run, _among(run, baseline))
-        for row in summary.rows:
-            status = row.measurement.status.replace("_", " ")
-            rows.append(
-                {
-                    "run": number,
-                    "sizes": row.measurement.config.label,
-                    "implementation": row.label,
-                    "threads": row.threads,
-                    "latency, ms": span(row.latency, 1e3) if row.latency else status,
-                    "tokens/s": significant(row.throughput.value) if row.throughput else None,
-                    "× baseline": speedup_text(row, summary) if row.latency else None,
-                    "% of limit": share_text(row),
-                }
-            )
-    numbers = ["run", "threads", "latency, ms", "tokens/s", "× baseline", "% of limit"]
+        over = _among(run, baseline)
+        rows = with_texts(frames.rows(run, over).query("not control"), over)
+        sizes = [m.config.label for m in run.measurements if not m.control]
+        parts.append(rows.assign(run=number, sizes=sizes))
     caption = (
         "Medians with 95 % intervals; × is tokens a second over the row's that says baseline, in the same run on as "
         f"many threads: {baseline}'s, or the first's where that was not measured."
     )
-    return html_table("history", rows or [{"run": "nothing yet"}], caption, numbers)
+    columns = ["run", "sizes", "label", "threads", "latency_text", "tokens_per_s", "speedup_text", "share_of_limit"]
+    headings = {"label": "implementation", "speedup_text": heading("speedup"), "latency_text": heading("latency_s")}
+    return frame_table("history", pd.concat(parts), columns, caption, headings)

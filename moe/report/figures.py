@@ -1,80 +1,343 @@
-"""A summary's figures: one function a question, from a summary to a matplotlib figure."""
+"""What a notebook's cells draw with: rows chosen and named for a figure, its looks, and its finish.
+
+A cell makes a seaborn FacetGrid of a frame's `ends`, draws on it, and has it finished and shown.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import seaborn as sns
+from IPython.display import HTML
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
-from moe.analysis import Interval, Row, Summary
-from moe.report.style import own_settings
-from moe.report.text import label_text, printable, significant, threads_text
+from moe.analysis import frames
+from moe.analysis.factors import WHOLE
+from moe.analysis.frames import records, with_numbers
+from moe.report.show import show_figure, show_sentences
+from moe.report.style import COLOURS, GREY, MARKER_OF, MARKERS, OTHERS, QUANTITIES, STYLE, WIDTH, own_settings
+from moe.report.text import label_text, printable, seconds, significant, threads_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
-# One colour an implementation in every figure: at least 3.4 : 1 on white, told apart under the common forms of
-# colour blindness, and never alone: each row is labelled, each number of threads has a marker.
-COLOURS = {"python": "#767676", "numpy": "#000000", "torch-naive": "#009E73", "torch": "#0072B2", "mojo": "#D55E00"}
-OTHER = "#8A3FFC"
-MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-STYLE = "whitegrid"
-
-
-@own_settings()
-def latency(summary: Summary) -> Figure:
-    """Seconds of one forward, on a log scale."""
-    return _dots(summary, lambda row: row.latency, 1e3, "latency of one forward, ms (log scale; less is better)")
+NEAR = 10.0  # times as slow as the fastest: what is slower takes the whole axis, and stands below the figure
+ROW = 0.3  # inches of a bar
+LONGEST = 36  # characters of a label
+INSIDE = 0.25  # of the axis: a bar so long has room for its number
 
 
-@own_settings()
-def throughput(summary: Summary) -> Figure:
-    """Tokens a second, on a log scale."""
-    return _dots(summary, lambda row: row.throughput, 1.0, "tokens a second (log scale; more is better)")
+def drawn(rows: pd.DataFrame) -> pd.DataFrame:
+    """What figures show of `moe.rows`: measured on the CPU, the fastest first on each number of threads.
+
+    Each has a `name`, its panel (`on`), and as `limit` the tokens a second that the machine allows.
+    """
+    whole = rows.tokens.max()
+    rows = with_numbers(rows)
+    names = [
+        label_text(_fitting(r["label"]), r["tokens"], whole, disturbed=r["too_disturbed"]).replace(" (", "\n(")
+        for r in records(rows)
+    ]
+    on = ["on " + threads_text(threads) for threads in rows.threads]
+    rows = rows.assign(name=list(map(as_text, names)), on=on, limit=rows.tokens_per_s / rows.share_of_limit)
+    return rows.sort_values(["threads", "tokens_per_s"], ascending=[True, False], kind="stable")
 
 
-@own_settings()
-def speedup(summary: Summary) -> Figure:
-    """Tokens a second over the baseline's on as many threads, on a log scale."""
-    label = f"tokens a second over {as_text(summary.baseline)} on as many threads (log scale; more is better)"
-    return _dots(summary, lambda row: row.speedup, 1.0, label, line_at=1.0)
+def _fitting(label: str) -> str:
+    """A label in lines that leave room for the axis beside them; of a long one the end."""
+    return "\n".join(wrap(label if len(label) <= LONGEST else f"…{label[1 - LONGEST :]}", LONGEST // 2))
 
 
-def _dots(
-    summary: Summary,
-    value: Callable[[Row], Interval | None],
-    factor: float,
-    label: str,
-    line_at: float | None = None,
-) -> Figure:
-    """One row an implementation, one marker a number of threads, each with its interval and its value."""
-    shown = [row for row in summary.measured if value(row)]
-    names = list(dict.fromkeys(row.label for row in shown))
-    counts = summary.thread_counts
-    with sns.axes_style(STYLE):
-        figure = Figure(figsize=(7.2, 0.9 + 0.34 * max(1, len(names) * len(counts))), layout="constrained")
-        axes = figure.add_subplot()
-    axes.set_xlabel(label)
-    if not shown:
-        return nothing(figure, axes, "nothing was measured")
-    axes.set_xscale("log")
-    axes.grid(visible=False, axis="y")
-    intervals = [i for row in shown if (i := value(row)) is not None]
-    for row, interval in zip(shown, intervals, strict=True):
-        place = names.index(row.label) + 0.8 * ((counts.index(row.threads) + 0.5) / len(counts) - 0.5)
-        _dot(axes, interval.scaled(factor), place, row, counts.index(row.threads))
-    if line_at is not None:
-        axes.axvline(line_at, color="#444444", linewidth=1)
-    titles = {row.label: label_text(row, summary.tokens) for row in shown}
-    axes.set_yticks(range(len(names)), [as_text(titles[name]) for name in names])
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    leave_room(axes, [end * factor for i in intervals for end in ((i.low, i.high) if i.bounded else (i.value,))])
+def near(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those that one linear axis can show beside the fastest on as many threads."""
+    best = rows.groupby("threads").tokens_per_s.transform("max")
+    return rows[rows.tokens_per_s * NEAR >= best]
+
+
+def factors(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:
+    """The factors of one of `moe.factors`' experiments, the most important first, without the whole."""
+    own = rows[(rows.experiment == experiment) & (rows.factor != WHOLE)].sort_values("times", ascending=False)
+    return own.assign(name=own.factor, on="", colour=COLOURS.get(experiment, OTHERS[0]))
+
+
+def over_tokens(points: pd.DataFrame) -> pd.DataFrame:
+    """Time against tokens, the slowest first; `points` are `analysis.factors.overheads`."""
+    rows = points.assign(name=points.label.map(as_text), on="")
+    slowest = rows.groupby("name").latency_s.transform("max")
+    return rows.assign(slowest=slowest).sort_values(["slowest", "tokens"], ascending=[False, True])
+
+
+def over_threads(rows: pd.DataFrame, label: str) -> pd.DataFrame:
+    """A variant's rows beside perfect scaling from the fewest threads; none where it ran on one number of them."""
+    own = rows[rows.label == label].assign(on="")
+    if own.threads.nunique() < 2:
+        return own[:0]
+    perfect = own.tokens_per_s.iloc[0] * own.threads / own.threads.iloc[0]
+    alone = {"tokens_per_s_low": float("nan"), "tokens_per_s_high": float("nan")}
+    return pd.concat([own, own.assign(tokens_per_s=perfect, **alone, name="perfect scaling", implementation="")])
+
+
+def ends(rows: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """A quantity's low end, value and high end as three rows, in the unit of its axis; see `analysis.frames.ends`."""
+    found = frames.ends(rows, quantity)
+    return found.assign(**{quantity: found[quantity] * QUANTITIES[quantity].factor})
+
+
+def panels(rows: pd.DataFrame, row: str = "on") -> dict[str, Any]:
+    """For seaborn's FacetGrid: a panel for each of `row`, as high as it has names, all as wide as a phone."""
+    counts = [own.name.nunique() for _, own in rows.groupby(row, sort=False)] or [1]
+    height = sum(0.35 + ROW * count for count in counts) + 0.75
+    return {
+        "row": row if len(rows) else None,
+        "height": height / len(counts),
+        "aspect": WIDTH * len(counts) / height,
+        "gridspec_kws": {"height_ratios": counts},
+        "sharey": False,
+        "despine": False,
+    }
+
+
+def one_panel(rows: pd.DataFrame, height: float = 3.6) -> dict[str, Any]:
+    """For seaborn's FacetGrid: one panel without a title, as wide as the others."""
+    return {"row": "on" if len(rows) else None, "height": height, "aspect": WIDTH / height, "despine": False}
+
+
+def colours(rows: pd.DataFrame) -> dict[str, str]:
+    """Each name's colour: the column colour, or its implementation's, or another one where that has none."""
+    if "colour" in rows:
+        return dict(zip(rows.name, rows.colour, strict=True))
+    others = iter(OTHERS * len(rows))
+    free = dict(COLOURS)
+    of_label: dict[str, str] = {}
+    for label, implementation in zip(rows.label, rows.implementation, strict=True):
+        if implementation and label not in of_label:  # the second variant of an implementation gets another one
+            of_label[label] = free.pop(str(implementation), None) or next(others)
+    named = zip(rows.name, rows.label, rows.implementation, strict=True)
+    return {name: of_label[label] if implementation else GREY for name, label, implementation in named}
+
+
+def bars(rows: pd.DataFrame) -> dict[str, Any]:
+    """For seaborn's barplot: colours, and intervals that are exactly the three rows that `ends` makes."""
+    return {
+        **_intervals(rows),
+        "legend": False,
+        "width": 0.75,
+        "saturation": 1,
+        "capsize": 0.3,
+        "err_kws": {"color": GREY, "linewidth": 1.5},
+    }
+
+
+def points(rows: pd.DataFrame) -> dict[str, Any]:
+    """For seaborn's pointplot: the same, with a marker each and no line."""
+    return {
+        **_intervals(rows),
+        "legend": False,
+        "markers": list(_markers(rows).values()),
+        "linestyle": "none",
+        "markersize": 6,
+        "capsize": 0.3,
+        "err_kws": {"linewidth": 1.5},
+    }
+
+
+def lines(rows: pd.DataFrame, **further: Any) -> dict[str, Any]:
+    """For seaborn's lineplot: the same, with a legend and a bar at each point; `further` goes to matplotlib."""
+    return {
+        **_intervals(rows),
+        "style": "name",
+        "style_order": list(colours(rows)),
+        "markers": _markers(rows),
+        "dashes": {name: (4, 2) if colour == GREY else "" for name, colour in colours(rows).items()},
+        "markersize": 6,
+        "markeredgewidth": 0,
+        "err_style": "bars",
+        "err_kws": {"capsize": 3},
+        **further,
+    }
+
+
+def _intervals(rows: pd.DataFrame) -> dict[str, Any]:
+    palette = colours(rows)
+    look = {"hue": "name", "hue_order": list(palette), "palette": palette}
+    return {**look, "estimator": "median", "errorbar": ("pi", 100)}
+
+
+def _markers(rows: pd.DataFrame) -> dict[str, str]:
+    if "colour" in rows:
+        return dict.fromkeys(rows.name, MARKERS[0])
+    others = iter([m for m in MARKERS if m not in MARKER_OF.values()] * len(rows))
+    named = dict(zip(rows.name, rows.implementation, strict=True))
+    return {
+        name: (MARKER_OF.get(implementation) or next(others)) if implementation else ","
+        for name, implementation in named.items()
+    }
+
+
+def limits(data: pd.DataFrame, **_: Any) -> None:
+    """A dashed line at what the machine allows, and what of it that is."""
+    limit = data[data.limit.notna()]
+    if len(limit):
+        what = f"the machine's limit ({limit.bound.iloc[0]})"
+        plt.gca().axvline(limit.limit.median(), color="#444444", linestyle="--", linewidth=1.2, label=what)
+
+
+def spans(data: pd.DataFrame, **_: Any) -> None:
+    """A thin line from the least to the most that each factor gave in any order."""
+    for place, row in enumerate(records(data.drop_duplicates("name"))):
+        plt.plot([row["least"], row["most"]], [place, place], color=GREY, linewidth=1, zorder=0)
+    plt.plot([], [], color=GREY, linewidth=1, label="least to most in any order")
+
+
+def fits(data: pd.DataFrame, **_: Any) -> None:
+    """The line overhead + tokens / rate of each that has one, over its tokens."""
+    for name, own in data[data.fits].groupby("name", sort=False):
+        tokens = np.geomspace(own.tokens.min(), own.tokens.max(), 50)
+        line = (own.overhead_s.iloc[0] + tokens / own.rate.iloc[0]) * QUANTITIES["latency_s"].factor
+        plt.plot(tokens, line, color=colours(data)[str(name)], linewidth=1)
+
+
+def show(grid: sns.FacetGrid, quantity: str, name: str, finding: str, run: str | None, **words: str) -> HTML:
+    """A finished figure with its finding below it, saved beside the run; where it shows nothing, the finding alone.
+
+    `quantity` is what its x axis shows, or its y axis if that is so named; `words` fill the axis' label.
+    """
+    plt.close(grid.figure)  # else a notebook would show it again
+    if grid.data.empty:
+        return show_sentences(finding, "finding")
+    with own_settings():
+        finish(grid, quantity, **words)
+    return show_figure(grid.figure, name, finding, run)
+
+
+def finish(grid: sns.FacetGrid, quantity: str, **words: str) -> None:
+    """Labels with units, plain numbers, each value beside its mark, and a legend above for what has no name yet."""
+    grid.figure.set_layout_engine("constrained")
+    across = any(axes.get_xlabel() == quantity for axes in grid.axes.flat)
+    for (row, column, _), data in grid.facet_data():
+        axes = grid.axes[row, column]
+        axis = axes.xaxis if across else axes.yaxis
+        if across:
+            _write_values(axes, data, quantity)
+            axes.set_ylabel("")
+            axes.grid(visible=False, axis="y")
+        _plain_numbers(axis)
+        _label(axis, QUANTITIES[quantity].axis.format(**words))
+        if not across and axes.get_xscale() == "log":
+            _plain_numbers(axes.xaxis)
+    for axes in grid.axes.flat[:-1]:
+        axes.xaxis.label.set_visible(False)
+    grid.set_titles("{row_name}", size=10)
+    _legend(grid)
+
+
+def _label(axis: Axis, text: str) -> None:
+    """Name an axis, and say log where it is; from its right end, where names at the left leave it little room."""
+    log = "; log scale)" if text.endswith(")") else " (log scale)"
+    text = text.removesuffix(")") + log if axis.get_scale() == "log" else text
+    axis.set_label_text(text)
+    if axis.axis_name == "x":
+        axis.axes.set_xlabel(text, loc="right")
+
+
+def _legend(grid: sns.FacetGrid) -> None:
+    """One legend for all panels, above them, where no mark is under it."""
+    found: dict[str, Any] = {}
+    for axes in grid.axes.flat:
+        if (own := axes.get_legend()) is not None:
+            own.remove()
+        found |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if found:
+        grid.figure.legend(found.values(), found, loc="outside upper center", ncols=2, fontsize=8.5, frameon=False)
+
+
+def _write_values(axes: Axes, data: pd.DataFrame, quantity: str) -> None:
+    """Each value beside its interval, or inside its bar where that is long enough."""
+    named = [tick.get_text() for tick in axes.get_yticklabels()]
+    groups = dict(list(data.groupby("name", sort=False)[quantity]))
+    farthest = dict(zip(data.name, data.most, strict=True)) if "most" in data else {}  # where a thin line ends
+    _leave_room(axes)
+    left, right = axes.get_xlim()
+    for place, name in enumerate(named):
+        if name not in groups:
+            continue
+        value, most = groups[name].median(), groups[name].max()
+        most = max(most, farthest.get(name, most))
+        text = significant(value)
+        if axes.patches and value - left > INSIDE * (right - left):
+            axes.annotate(text, (left, place), (5, 0), textcoords="offset points", va="center", color="white")
+        else:
+            box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}
+            axes.annotate(text, (most, place), (6, 0), textcoords="offset points", va="center", fontsize=9, bbox=box)
+
+
+def _leave_room(axes: Axes) -> None:
+    """Space at the right for a number."""
+    left, right = axes.get_xlim()
+    if axes.get_xscale() == "log":
+        axes.set_xlim(left, right * (right / left) ** 0.25)
+    elif not axes.patches:
+        axes.set_xlim(left, right + 0.15 * (right - left))
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """Ticks as numbers without powers."""
+    chosen = isinstance(axis.get_major_locator(), FixedLocator)  # by a cell
+    if axis.get_scale() == "log":
+        low, high = sorted(axis.get_view_interval())
+        subs = (1.0, 2.0, 5.0) if math.log10(high / low) < 2 else (1.0,)
+        axis.set_minor_locator(NullLocator())
+        locator: Locator = LogLocator(subs=subs, numticks=5)
+    else:
+        locator = MaxNLocator(5)
+    if not chosen:
+        axis.set_major_locator(locator)
+    axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
+
+
+def waterfall(steps: pd.DataFrame) -> Figure:
+    """Each step's bar goes from the latency before it to its own; `steps` are a chain of `analysis.factors.steps`."""
+    with own_settings(), sns.axes_style(STYLE):
+        figure = Figure(figsize=(WIDTH, 0.9 + 0.36 * max(1, len(steps))), layout="constrained")
+        axes = figure.add_subplot(xscale="log", ylim=(len(steps) - 0.5, -0.5))
+        before, latency = None, QUANTITIES["latency_s"]
+        for place, step in enumerate(records(steps)):
+            value, low, high = (
+                QUANTITIES["latency_s"].factor * step[f"latency_s{end}"] for end in ("", "_low", "_high")
+            )
+            whiskers = [[0.0], [0.0]] if math.isnan(high) else [[value - low], [high - value]]
+            colour = COLOURS.get(step["implementation"], OTHERS[0])
+            if before is not None:
+                axes.barh(place, value - before, left=before, height=0.5, color=colour, alpha=0.25, linewidth=0)
+            axes.errorbar(value, place, xerr=whiskers, fmt="o", color=colour, markersize=5, capsize=3)
+            given = "" if math.isnan(step["step_times"]) else f", {significant(step['step_times'])} ×"
+            most = max(filter(None, (value, high if high > value else None, before)))
+            text = f"{seconds(step['latency_s'])}{given}"
+            axes.annotate(text, (most, place), (6, 0), textcoords="offset points", va="center", fontsize=8.5)
+            before = value
+        axes.grid(visible=False, axis="y")
+        axes.set_yticks(range(len(steps)), list(steps.turned_on), fontsize=9)
+        if len(steps):
+            left, right = axes.get_xlim()
+            axes.set_xlim(left, right * (right / left) ** 0.55)
+        _plain_numbers(axes.xaxis)
+        _label(axes.xaxis, latency.axis)
     return figure
+
+
+def show_steps(steps: pd.DataFrame | None, chain: str, name: str, finding: str, run: str | None) -> HTML:
+    """The waterfall of the ladder or the bridge, or its finding alone where it was not measured."""
+    own = None if steps is None else steps[steps.chain == chain]
+    if own is None or own.empty:
+        return show_sentences(finding, "finding")
+    return show_figure(waterfall(own), name, finding, run)
 
 
 def as_text(name: str) -> str:
@@ -95,61 +358,4 @@ def leave_room(axes: Axes, values: list[float]) -> None:
     decades = math.log10(max(values) / min(values))
     left, right = min(values) / 10 ** (0.1 + 0.05 * decades), max(values) * 10 ** (0.45 + 0.35 * decades)
     axes.set_xlim(left, right)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 1.5 else (1.0,)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
-
-
-def _dot(axes: Axes, interval: Interval, place: float, row: Row, marker: int) -> None:
-    colour = COLOURS.get(row.measurement.implementation, OTHER)
-    axes.errorbar(
-        interval.value,
-        place,
-        xerr=whiskers([interval]),
-        fmt=MARKERS[marker % len(MARKERS)],
-        color=colour,
-        markersize=6,
-        capsize=3,
-    )
-    text = f"{significant(interval.value)}  ({threads_text(row.threads)})"
-    end = interval.high if interval.bounded else interval.value
-    axes.annotate(text, (end, place), (7, 0), textcoords="offset points", va="center", fontsize=8.5)
-
-
-def whiskers(values: list[Interval]) -> list[list[float]]:
-    """Distances down and up to each interval's ends, none where there is no interval."""
-    return [
-        [v.value - v.low if v.bounded else 0.0 for v in values],
-        [v.high - v.value if v.bounded else 0.0 for v in values],
-    ]
-
-
-@own_settings()
-def scaling(summary: Summary, label: str = "mojo") -> Figure:
-    """Throughput of one implementation against its number of threads, beside perfect scaling."""
-    rows = [row for row in summary.measured if row.label == label and row.throughput]
-    with sns.axes_style(STYLE):
-        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
-        axes = figure.add_subplot()
-    axes.set_xlabel("threads")
-    axes.set_ylabel("tokens a second")
-    if not rows:
-        return nothing(figure, axes, f"there is no throughput of {as_text(label)}")
-    threads = [row.threads for row in rows]
-    values = [row.throughput for row in rows if row.throughput]
-    perfect = [values[0].value * count / threads[0] for count in threads]
-    axes.plot(threads, perfect, "--", color="#767676", label=f"perfect scaling from {threads_text(threads[0])}")
-    axes.errorbar(
-        threads,
-        [v.value for v in values],
-        yerr=whiskers(values),
-        fmt="o-",
-        color=COLOURS.get(label, OTHER),
-        capsize=3,
-        label=as_text(label),
-    )
-    axes.set_xticks(threads)
-    axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
-    axes.legend()
-    return figure
+    _plain_numbers(axes.xaxis)

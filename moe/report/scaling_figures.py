@@ -20,11 +20,12 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from moe.analysis.frames import records
+from moe.analysis.frames import ends, records
 from moe.analysis.limits import Limits, limits_of
 from moe.analysis.scaling import OURS, THEIRS, Scaling
-from moe.report.figures import COLOURS, MARKERS, OTHER, as_text
+from moe.report.figures import as_text
 from moe.report.scaling_views import AXES, Parts
+from moe.report.style import COLOURS, MARKERS, OTHER
 from moe.report.text import significant, threads_text
 
 if TYPE_CHECKING:
@@ -58,12 +59,6 @@ def look(rows: pd.DataFrame) -> dict[str, Any]:
         "err_style": "bars",
         "err_kws": {"capsize": 3},
     }
-
-
-def ends(rows: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """Three rows for each, with the quantity's low end, value and high end, or one where it has no interval."""
-    columns = (quantity, f"{quantity}_low", f"{quantity}_high")
-    return pd.concat([rows.assign(**{quantity: rows[column]}) for column in columns]).dropna(subset=[quantity])
 
 
 def throughput(found: Parts) -> pd.DataFrame:

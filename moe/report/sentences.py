@@ -1,10 +1,11 @@
-"""What a run says, in sentences whose every number and verdict is computed from it."""
+"""How a run was measured and how far to trust it, in sentences whose every number is computed from it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from math import inf
 
-from moe.analysis import Row, Summary, limits_of, tokens_ratio
+from moe.analysis import Summary
 from moe.analysis.conditions import (
     by_disturbance,
     by_hypervisor,
@@ -13,35 +14,16 @@ from moe.analysis.conditions import (
     shared_cores,
     too_disturbed,
 )
+from moe.report.findings.words import listed, title_of
 from moe.report.origin import machine_text
-from moe.report.text import (
-    lacking,
-    limit_text,
-    percent,
-    power_of_ten,
-    ratio_text,
-    resolution_text,
-    seconds,
-    significant,
-    threads_text,
-    times,
-)
+from moe.report.text import lacking, percent, power_of_ten, significant, threads_text
 from moe.run import Run
 
 MOST_NAMED = 6  # rows in one warning
-
-
-def headline(summary: Summary) -> list[str]:
-    """The findings of a comparison, the most important first."""
-    lines = [_fastest(summary, threads) for threads in summary.thread_counts]
-    lines += [line for threads in summary.thread_counts if (line := _compiled_against_best(summary, threads))]
-    lines += [line for threads in summary.thread_counts if (line := _limit(summary, threads))]
-    lines += [_missing(row) for row in summary.missing if row.measurement.status == "failed"]
-    lines += [measured_on(summary), f"{resolution(summary)} {_told_apart(summary)}".strip()]
-    lines += warnings(summary)
-    if not summary.run.complete:
-        lines.append("The run was cut short: some measurements have fewer rounds than planned, or none.")
-    return lines
+CLEAR = 0.1  # what a control may differ from itself, as a share, before smaller differences are in doubt
+NOISY = 0.5  # and before nothing can be read from a run
+TOO_NOISY = "too noisy"
+MOST_DISTURBED = 0.5  # of all turns
 
 
 def measured_on(summary: Summary) -> str:
@@ -55,9 +37,72 @@ def resolution(summary: Summary) -> str:
         return said
     if not summary.measured:
         return "Nothing was measured."
+    return f"This run can't say which differences are real ({_why_unknown(summary)})."
+
+
+def resolution_text(summary: Summary) -> str:
+    """How far the control can differ from itself on each number of threads, or that it is too far; may be nothing."""
+    parts, noisy = [], []
+    for threads, share in summary.resolution.items():
+        if share is not None and share <= NOISY:
+            parts.append(f"{percent(share)} on {threads_text(threads)}")
+        elif share is not None:
+            noisy.append(
+                f"Too noisy to compare on {threads_text(threads)}: {summary.controls_label} against itself differed "
+                f"up to {significant(1 + share, 2)} ×."
+            )
+    if parts:
+        twice = f"{summary.controls_label}, timed twice as if it were two programs, differs from itself by up to "
+        noisy.insert(0, f"Resolution: {twice}{listed(parts)}.")
+    return " ".join(noisy)
+
+
+def how_sure(summary: Summary, on: Sequence[int]) -> str:
+    """Whether what was measured `on` these numbers of threads is clear, usable or too noisy, and why."""
+    found = sorted((*_grade(summary, threads), threads) for threads in on)
+    _, worst, why, _ = found[-1]
+    cut = "" if summary.run.complete else "; the run was cut short"
+    if {grade for _, grade, _, _ in found} == {worst}:
+        return f"How sure: {worst} ({why}){cut}."
+    said = (f"{grade} on {threads_text(threads)} ({why})" for _, grade, why, threads in found)
+    return f"How sure: {', '.join(said)}{cut}."
+
+
+def _grade(summary: Summary, threads: int) -> tuple[float, str, str]:
+    """How far the run can be off on so many threads, what that is called, and why."""
+    share = summary.resolution.get(threads)
+    turns = [out for m in summary.run.measurements if m.threads == threads for out in m.disturbed]
+    if sum(turns) > MOST_DISTURBED * len(turns):
+        return inf, TOO_NOISY, f"{sum(turns)} of {len(turns)} turns were disturbed"
+    if share is None:
+        return inf, "not known", _why_unknown(summary)
+    grade = "clear" if share <= CLEAR else "usable" if share <= NOISY else TOO_NOISY
+    how_far = percent(share) if share <= 1 else f"{significant(1 + share, 2)} ×"
+    control = title_of(summary.controls_label.partition("[")[0])
+    return share, grade, f"{control} timed twice differs by up to {how_far}"
+
+
+def _why_unknown(summary: Summary) -> str:
     control = next((m for m in summary.run.measurements if m.control and m.samples_s), None)
-    why = lacking(control, summary.run) if control else "nothing was measured twice"
-    return f"This run can't say which differences are real ({why})."
+    return lacking(control, summary.run) if control else "nothing was measured twice"
+
+
+def without_numbers(run: Run, *statuses: str) -> list[str]:
+    """Every measurement that has none, or those of some `statuses`, and why."""
+    return [
+        f"{m.label} on {threads_text(m.threads)}, {m.config.label}: {m.status.replace('_', ' ')}, {m.reason}"
+        for m in run.measurements
+        if m.status in (statuses or ("failed", "not_run"))
+    ]
+
+
+def trust(summary: Summary, run: Run) -> list[str]:
+    """What the run can resolve, what disturbed it, what failed, and whether it was cut short."""
+    lines = [f"{resolution(summary)} {_told_apart(summary)}".strip(), *warnings(summary)]
+    lines += without_numbers(run, "failed")
+    if not run.complete:
+        lines.append("The run was cut short: some measurements have fewer rounds than planned, or none.")
+    return lines
 
 
 def _told_apart(summary: Summary) -> str:
@@ -131,61 +176,6 @@ def disturbances(run: Run) -> list[str]:
         for threads in shared_cores(run)
     ]
     return lines
-
-
-def _fastest(summary: Summary, threads: int) -> str:
-    rows = [row for row in summary.measured if row.threads == threads and row.speedup]
-    baseline = summary.row(summary.baseline, threads)
-    if baseline is None or not rows:
-        return f"On {threads_text(threads)} there is nothing to compare with {summary.baseline}."
-    ordered = sorted(rows, key=_speed, reverse=True)
-    parts = [f"{row.label} {_over_baseline(row, summary.run)}" for row in ordered]
-    return f"On {threads_text(threads)}, against {summary.baseline}'s tokens a second: {'; '.join(parts)}."
-
-
-def _speed(row: Row) -> float:
-    return row.speedup.value if row.speedup else 0.0
-
-
-def _over_baseline(row: Row, run: Run) -> str:
-    assert row.speedup is not None
-    return ratio_text(row.speedup, row.resolved, why=lacking(row.measurement, run))
-
-
-def _compiled_against_best(summary: Summary, threads: int) -> str:
-    """Mojo against the fastest of the others, which is the fairer question than Mojo against the baseline."""
-    ahead = summary.ahead.get(threads)
-    if ahead is None:
-        return ""
-    best, ratio = ahead.other.label, ahead.ratio
-    if not ahead.resolved:
-        said = ratio_text(ratio, False, why=lacking(ahead.mojo.measurement, summary.run))
-        return f"mojo over {best}, the fastest of the others, on {threads_text(threads)}: {said}."
-    if ratio.value > 1:
-        return f"mojo is {times(ratio)} as fast as the next, {best}, on {threads_text(threads)}."
-    return f"The fastest on {threads_text(threads)} is {best}; mojo runs at {times(ratio)} its speed."
-
-
-def _limit(summary: Summary, threads: int) -> str:
-    """How close each implementation of the whole problem comes to the machine's own limit."""
-    rows = [row for row in summary.measured if row.threads == threads and row.share_of_limit]
-    if not rows:
-        return ""
-    shares = sorted(((row.share_of_limit.value, row) for row in rows if row.share_of_limit), key=lambda s: -s[0])
-    parts = (f"{row.label} {limit_text(row)}" for _, row in shares)
-    limits = limits_of(summary.run, threads)
-    assert limits is not None  # there is no share without them
-    return f"Of what {limits.by} reach in the same run on {threads_text(threads)}: {'; '.join(parts)}."
-
-
-def _missing(row: Row) -> str:
-    status = row.measurement.status.replace("_", " ")
-    return f"{row.label} on {threads_text(row.threads)}: {status}, {row.measurement.reason}"
-
-
-def not_measured(summary: Summary) -> list[str]:
-    """Every row without numbers, and why."""
-    return [_missing(row) for row in summary.missing] or ["Everything that was asked for was measured."]
 
 
 def what_is_measured(summary: Summary) -> list[str]:
@@ -263,59 +253,3 @@ def _of_timed(run: Run) -> str:
     if not any(m.capacities for m in run.measurements):
         return ""
     return " So was the output of one timed forward of every turn, chosen at random."
-
-
-def scaling(summary: Summary, label: str = "mojo") -> str:
-    """How an implementation's throughput grows with threads."""
-    rows = [row for row in summary.measured if row.label == label]
-    if not rows:
-        return f"{label} was not measured."
-    first, last = rows[0], rows[-1]
-    if first is last:
-        return f"{label} was measured on {threads_text(first.threads)} only: this run says nothing of how it scales."
-    ratio = tokens_ratio(last.measurement, first.measurement)
-    if ratio is None:
-        return f"{label} on different numbers of threads has nothing to compare."
-    share = percent(ratio.value / (last.threads / first.threads))
-    return (
-        f"On {threads_text(last.threads)} {label} is {times(ratio)} as fast as on {threads_text(first.threads)}: "
-        f"{share} of what perfect scaling would give."
-    )
-
-
-def latency(summary: Summary) -> str:
-    """The shortest and the longest latency of those that ran the whole problem."""
-    tokens = summary.tokens
-    rows = [row for row in summary.measured if row.measurement.config.tokens == tokens]
-    return _extremes(rows, lambda row: seconds(row.latency.value) if row.latency else "", "takes")
-
-
-def throughput(summary: Summary) -> str:
-    """The highest and the lowest throughput."""
-
-    def rate(row: Row) -> str:
-        return f"{significant(row.throughput.value)} tokens a second" if row.throughput else ""
-
-    return _extremes([row for row in summary.measured if row.throughput], rate, "computes")
-
-
-def _extremes(rows: list[Row], text: Callable[[Row], str], verb: str) -> str:
-    if not rows:
-        return "Nothing was measured."
-
-    def tokens_per_s(row: Row) -> float:
-        return row.measurement.config.tokens / row.latency.value if row.latency else 0.0
-
-    ordered = sorted(rows, key=tokens_per_s, reverse=True)
-    first, last = ordered[0], ordered[-1]
-    line = f"{first.label} on {threads_text(first.threads)} {verb} {text(first)}"
-    if first is last:
-        return f"{line}."
-    return f"{line}, {last.label} on {threads_text(last.threads)} {text(last)}."
-
-
-def speedup(summary: Summary) -> str:
-    """The highest speedup on the most threads, and who shows none."""
-    if not summary.thread_counts:
-        return "Nothing was measured."
-    return _fastest(summary, summary.thread_counts[-1])

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from html import escape
+from math import isnan, nan, prod
 from statistics import median
 from typing import Any
 
 import pandas as pd
 
-from moe.analysis import Row, Summary, limits_of
+from moe.analysis import Summary, frames, limits_of
+from moe.analysis.factors import WHOLE
+from moe.analysis.frames import SIZES, interval_of, records, with_numbers
+from moe.analysis.overhead import FITS
+from moe.config import MoEConfig
+from moe.implementations.registry import BASELINE
 from moe.report.cells import carry_numbers
-from moe.report.text import (
-    label_text,
-    percent,
-    power_of_ten,
-    seconds,
-    share_text,
-    significant,
-    span,
-    speedup_text,
-    threads_text,
-)
-from moe.run import Measurement
+from moe.report.style import QUANTITIES, cell, heading
+from moe.report.text import label_text, percent, seconds, significant, speedup_text, threads_text
+from moe.run import Run
 
 
 def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbers: Sequence[str] = ()) -> str:
@@ -41,81 +38,100 @@ def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbe
     return carry_numbers(html.replace("<th ", '<th scope="col" '), frame)
 
 
-def results(summary: Summary) -> str:
-    """Latency, throughput and speedup of every measurement on the CPU, and why a missing one is missing."""
+def frame_table(
+    name: str, frame: pd.DataFrame, columns: Sequence[str], caption: str, headings: Mapping[str, str] | None = None
+) -> str:
+    """Some columns of a frame as a table, with the headings and the number format that QUANTITIES have for them."""
+    named = {column: (headings or {}).get(column, heading(column)) for column in columns}
+    rows = [{named[column]: cell(row, column) for column in columns} for row in records(frame)]
+    numbers = [named[c] for c in columns if c in QUANTITIES or c.endswith("_text") or c == "threads"]
+    return html_table(name, rows or [{next(iter(named.values())): "none was measured"}], caption, numbers)
+
+
+def results(rows: pd.DataFrame, baseline: str = BASELINE) -> str:
+    """Latency, throughput and speedup of every measurement on the CPU, and why a missing one is missing.
+
+    `rows` are `moe.rows(run, baseline)`.
+    """
     caption = (
-        f"{summary.config_label}. Medians with 95 % intervals. × compares tokens a second with {summary.baseline} on "
-        "as many threads; ★ marks the most tokens a second. % of limit: the least time that the machine's own "
-        "arithmetic or memory would take, as a share of the latency. Error: largest difference from the float64 "
-        "reference over its largest value."
+        f"{layer_of(rows)}. Medians with 95 % intervals. × compares tokens a second with {baseline} on as many "
+        "threads; ★ marks the most tokens a second. % of limit: the least time that the machine's arithmetic or "
+        "memory would take, whichever is more, as a share of the latency. Error: largest difference "
+        "from the float64 reference over its largest value."
     )
-    return _results("results", summary, [r for r in summary.rows if r.measurement.device == "cpu"], caption)
+    return _results("results", rows[(rows.device == "cpu") & ~rows.control], baseline, caption)
 
 
-def other_devices(summary: Summary) -> str:
+def other_devices(rows: pd.DataFrame) -> str:
     """The same on other devices, which no speedup compares with the CPU."""
     caption = (
-        f"{summary.config_label}. With transfer=on input and output lie in CPU memory, otherwise on the device. No "
+        f"{layer_of(rows)}. With transfer=on input and output lie in CPU memory, otherwise on the device. No "
         "speedup is given: the baseline runs on another device."
     )
-    return _results("devices", summary, [r for r in summary.rows if r.measurement.device != "cpu"], caption)
+    return _results("devices", rows[(rows.device != "cpu") & ~rows.control], BASELINE, caption)
 
 
-def _results(name: str, summary: Summary, chosen: Sequence[Row], caption: str) -> str:
-    most: dict[int, float] = {}
-    for row in chosen:
-        if row.throughput:
-            most[row.threads] = max(most.get(row.threads, 0.0), row.throughput.value)
-    rows = [
-        {
-            "implementation": _name(row, summary.tokens, most.get(row.threads)),
-            "threads": row.threads,
-            "latency, ms": span(row.latency, 1e3) if row.latency else row.measurement.status.replace("_", " "),
-            "tokens/s": significant(row.throughput.value) if row.throughput else None,
-            "GFLOP/s": significant(row.flops_per_s / 1e9) if row.flops_per_s else None,
-            f"× {summary.baseline}": speedup_text(row, summary) if row.latency else None,
-            "% of limit": share_text(row),
-            "error": _error(row),
-        }
-        for row in chosen
-    ]
-    numbers = ["threads", "latency, ms", "tokens/s", "GFLOP/s", f"× {summary.baseline}", "% of limit", "error"]
-    return html_table(name, rows, caption, numbers)
+def layer_of(rows: pd.DataFrame) -> str:
+    """The sizes of the largest problem among a frame's rows."""
+    if rows.empty:
+        return "nothing"
+    most = records(rows.sort_values("tokens", kind="stable"))[-1]
+    return MoEConfig(**{size: most[size] for size in SIZES}).label
 
 
-def _name(row: Row, tokens: int, most: float | None) -> str:
+def _results(name: str, rows: pd.DataFrame, baseline: str, caption: str) -> str:
+    rows = rows.sort_values(["threads", "tokens_per_s"], ascending=[True, False], kind="stable")
+    most = rows.groupby("threads").tokens_per_s.transform("max")
+    names = [_name(row, rows, best) for row, best in zip(records(rows), rows.tokens_per_s == most, strict=True)]
+    headings = {"name": "implementation", "speedup_text": f"× {baseline}", "latency_text": heading("latency_s")}
+    columns = ["name", "threads", "speedup_text", "latency_text", "tokens_per_s", "flops_per_s"]
+    columns += ["share_of_limit", "bound", "max_rel_error"]
+    bounds = set(rows.bound) - {""}
+    if len(bounds) <= 1:  # a column for one word would only take room
+        columns.remove("bound")
+        caption += "".join(f" All are limited by {bound}." for bound in bounds)
+    return frame_table(name, with_texts(rows, baseline).assign(name=names), columns, caption, headings)
+
+
+def with_texts(rows: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Rows with what stands in tables for a latency that is missing and a speedup that is not resolved."""
+    return rows.assign(
+        latency_text=[cell(row, "latency_s") or row["status"].replace("_", " ") for row in records(rows)],
+        speedup_text=[_speedup(row, baseline) for row in records(rows)],
+    )
+
+
+def _name(row: Mapping[str, Any], rows: pd.DataFrame, is_best: bool) -> str:
     """The variant, marked if it computes the most tokens a second, and why it has no numbers if it has none."""
-    if row.latency is None:
-        return f"{row.label} — {row.measurement.reason}"
-    best = row.throughput is not None and row.throughput.value == most
-    return label_text(row, tokens) + (" ★" if best else "")
+    if row["status"] != "ok":
+        return f"{row['label']} — {row['reason']}"
+    return named(row, rows) + (" ★" if is_best else "")
 
 
-def _error(row: Row) -> str | None:
-    parity = row.measurement.parity
-    return power_of_ten(parity["max_rel_error"]) if parity and parity["max_rel_error"] is not None else None
+def named(row: Mapping[str, Any], rows: pd.DataFrame) -> str:
+    """A row's variant, with what is special about it."""
+    return label_text(row["label"], row["tokens"], rows.tokens.max(), disturbed=row["too_disturbed"])
 
 
-def beside_the_time(summary: Summary) -> str:
+def _speedup(row: Mapping[str, Any], baseline: str) -> str:
+    if isnan(row["speedup"]):
+        return "baseline" if row["label"] == baseline and row["status"] == "ok" else ""
+    return speedup_text(interval_of(row, "speedup"), row["resolved"])
+
+
+def beside_the_time(run: Run) -> str:
     """Loading, prepare, first call and memory: what the latencies leave out."""
-    rows = []
-    for row in summary.measured:
-        m = row.measurement
-        library = m.details.get("library")
-        rows.append(
-            {
-                "implementation": row.label,
-                "threads": m.threads,
-                "import or compile": seconds(m.details["load_s"]) if "load_s" in m.details else None,
-                "prepare": seconds(m.prepare_s) if m.prepare_s is not None else None,
-                "first call": seconds(m.first_call_s) if m.first_call_s is not None else None,
-                "peak memory, MiB": _memory(m),
-                "an empty call": _empty_call(m.details.get("calls")),
-                "lines of code": ", ".join(f"{n:,} {language}" for language, n in m.details.get("lines", {}).items()),
-                "thread pools found": "; ".join(f"{p['name']}: {p['threads']}" for p in m.details.get("pools", [])),
-                "compiled library": f"{library['compiler']}, SHA-256 {library['sha256'][:12]}" if library else None,
-            }
-        )
+    rows = with_numbers(measured := frames.rows(run))
+    details = [m.details for m in run.measurements]
+    own = [details[place] for place in measured.index.get_indexer(rows.index)]
+    libraries = [found.get("library") for found in own]
+    shown = rows.assign(
+        memory_text=[_memory(row, found) for row, found in zip(records(rows), own, strict=True)],
+        call=[_empty_call(found.get("calls")) for found in own],
+        code=[", ".join(f"{n:,} {language}" for language, n in found.get("lines", {}).items()) for found in own],
+        pools=["; ".join(f"{p['name']}: {p['threads']}" for p in found.get("pools", [])) for found in own],
+        library=[f"{found['compiler']}, SHA-256 {found['sha256'][:12]}" if found else "" for found in libraries],
+    )
     caption = (
         "What happens before the timed forwards, and the libraries that each worker found inside itself. Workers "
         "load side by side: the first column says what waiting is like, not who is faster. NumPy is loaded before. "
@@ -124,46 +140,102 @@ def beside_the_time(summary: Summary) -> str:
         "empty call is what it costs to get from Python into the library behind an implementation. Lines of "
         "code are those of its module and of what that imports from this package, without comments and docstrings."
     )
-    numbers = ["threads", "import or compile", "prepare", "first call", "peak memory, MiB", "lines of code"]
-    return html_table("beside", rows, caption, numbers)
+    headings = {
+        "label": "implementation",
+        "memory_text": "peak memory, MiB",
+        "call": "an empty call",
+        "code": "lines of code",
+        "pools": "thread pools found",
+        "library": "compiled library",
+    }
+    columns = ["label", "threads", "load_s", "prepare_s", "first_call_s", *list(headings)[1:]]
+    return frame_table("beside", shown, columns, caption, headings)
 
 
-def _memory(m: Measurement) -> str | None:
+def _memory(row: Mapping[str, Any], details: Mapping[str, Any]) -> str:
     """The most memory that a measurement's worker held, and who else was in it."""
-    if not m.peak_rss_bytes:
-        return None
-    others = [name for name in m.details.get("memory_of", []) if name != m.implementation]
-    return significant(m.peak_rss_bytes / 2**20) + (f" (with {', '.join(others)})" if others else "")
+    if isnan(row["peak_memory_bytes"]):
+        return ""
+    others = [name for name in details.get("memory_of", []) if name != row["implementation"]]
+    return significant(row["peak_memory_bytes"] / 2**20) + (f" (with {', '.join(others)})" if others else "")
 
 
-def _empty_call(calls: Sequence[Mapping[str, Any]] | None) -> str | None:
-    return f"{calls[0]['call']}: {seconds(median(calls[0]['seconds']))}" if calls else None
+def _empty_call(calls: Sequence[Mapping[str, Any]] | None) -> str:
+    return f"{calls[0]['call']}: {seconds(median(calls[0]['seconds']))}" if calls else ""
 
 
-def single_forwards(summary: Summary) -> str:
+def single_forwards(rows: pd.DataFrame) -> str:
     """How the single forwards of each row vary."""
-    rows = []
-    for row in summary.measured:
-        spread = row.spread
-        assert row.latency is not None
-        assert spread is not None
-        rows.append(
-            {
-                "implementation": label_text(row, summary.tokens),
-                "threads": row.threads,
-                "forwards": f"{sum(map(len, row.measurement.samples_s)):,}",
-                "median": seconds(row.latency.value),
-                "95th percentile": seconds(spread.p95) if spread.p95 is not None else None,
-                "99th percentile": seconds(spread.p99) if spread.p99 is not None else None,
-                "variation": percent(spread.variation),
-            }
-        )
+    rows = with_numbers(rows)
+    shown = rows.assign(name=[named(row, rows) for row in records(rows)])
     caption = (
         "Every timed forward by itself. Variation is the standard deviation over the mean; a percentile needs at "
         "least one forward beyond it."
     )
-    numbers = ["threads", "forwards", "median", "95th percentile", "99th percentile", "variation"]
-    return html_table("single", rows, caption, numbers)
+    columns = ["name", "threads", "samples", "median_s", "p95_s", "p99_s", "variation"]
+    return frame_table("single", shown, columns, caption, {"name": "implementation"})
+
+
+def factors(rows: pd.DataFrame, name: str) -> str:
+    """An experiment's factors, the most important first, and the whole; `rows` are `moe.factors`."""
+    own = rows[rows.experiment == name].sort_values("times", ascending=False)
+    parts, whole = own[own.factor != WHOLE], own[own.factor == WHOLE]
+    product = significant(prod(row["times"] for row in records(parts)))
+    shown = pd.concat([parts, whole.assign(factor=f"all (the product: {product})", share=nan)])
+    caption = (
+        "The speedup split by Shapley values: what a factor gives on average over all orders in which they could be "
+        "turned on. Least and most are what turning it on gave with any set of the others on."
+    )
+    return frame_table(name.replace(" ", "-"), shown, ["factor", "times", "share", "least", "most"], caption)
+
+
+def steps(rows: pd.DataFrame, chain: str) -> str:
+    """A ladder's or bridge's steps: time, what each gave, and how near to the machine's limit it leads."""
+    own = rows[rows.chain == chain]
+    caption = (
+        "Each step adds one thing to the one before; the steps multiply to the last. × is the median of ratios of "
+        "the same rounds, which need not be the ratio of the medians. % of limit: the least time that the machine's "
+        "arithmetic or memory would take, as a share of the latency."
+    )
+    columns = ["turned_on", "threads", "step_times", "so_far", "latency_s", "share_of_limit"]
+    if chain == "bridge":
+        columns.insert(1, "label")
+    if own.lines.notna().any():
+        columns.append("lines")
+        caption += " Lines of Mojo: those of the files that only this step needs; dashes where it is a few in others."
+    return frame_table(chain, own, columns, caption, {"turned_on": "turned on", "label": "variant"})
+
+
+def overheads(points: pd.DataFrame) -> str:
+    """Overhead, rate and n½ of each implementation, and how much of its time is overhead at each size."""
+    lines = points.drop_duplicates("label").set_index("label")
+    fitting = lines[["overhead_s", "rate", "half"]].where(lines.fits.astype(bool))
+    shown = lines.assign(**fitting).reset_index()
+    for tokens, own in points.groupby("tokens"):
+        said = {row["label"]: _point(row) for row in records(own)}
+        shown[f"T={tokens}"] = [said.get(label) for label in shown.label]
+    caption = (
+        f"Time against tokens{', at ' + lines.layer.iloc[0] if len(lines) else ''}, as overhead + tokens / rate, by "
+        "least squares on relative deviations. n½ is the number of tokens that take as long as the overhead. In "
+        "parentheses: how much of the time is overhead. The intervals are of noise alone; a line that is off by more "
+        f"than {percent(FITS)} is not given, and an overhead no larger than what the line is off at the fewest "
+        "tokens is not resolved. Variation is that of single forwards of the fewest tokens: standard deviation over "
+        "mean."
+    )
+    sizes = [f"T={tokens}" for tokens in sorted(points.tokens.unique())]
+    columns = ["label", "overhead_s", "rate", "half", "off", *sizes, "variation"]
+    return frame_table("overhead", shown, columns, caption, {"label": "implementation"})
+
+
+def _point(row: Mapping[str, Any]) -> str:
+    share = f" ({percent(row['overhead_share'])})" if row["fits"] else ""
+    return f"{seconds(row['latency_s'])}{share}"
+
+
+def calls(rows: pd.DataFrame) -> str:
+    """What single calls cost."""
+    caption = "Single calls from Python, in loops of thousands; what the loop itself costs is in them."
+    return frame_table("calls", rows, ["call", "median_s", "fastest_s", "slowest_s"], caption)
 
 
 def _limits(summary: Summary, threads: int) -> str:

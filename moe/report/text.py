@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-from moe.analysis import Interval, Row, Summary, summarise
+from moe.analysis import Interval
 from moe.analysis.statistics import FEWEST_PROCESSES, FEWEST_ROUNDS
 from moe.run import Measurement, Run
 
-TOO_NOISY = 1.0  # what a control may differ from itself, as a share, before it is said in another way
 UNSURE_LIMIT = "limit not measured well"
 SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
@@ -94,20 +93,13 @@ def threads_text(count: int) -> str:
     return f"{count} thread" if count == 1 else f"{count} threads"
 
 
-def label_text(row: Row, tokens: int) -> str:
-    """A variant's name, with its tokens where it got fewer than the `tokens` of the whole problem.
+def label_text(label: str, tokens: int, whole: int, *, disturbed: bool = False) -> str:
+    """A variant's name, with its `tokens` where it got fewer than the `whole` problem's.
 
     Where too few of its turns were undisturbed, that stands beside the name.
     """
-    own = row.measurement.config.tokens
-    name = row.label if own == tokens else f"{row.label} ({own} of {tokens:,} tokens)"
-    return f"{name} (disturbed)" if row.measurement.is_disturbed else name
-
-
-def limit_text(row: Row) -> str | None:
-    """How much of the limit that binds it a row reaches, and which limit that is."""
-    share = row.share_of_limit
-    return bound_text(share, row.bound.by) if share and row.bound else None
+    few = f" ({tokens} of {whole:,} tokens)" if tokens != whole else ""
+    return label + few + (" (disturbed)" if disturbed else "")
 
 
 def bound_text(share: Interval, by: str) -> str:
@@ -115,79 +107,21 @@ def bound_text(share: Interval, by: str) -> str:
     return span(share, 100) + f" % of {by}" + (f" ({UNSURE_LIMIT})" if share.value > 1 else "")
 
 
-def share_text(row: Row) -> str | None:
-    """How much of its limit a row reaches, in percent, for a table; a share above 100 is marked."""
-    share = row.share_of_limit
-    if not share:
-        return None
+def share_text(share: Interval) -> str:
+    """A share of the limit in percent, for a table; one above 100 is marked."""
     return span(share, 100) + (f" ({UNSURE_LIMIT})" if share.value > 1 else "")
 
 
-def speedup_text(row: Row, summary: Summary) -> str:
-    """A row's speedup over the baseline, or why there is none; says where it is not resolved."""
-    if row.speedup is None:
-        return "baseline" if row.label == summary.baseline else "–"
-    return times(row.speedup) + ("" if row.resolved else " (not resolved)")
+def signed_percent(share: Interval) -> Shown:
+    """A share that may be less than nothing, in percent: `53 [49 to 56]`."""
+    i = share.scaled(100)
+    ends = f"[{significant(i.low, 2)} to {significant(i.high, 2)}]" if i.bounded else "[?]"
+    return Shown(f"{significant(i.value, 2)} {ends}".replace("-", "−"), i)
 
 
-def cell_lines(run: Run) -> list[str]:
-    """A sweep as lines for a terminal, machine by machine and cell by cell."""
-    lines = []
-    for key, part in run.by_machine().items():
-        if key:
-            lines.append(f"{part.machine['processor']}, {part.machine['usable_cores']} usable cores ({key})")
-        lines += _lines_of_cells(part)
-    return lines
-
-
-def _lines_of_cells(run: Run) -> list[str]:
-    summary = summarise(run)
-    lines = []
-    rows: dict[int, list[tuple[Row, str]]] = {}
-    for row, line in zip(summary.rows, _row_lines(summary, whole=False), strict=True):
-        rows.setdefault(row.measurement.details["cell"], []).append((row, line))
-    for cell in rows.values():
-        whole = max((row.measurement.config for row, _ in cell), key=lambda config: config.tokens)
-        lines += [whole.label, *(f"  {line}" for _, line in cell)]
-    return [*lines, *_legend(summary)]
-
-
-def table_lines(summary: Summary) -> list[str]:
-    """The comparison as lines for a terminal."""
-    failed = [m for m in summary.run.measurements if m.control and m.status == "failed"]
-    controls = [f"{m.label:34} {threads_text(m.threads):10} failed: {m.reason}" for m in failed]
-    return [*_row_lines(summary, whole=True), *controls, *_legend(summary)]
-
-
-def _row_lines(summary: Summary, *, whole: bool) -> list[str]:
-    """A line a row; names say how many tokens of the `whole` problem a row got."""
-    lines = []
-    for row in summary.rows:
-        head = f"{label_text(row, summary.tokens) if whole else row.label:34} {threads_text(row.threads):10}"
-        if row.latency is None:
-            status = row.measurement.status.replace("_", " ")
-            lines.append(f"{head} {status}: {row.measurement.reason}")
-            continue
-        speed = f"{significant(row.throughput.value):>12} tokens/s" if row.throughput else ""
-        lines.append(f"{head} {span(row.latency, 1e3):>26} ms {speed}   {speedup_text(row, summary)}")
-    return lines
-
-
-def resolution_text(summary: Summary) -> str:
-    """How far the control can differ from itself on each number of threads, or that it is too far; may be nothing."""
-    parts, noisy = [], []
-    for threads, share in summary.resolution.items():
-        if share is not None and share <= TOO_NOISY:
-            parts.append(f"{percent(share)} on {threads_text(threads)}")
-        elif share is not None:
-            noisy.append(
-                f"Too noisy to compare on {threads_text(threads)}: {summary.controls_label} against itself differed "
-                f"up to {significant(1 + share, 2)} ×."
-            )
-    if parts:
-        twice = f"{summary.controls_label}, measured twice under two labels, differs from itself by up to "
-        noisy.insert(0, f"Resolution: {twice}{' and '.join(parts)}.")
-    return " ".join(noisy)
+def speedup_text(speedup: Interval, resolved: bool) -> str:
+    """A speedup for a table; says where it is not resolved."""
+    return times(speedup) + ("" if resolved else " (not resolved)")
 
 
 def lacking(m: Measurement, run: Run) -> str:
@@ -206,13 +140,3 @@ def ratio_text(ratio: Interval, resolved: bool, *, why: str = "") -> str:
     if not ratio.bounded:
         return f"about {significant(ratio.value, 2)} ×{f' ({why})' if why else ', without an interval'}"
     return times(ratio) + ("" if resolved else ", not resolved")
-
-
-def _legend(summary: Summary) -> list[str]:
-    if not summary.measured:
-        return []
-    said = f"Medians with 95 % intervals; × is tokens/s over {summary.baseline} on as many threads."
-    without = [row.measurement for row in summary.measured if row.latency and not row.latency.bounded]
-    if without:
-        said += f" [?]: no interval ({lacking(without[0], summary.run)})."
-    return [said, *filter(None, [resolution_text(summary)])]

@@ -1,0 +1,193 @@
+"""What a breakdown found: the three sentences of its first screen, and those below its figures.
+
+`rows` are `analysis.factors.factors` of its run, `steps` and `points` the frames of the same names there.
+"""
+
+from __future__ import annotations
+
+from math import isnan, log
+from typing import TYPE_CHECKING, Any
+
+from moe.analysis.breakdown import AUTOGRAD, Breakdown
+from moe.analysis.factors import WHOLE, experiments
+from moe.analysis.frames import interval_of, records
+from moe.analysis.overhead import FITS
+from moe.report.findings.words import listed, rounded
+from moe.report.sentences import count_text, how_sure, inputs_text
+from moe.report.text import (
+    lacking,
+    percent,
+    ratio_text,
+    signed_percent,
+    signed_span,
+    significant,
+    threads_text,
+    times,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WORDS = {
+    "simd": "vector instructions",
+    "tile": "tiles in registers",
+    "batch": "batching by expert",
+    "specialize": "sizes known when compiling",
+    "pool": "a workspace that is kept",
+    "threads": "threads",
+    "framework": "the framework itself",
+}
+BEGINNINGS = {
+    "mojo": "What Mojo's optimisations give together",
+    "numpy to torch": "From NumPy, token by token in float64, to PyTorch",
+}
+NAMED = {"mojo": 3, "numpy to torch": 1}  # factors in the first screen
+CHAINS = {
+    "ladder": "Turned on one after another in the Mojo kernel",
+    "bridge": "From NumPy in float64, one token after the other, over PyTorch to Mojo, each step a measured variant",
+}
+
+
+def headline(found: Breakdown, rows: pd.DataFrame) -> list[str]:
+    """By how much Mojo's optimisations together, which counts most, from NumPy to PyTorch, and how sure that is."""
+    said = [_whole(found, rows, name) for name in experiments(found) if name == "mojo" or _asked_for(found, name)]
+    ends = list(dict.fromkeys((found.threads[0], found.threads[-1])))
+    return [*said, how_sure(found.summary, ends)]
+
+
+def _asked_for(found: Breakdown, name: str) -> bool:
+    return found.asked_for(experiments(found)[name])
+
+
+def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
+    """By how much the factors of an experiment together, and which of them count most."""
+    experiment = experiments(found)[name]
+    if not _asked_for(found, name):
+        return f"What gives the speedup {experiment.name} was not asked for in this run."
+    whole, factors = _of(rows, name)
+    if whole is None:
+        return f"What gives the speedup {experiment.name} can't be told: a variant of it was not measured."
+    ratio = interval_of(whole, "times")
+    begin = f"{BEGINNINGS[name]} at {found.summary.tokens:,} tokens"
+    if not ratio.bounded:
+        why = lacking(found.least_measured(experiment), found.run)
+        return f"{begin} is undecided: about {rounded(ratio)} × ({why})."
+    if not whole["resolved"]:
+        return f"{begin} is not resolved: {rounded(ratio)} ×."
+    most = [row for row in factors if row["resolved"] and row["times"] > 1][: NAMED[name]]
+    parts = [f"{WORDS.get(f['factor'], f['factor'])} ({rounded(interval_of(f, 'times'))} ×)" for f in most]
+    counts = f"mostly {listed(parts)}" if parts else "of which no part makes it faster"
+    return f"{begin} is {rounded(ratio)} ×, {counts}."
+
+
+def _of(rows: pd.DataFrame, name: str) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """The whole of an experiment and its factors, the most important first; no whole where it has no rows."""
+    own = records(rows[rows.experiment == name].sort_values("times", ascending=False))
+    whole = next((row for row in own if row["factor"] == WHOLE), None)
+    return whole, [row for row in own if row["factor"] != WHOLE]
+
+
+def what_is_measured(found: Breakdown) -> str:
+    """Sizes, variants and rounds of this run."""
+    summary = found.summary
+    rounds = [len(row.measurement.values_s) for row in summary.measured]
+    processes = {p for row in summary.measured for p in row.measurement.processes}
+    counts = listed([threads_text(count) for count in found.threads])
+    least = significant(1e3 * found.run.protocol["warm_up_s"], 2)
+    return (
+        f"{len({row.label for row in summary.measured})} variants on {counts}, {len(summary.measured)} measurements "
+        "beside those of overhead, in one run, each compared with the float64 reference before it was timed: "
+        f"{summary.config_label}; {count_text(rounds)} rounds in {len(processes)} processes, after warm-ups of at "
+        f"least {least} ms{inputs_text(found.run)}."
+    )
+
+
+def split(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
+    """How an experiment's speedup is shared among its factors, in one sentence."""
+    experiment = experiments(found)[name]
+    if not _asked_for(found, name):
+        return f"What gives the speedup {experiment.name} was not asked for in this run."
+    if missing := found.missing(experiment):
+        return f"The speedup {experiment.name} can't be split, for want of {missing[0]}."
+    whole, factors = _of(rows, name)
+    assert whole is not None  # no variant is missing
+    why = lacking(found.least_measured(experiment), found.run)
+    given = ratio_text(interval_of(whole, "times"), whole["resolved"], why=why)
+    said = f"{experiment.name} all of {', '.join(experiment.factors)} together give {given}"
+    if not whole["resolved"]:
+        return f"On this machine {said}: there is nothing to split."
+    return f"On this machine, {said}, of which each accounts for: {'; '.join(map(_part, factors))}."
+
+
+def _part(row: dict[str, Any]) -> str:
+    value, _, ends = signed_percent(interval_of(row, "share")).partition(" ")
+    return f"{row['factor']} {value} % {ends} ({ratio_text(interval_of(row, 'times'), row['resolved'])})"
+
+
+def interactions(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
+    """Which factors give more, or less, together than apart."""
+    experiment = experiments(found)[name]
+    if found.missing(experiment):
+        return split(found, rows, name)
+    resolved = [i for i in found.attribution(experiment).interactions if i.resolved]
+    if not resolved:
+        return "No two factors were seen to give more or less together than apart."
+    ordered = sorted(resolved, key=lambda i: -abs(log(i.times.value)))
+    parts = "; ".join(f"{' and '.join(i.factors)} {times(i.times)}" for i in ordered)
+    return (
+        "What factors give depends on which others are there. Together over apart, where that differs from 1 after "
+        f"Holm's correction: {parts}."
+    )
+
+
+def chain(steps: pd.DataFrame, name: str) -> str:
+    """The steps of the ladder or the bridge in one sentence."""
+    own = records(steps[steps.chain == name])
+    if not own:
+        return f"{CHAINS[name]}: its first or its last step was not measured."
+    parts = ", ".join(
+        f"{step['turned_on']} {ratio_text(interval_of(step, 'step_times'), step['resolved'])}" for step in own[1:]
+    )
+    in_all = ratio_text(interval_of(own[-1], "so_far"), own[-1]["so_far_resolved"])
+    return f"{CHAINS[name]}: {parts}; in all {in_all}."
+
+
+def optimisations(found: Breakdown | None, steps: pd.DataFrame) -> str:
+    """The ladder's finding in a report where a breakdown was measured, and at what size."""
+    if found is None:
+        return "No breakdown was measured beside this run; the notebook breakdown.ipynb measures one."
+    return f"{chain(steps, 'ladder')} Measured at {found.summary.config_label}."
+
+
+def overhead(found: Breakdown, points: pd.DataFrame) -> str:
+    """Each implementation's overhead and rate, where a line fits, in one sentence."""
+    lines = records(points.drop_duplicates("label"))
+    if not lines:
+        return "Time against tokens was not measured with three numbers of tokens or more."
+    where = f"at {lines[0]['layer']}, on {threads_text(found.threads[0])}"
+    return f"What a forward costs whatever its tokens, {where}: {'; '.join(map(_line, lines))}."
+
+
+def _line(row: dict[str, Any]) -> str:
+    if isnan(row["rate_high"]):
+        return f"{row['label']} has too few rounds"
+    if row["off"] > FITS:
+        return f"{row['label']}'s times lie on no line (off by {percent(row['off'])})"
+    if not row["fits"]:
+        return f"{row['label']}'s times do not grow with tokens beyond their noise"
+    cost = f"{signed_span(interval_of(row, 'overhead_s'), 1e6)} µs"
+    if not row["has_overhead"]:
+        cost = f"not resolved ({cost})"
+    return f"{row['label']} {cost}, then {significant(row['rate'])} tokens/s"
+
+
+def autograd(found: Breakdown) -> str:
+    """What recording for autograd costs a forward."""
+    measured = found.autograd()
+    if measured is None:
+        return "What recording for autograd costs was not measured."
+    config, ratio = measured
+    what = f"{AUTOGRAD[0]}'s forward at {config.label}"
+    if not ratio.excludes(1.0):
+        return f"Between {what} recorded for autograd and under inference_mode a difference is not resolved."
+    return f"Recorded for autograd instead of under inference_mode, {what} takes {times(ratio)} as long."

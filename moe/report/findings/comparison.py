@@ -1,0 +1,200 @@
+"""What a comparison found: the three sentences of its first screen, and those below its figures."""
+
+from __future__ import annotations
+
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
+
+from moe.analysis import Row, Summary, tokens_ratio
+from moe.analysis.frames import records
+from moe.analysis.summary import KERNEL
+from moe.report.figures import near
+from moe.report.findings.words import listed, rounded, title_of
+from moe.report.sentences import how_sure
+from moe.report.style import QUANTITIES
+from moe.report.text import (
+    UNSURE_LIMIT,
+    lacking,
+    ratio_text,
+    significant,
+    threads_text,
+    times,
+)
+from moe.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LONGEST_REASON = 60  # characters in the first screen; all of it stands in the table
+LIMITS = {"arithmetic": "can calculate", "memory": "can read from memory"}
+
+
+def headline(summary: Summary) -> list[str]:
+    """What is the fastest and by how much, how near to the machine's limit, and how sure that is."""
+    if not summary.thread_counts:
+        why = f": {_reason(summary.missing[0])}" if summary.missing else ""
+        return [f"Nothing was measured{why}."]
+    ends = list(dict.fromkeys((summary.thread_counts[0], summary.thread_counts[-1])))
+    return [_fastest(summary, ends), _limit(summary, ends), how_sure(summary, ends)]
+
+
+def _reason(row: Row) -> str:
+    return shorten(row.measurement.reason or row.measurement.status, LONGEST_REASON, placeholder=" …")
+
+
+def _fastest(summary: Summary, ends: list[int]) -> str:
+    """The verdict on the fewest and the most threads, said once where it is the same."""
+    groups: dict[str, list[str]] = {}
+    for threads in ends:
+        verdict, by = _kernel(summary, threads) or _others(summary, threads)
+        if verdict in groups:  # its words have been said
+            by = by.replace(" as fast as", "").replace(", the next", "").replace(", and", " and")
+        groups.setdefault(verdict, []).append(f"on {threads_text(threads)}{by}")
+    said = "; ".join(
+        f"{verdict} {'; '.join(parts) if verdict.endswith(':') else ' and '.join(parts)}"
+        for verdict, parts in groups.items()
+    )
+    if any(row.label == KERNEL for row in summary.measured):
+        return f"At {summary.tokens:,} tokens {said}."
+    return f"{_why_no_kernel(summary)}; at {summary.tokens:,} tokens {said}."
+
+
+def _why_no_kernel(summary: Summary) -> str:
+    found = next((row for row in summary.missing if row.measurement.variant == KERNEL), None)
+    why = f" ({_reason(found)})" if found else ""
+    return f"{title_of(KERNEL)} was not measured{why}"
+
+
+def _kernel(summary: Summary, threads: int) -> tuple[str, str] | None:
+    """Mojo against the best of the others: a verdict, and by how much."""
+    ahead = summary.ahead.get(threads)
+    if ahead is None:
+        return None
+    kernel, other = title_of(ahead.mojo.label), title_of(ahead.other.label)
+    if not ahead.ratio.bounded:
+        return "the fastest is undecided", f" ({kernel} about {rounded(ahead.ratio)} × {other})"
+    if not ahead.resolved:
+        verdict = f"{kernel} is not resolved from the best of the others:"
+        return verdict, f" {rounded(ahead.ratio)} × {other}{_over_baseline(summary, ahead.mojo, ahead.other)}"
+    if ahead.ratio.value > 1:
+        baseline = _over_baseline(summary, ahead.mojo, ahead.other)
+        return f"{kernel} is the fastest:", f" {rounded(ahead.ratio)} × as fast as {other}, the next{baseline}"
+    baseline = _over_baseline(summary, ahead.other, ahead.mojo)
+    return f"{other} is the fastest:", f" {rounded(ahead.ratio.inverse())} × as fast as {kernel}{baseline}"
+
+
+def _over_baseline(summary: Summary, row: Row, other: Row) -> str:
+    """A row's speedup over the baseline, after that over another, unless one of them is the baseline."""
+    if row.speedup is None or other.label == summary.baseline:
+        return ""
+    if not row.resolved:
+        return f", and not resolved from {title_of(summary.baseline)}"
+    return f", and {rounded(row.speedup)} × {title_of(summary.baseline)}"
+
+
+def _others(summary: Summary, threads: int) -> tuple[str, str]:
+    """The fastest where Mojo was not measured."""
+    best, baseline = _best(summary, threads), title_of(summary.baseline)
+    name, speedup = title_of(best.label), best.speedup
+    if speedup is None:
+        near = [row for row in summary.measured if row.threads == threads and row.speedup and not row.resolved]
+        return f"nothing is resolved as faster than {baseline}" if near else f"{name} is the fastest", ""
+    if not speedup.bounded:
+        return "the fastest is undecided", f" ({name} about {rounded(speedup)} × {baseline})"
+    if not best.resolved:
+        return f"nothing is resolved as faster than {baseline}", ""
+    return f"{name} is the fastest:", f" {rounded(speedup)} × as fast as {baseline}"
+
+
+def _best(summary: Summary, threads: int) -> Row:
+    rows = [row for row in summary.measured if row.threads == threads]
+    return max(rows, key=lambda row: row.throughput.value if row.throughput else 0.0)
+
+
+def _limit(summary: Summary, ends: list[int]) -> str:
+    """How near the fastest comes to what the machine can do, on the fewest and the most threads."""
+    parts: dict[str, list[str]] = {}
+    unsure, before = "", ""
+    for threads in ends:
+        best = _best(summary, threads)
+        share, bound = best.share_of_limit, best.bound
+        if share is None or bound is None:
+            return "The machine's limit was not measured, so nothing is said of how near this is to it."
+        unsure = f" ({UNSURE_LIMIT})" if share.value > 1 else unsure
+        who = "" if best.label == before else f"{title_of(best.label)} reaches "
+        before = best.label
+        parts.setdefault(LIMITS[bound.by], []).append(
+            f"{who}{rounded(share.scaled(100))} % on {threads_text(threads)}"
+        )
+    said = "; ".join(f"{listed(own)} of what the machine {can}" for can, own in parts.items())
+    return f"{said}{unsure}."
+
+
+def against_baseline(summary: Summary, threads: int) -> str:
+    """Every speedup over the baseline on so many threads."""
+    rows = [row for row in summary.measured if row.threads == threads and row.speedup]
+    if summary.row(summary.baseline, threads) is None or not rows:
+        return f"On {threads_text(threads)} there is nothing to compare with {summary.baseline}."
+    ordered = sorted(rows, key=lambda row: -row.speedup.value if row.speedup else 0.0)
+    parts = [f"{row.label} {_ratio(row, summary.run)}" for row in ordered]
+    return f"On {threads_text(threads)}, against {summary.baseline}'s tokens a second: {'; '.join(parts)}."
+
+
+def _ratio(row: Row, run: Run) -> str:
+    assert row.speedup is not None
+    return ratio_text(row.speedup, row.resolved, why=lacking(row.measurement, run))
+
+
+def speedup(summary: Summary) -> str:
+    """Every speedup on the most threads."""
+    return against_baseline(summary, summary.thread_counts[-1]) if summary.thread_counts else "Nothing was measured."
+
+
+def against_best(summary: Summary) -> list[str]:
+    """Mojo against the best of the others, which is the fairer question than Mojo against the baseline."""
+    lines = []
+    for threads, ahead in sorted(summary.ahead.items()):
+        over = f"{KERNEL} over {ahead.other.label}, the best of the others, on {threads_text(threads)}"
+        why = lacking(ahead.mojo.measurement, summary.run)
+        lines.append(f"{over}: {ratio_text(ahead.ratio, ahead.resolved, why=why)}.")
+    return lines
+
+
+def extremes(rows: pd.DataFrame, quantity: str, apart: pd.DataFrame | None = None) -> str:
+    """The fastest and the slowest of a frame's rows, and the numbers of those that stand `apart` from the figure."""
+    ordered = [_said(row, quantity) for row in records(rows.sort_values("tokens_per_s", ascending=False))]
+    if not ordered:
+        return "Nothing was measured."
+    line = f"Fastest: {ordered[0]}" + (f"; slowest: {ordered[-1]}." if len(ordered) > 1 else ".")
+    if apart is None or apart.empty:
+        return line
+    return f"{line} Far slower, and not drawn: {', '.join(_said(row, quantity) for row in records(apart))}."
+
+
+def _said(row: dict[str, Any], quantity: str) -> str:
+    what = QUANTITIES[quantity]
+    return f"{row['label']} {row['on']}, {significant(row[quantity] * what.factor)} {what.unit}"
+
+
+def first_caption(rows: pd.DataFrame) -> str:
+    """What the first figure shows: tokens a second beside the machine's limit."""
+    shown = near(rows)
+    return f"Tokens a second, with 95 % intervals. {extremes(shown, 'tokens_per_s', rows.drop(shown.index))}"
+
+
+def scaling(summary: Summary, label: str = KERNEL) -> str:
+    """How an implementation's throughput grows with threads."""
+    rows = [row for row in summary.measured if row.label == label]
+    if not rows:
+        return f"{label} was not measured."
+    first, last = rows[0], rows[-1]
+    if first is last:
+        return f"{label} was measured on {threads_text(first.threads)} only: this run says nothing of how it scales."
+    ratio = tokens_ratio(last.measurement, first.measurement)
+    if ratio is None:
+        return f"{label} on different numbers of threads has nothing to compare."
+    share = 100 * ratio.value / (last.threads / first.threads)
+    return (
+        f"On {threads_text(last.threads)} {label} is {times(ratio)} as fast as on {threads_text(first.threads)}: "
+        f"{share:.2g} % of what perfect scaling would give."
+    )
