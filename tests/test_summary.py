@@ -253,6 +253,16 @@ def test_figures_show_every_row_the_fastest_first_and_say_log_only_where_they_ar
     assert grid.figure.get_figwidth() == pytest.approx(WIDTH)
 
 
+def test_panels_that_share_an_axis_are_widened_once() -> None:
+    rows = figures.drawn(moe.rows(synthetic_run(TIMES, (1, 2))))
+    grid = sns.FacetGrid(figures.ends(rows, "tokens_per_s"), **figures.panels(rows))
+    grid.map_dataframe(sns.pointplot, x="tokens_per_s", y="name", **figures.points(rows))
+    left, right = grid.axes.flat[0].get_xlim()
+    figures.finish(grid, "tokens_per_s")
+    assert grid.axes.flat[-1].get_xlim() == pytest.approx((left, right + 0.15 * (right - left)))
+    plt.close(grid.figure)
+
+
 def test_what_is_far_slower_is_in_the_caption_and_not_in_the_figure() -> None:
     rows = figures.drawn(moe.rows(synthetic_run(TIMES)))
     assert list(figures.near(rows).label) == ["mojo", "numpy", "torch"]

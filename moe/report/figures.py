@@ -118,7 +118,7 @@ def colours(rows: pd.DataFrame) -> dict[str, str]:
     of_label: dict[str, str] = {}
     for label, implementation in zip(rows.label, rows.implementation, strict=True):
         if implementation and label not in of_label:  # the second variant of an implementation gets another one
-            of_label[label] = free.pop(str(implementation), None) or next(others)
+            of_label[label] = free.pop(str(implementation), "") or next(others)
     named = zip(rows.name, rows.label, rows.implementation, strict=True)
     return {name: of_label[label] if implementation else GREY for name, label, implementation in named}
 
@@ -221,6 +221,8 @@ def finish(grid: sns.FacetGrid, quantity: str, **words: str) -> None:
     """Labels with units, plain numbers, each value beside its mark, and a legend above for what has no name yet."""
     grid.figure.set_layout_engine("constrained")
     across = any(axes.get_xlabel() == quantity for axes in grid.axes.flat)
+    if across:
+        _leave_room(grid)
     for (row, column, _), data in grid.facet_data():
         axes = grid.axes[row, column]
         axis = axes.xaxis if across else axes.yaxis
@@ -243,7 +245,7 @@ def _label(axis: Axis, text: str) -> None:
     log = "; log scale)" if text.endswith(")") else " (log scale)"
     text = text.removesuffix(")") + log if axis.get_scale() == "log" else text
     axis.set_label_text(text)
-    if axis.axis_name == "x":
+    if axis is axis.axes.xaxis:
         axis.axes.set_xlabel(text, loc="right")
 
 
@@ -263,7 +265,6 @@ def _write_values(axes: Axes, data: pd.DataFrame, quantity: str) -> None:
     named = [tick.get_text() for tick in axes.get_yticklabels()]
     groups = dict(list(data.groupby("name", sort=False)[quantity]))
     farthest = dict(zip(data.name, data.most, strict=True)) if "most" in data else {}  # where a thin line ends
-    _leave_room(axes)
     left, right = axes.get_xlim()
     for place, name in enumerate(named):
         if name not in groups:
@@ -278,13 +279,18 @@ def _write_values(axes: Axes, data: pd.DataFrame, quantity: str) -> None:
             axes.annotate(text, (most, place), (6, 0), textcoords="offset points", va="center", fontsize=9, bbox=box)
 
 
-def _leave_room(axes: Axes) -> None:
-    """Space at the right for a number."""
-    left, right = axes.get_xlim()
-    if axes.get_xscale() == "log":
-        axes.set_xlim(left, right * (right / left) ** 0.25)
-    elif not axes.patches:
-        axes.set_xlim(left, right + 0.15 * (right - left))
+def _leave_room(grid: sns.FacetGrid) -> None:
+    """Space at the right for a number, once for all panels that share their axis."""
+    widened: list[Axes] = []
+    for axes in grid.axes.flat:
+        left, right = axes.get_xlim()
+        if any(axes.get_shared_x_axes().joined(axes, other) for other in widened):
+            continue
+        widened.append(axes)
+        if axes.get_xscale() == "log":
+            axes.set_xlim(left, right * (right / left) ** 0.25)
+        elif not axes.patches:
+            axes.set_xlim(left, right + 0.15 * (right - left))
 
 
 def _plain_numbers(axis: Axis) -> None:
@@ -304,32 +310,36 @@ def _plain_numbers(axis: Axis) -> None:
 
 def waterfall(steps: pd.DataFrame) -> Figure:
     """Each step's bar goes from the latency before it to its own; `steps` are a chain of `analysis.factors.steps`."""
+    latency = QUANTITIES["latency_s"]
+    numbers = ["latency_s", "latency_s_low", "latency_s_high"]
     with own_settings(), sns.axes_style(STYLE):
         figure = Figure(figsize=(WIDTH, 0.9 + 0.36 * max(1, len(steps))), layout="constrained")
         axes = figure.add_subplot(xscale="log", ylim=(len(steps) - 0.5, -0.5))
-        before, latency = None, QUANTITIES["latency_s"]
-        for place, step in enumerate(records(steps)):
-            value, low, high = (
-                QUANTITIES["latency_s"].factor * step[f"latency_s{end}"] for end in ("", "_low", "_high")
-            )
-            whiskers = [[0.0], [0.0]] if math.isnan(high) else [[value - low], [high - value]]
-            colour = COLOURS.get(step["implementation"], OTHERS[0])
-            if before is not None:
-                axes.barh(place, value - before, left=before, height=0.5, color=colour, alpha=0.25, linewidth=0)
-            axes.errorbar(value, place, xerr=whiskers, fmt="o", color=colour, markersize=5, capsize=3)
-            given = "" if math.isnan(step["step_times"]) else f", {significant(step['step_times'])} ×"
-            most = max(filter(None, (value, high if high > value else None, before)))
-            text = f"{seconds(step['latency_s'])}{given}"
-            axes.annotate(text, (most, place), (6, 0), textcoords="offset points", va="center", fontsize=8.5)
-            before = value
+        before = None
+        for place, step in enumerate(records(steps.assign(**steps[numbers] * latency.factor))):
+            _draw_step(axes, place, step, before)
+            before = step["latency_s"]
         axes.grid(visible=False, axis="y")
         axes.set_yticks(range(len(steps)), list(steps.turned_on), fontsize=9)
-        if len(steps):
-            left, right = axes.get_xlim()
-            axes.set_xlim(left, right * (right / left) ** 0.55)
+        left, right = axes.get_xlim()
+        axes.set_xlim(left, right * (right / left) ** 0.55)
         _plain_numbers(axes.xaxis)
         _label(axes.xaxis, latency.axis)
     return figure
+
+
+def _draw_step(axes: Axes, place: int, step: dict[str, Any], before: float | None) -> None:
+    """A step's point with its interval and its numbers, and the bar from the latency `before` it."""
+    value, low, high = step["latency_s"], step["latency_s_low"], step["latency_s_high"]
+    whiskers = [[0.0], [0.0]] if math.isnan(high) else [[value - low], [high - value]]
+    colour = COLOURS.get(step["implementation"], OTHERS[0])
+    if before is not None:
+        axes.barh(place, value - before, left=before, height=0.5, color=colour, alpha=0.25, linewidth=0)
+    axes.errorbar(value, place, xerr=whiskers, fmt="o", color=colour, markersize=5, capsize=3)
+    given = "" if math.isnan(step["step_times"]) else f", {significant(step['step_times'])} ×"
+    text = f"{seconds(value / QUANTITIES['latency_s'].factor)}{given}"
+    most = max(value, before or value, value if math.isnan(high) else high)
+    axes.annotate(text, (most, place), (6, 0), textcoords="offset points", va="center", fontsize=8.5)
 
 
 def show_steps(steps: pd.DataFrame | None, chain: str, name: str, finding: str, run: str | None) -> HTML:

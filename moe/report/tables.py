@@ -12,7 +12,7 @@ import pandas as pd
 
 from moe.analysis import Summary, frames, limits_of
 from moe.analysis.factors import WHOLE
-from moe.analysis.frames import SIZES, interval_of, records, with_numbers
+from moe.analysis.frames import SIZES, interval_of, records
 from moe.analysis.overhead import FITS
 from moe.config import MoEConfig
 from moe.implementations.registry import BASELINE
@@ -20,6 +20,8 @@ from moe.report.cells import carry_numbers
 from moe.report.style import QUANTITIES, cell, heading
 from moe.report.text import label_text, percent, seconds, significant, speedup_text, threads_text
 from moe.run import Run
+
+EXPERIMENTS = {"mojo": "inside Mojo", "numpy to torch": "from NumPy to PyTorch"}
 
 
 def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbers: Sequence[str] = ()) -> str:
@@ -84,7 +86,7 @@ def _results(name: str, rows: pd.DataFrame, baseline: str, caption: str) -> str:
     most = rows.groupby("threads").tokens_per_s.transform("max")
     names = [_name(row, rows, best) for row, best in zip(records(rows), rows.tokens_per_s == most, strict=True)]
     headings = {"name": "implementation", "speedup_text": f"× {baseline}", "latency_text": heading("latency_s")}
-    columns = ["name", "threads", "speedup_text", "latency_text", "tokens_per_s", "flops_per_s"]
+    columns = ["name", "speedup_text", "threads", "latency_text", "tokens_per_s", "flops_per_s"]
     columns += ["share_of_limit", "bound", "max_rel_error"]
     bounds = set(rows.bound) - {""}
     if len(bounds) <= 1:  # a column for one word would only take room
@@ -121,7 +123,7 @@ def _speedup(row: Mapping[str, Any], baseline: str) -> str:
 
 def beside_the_time(run: Run) -> str:
     """Loading, prepare, first call and memory: what the latencies leave out."""
-    rows = with_numbers(measured := frames.rows(run))
+    rows = frames.with_numbers(measured := frames.rows(run))
     details = [m.details for m in run.measurements]
     own = [details[place] for place in measured.index.get_indexer(rows.index)]
     libraries = [found.get("library") for found in own]
@@ -166,7 +168,7 @@ def _empty_call(calls: Sequence[Mapping[str, Any]] | None) -> str:
 
 def single_forwards(rows: pd.DataFrame) -> str:
     """How the single forwards of each row vary."""
-    rows = with_numbers(rows)
+    rows = frames.with_numbers(rows)
     shown = rows.assign(name=[named(row, rows) for row in records(rows)])
     caption = (
         "Every timed forward by itself. Variation is the standard deviation over the mean; a percentile needs at "
@@ -183,10 +185,11 @@ def factors(rows: pd.DataFrame, name: str) -> str:
     product = significant(prod(row["times"] for row in records(parts)))
     shown = pd.concat([parts, whole.assign(factor=f"all (the product: {product})", share=nan)])
     caption = (
-        "The speedup split by Shapley values: what a factor gives on average over all orders in which they could be "
-        "turned on. Least and most are what turning it on gave with any set of the others on."
+        f"The speedup {EXPERIMENTS[name]}, split by Shapley values: what a factor gives on average over all orders "
+        "in which they could be turned on. Least and most are what turning it on gave with any set of the others on."
     )
-    return frame_table(name.replace(" ", "-"), shown, ["factor", "times", "share", "least", "most"], caption)
+    columns = ["factor", "times", "share", "least", "most"]
+    return frame_table(EXPERIMENTS[name].replace(" ", "-"), shown, columns, caption)
 
 
 def steps(rows: pd.DataFrame, chain: str) -> str:
