@@ -154,8 +154,10 @@ def peak(threads: Int) raises -> Float64:
     var pool = Pool[work_on_probe](threads, Words(unsafe_from_address=Int(probe)))
     probe[].begin(MULTIPLY_ADD, PROBE_STEPS)
 
-    def multiply_add() raises {imm pool, imm threads}:
-        pool.run(threads)
+    var pieces = probe[].pieces()
+
+    def multiply_add() raises {imm pool, imm pieces}:
+        pool.run(pieces)
 
     var report = run(multiply_add, max_runtime_secs=SECONDS, max_batch_size=1)
     var rate = Float64(probe[].work_done()) / median(report)

@@ -222,7 +222,7 @@ def moe_probe_run(handle: Int, kind: Int, repeats: Int) abi("C") -> Int:
     Args:
         handle: From `moe_probe_prepare`.
         kind: 0 for multiply-adds, 1 for a read-only sum, 2 for a triad.
-        repeats: Steps of multiply-adds, or passes over the buffer.
+        repeats: Steps of each piece of multiply-adds, or passes over the buffer.
 
     Returns:
         Floating-point operations done (kind 0), or bytes read and written.
@@ -230,5 +230,5 @@ def moe_probe_run(handle: Int, kind: Int, repeats: Int) abi("C") -> Int:
     var probe = ProbePointer(unsafe_from_address=_opened(handle)[].state)
     probe[].begin(kind, repeats)
     var pool = _pool[work_on_probe](handle)
-    pool[].run(pool[].threads)
+    pool[].run(probe[].pieces())
     return probe[].work_done()

@@ -13,6 +13,10 @@ comptime SUMS = 24 if WIDE_REGISTER_FILE else 12
 comptime READ_SUMS = 8
 """Independent sums of the read probe: enough loads in flight for the prefetcher to run ahead."""
 
+comptime PIECES = 8
+"""Pieces of multiply-adds for each thread. Threads take them one by one, as they take blocks of a layer: on many cores
+a single slow one then costs its own share, and does not have all others wait for it."""
+
 comptime MULTIPLY_ADD = 0
 """Independent chains of multiply-adds on registers."""
 
@@ -29,7 +33,7 @@ struct Probe(Movable):
     var floats: Int
     """Floats of the buffer, a multiple of what a thread takes at a time."""
     var repeats: Int
-    """Steps of the multiply-add probe, or passes of a thread over its part."""
+    """Steps of each piece of multiply-adds, or passes over each part of the buffer."""
     var kind: Int
     """MULTIPLY_ADD, READ or TRIAD."""
     var _threads: Int
@@ -49,7 +53,7 @@ struct Probe(Movable):
         self.kind = MULTIPLY_ADD
         self._threads = threads
         self._buffer = new_floats(self.floats)
-        self._results = new_floats(CACHE_LINE * threads)
+        self._results = new_floats(CACHE_LINE * PIECES * threads)
         for i in range(self.floats):
             self._buffer[unsafe_offset=i] = 0.5
 
@@ -63,10 +67,18 @@ struct Probe(Movable):
 
         Args:
             kind: MULTIPLY_ADD, READ or TRIAD.
-            repeats: Steps or passes of each thread.
+            repeats: Steps or passes of each piece.
         """
         self.kind = kind
         self.repeats = repeats
+
+    def pieces(self) -> Int:
+        """Says into how many pieces the probe that was begun is cut.
+
+        Returns:
+            Their number; each thread reads a part of the buffer of its own, which its caches keep.
+        """
+        return self._threads * (PIECES if self.kind == MULTIPLY_ADD else 1)
 
     def work_done(self) -> Int:
         """Counts the work of the probe that was begun.
@@ -75,17 +87,17 @@ struct Probe(Movable):
             Floating-point operations, or bytes read and written.
         """
         if self.kind == MULTIPLY_ADD:
-            return 2 * LANES * SUMS * self.repeats * self._threads
+            return 2 * LANES * SUMS * self.repeats * self.pieces()
         return 4 * self.floats * self.repeats
 
     def work(self, piece: Int):
         """Runs the probe over one of as many parts of the buffer as there are threads.
 
         Args:
-            piece: Number of the part.
+            piece: Number of the piece.
         """
         var share = self.floats // self._threads
-        var part = self._buffer.unsafe_offset(piece * share)
+        var part = self._buffer.unsafe_offset(piece % self._threads * share)
         var result: Vector[LANES]
         if self.kind == MULTIPLY_ADD:
             result = _multiply_add(part, self.repeats)
@@ -142,7 +154,7 @@ comptime ProbePointer = Pointer[Probe, MutUntrackedOrigin]
 
 
 def work_on_probe(state: Words, thread: Int, piece: Int):
-    """What the pool's threads do with a piece; a probe has one for each of them.
+    """What the pool's threads do with a piece.
 
     Args:
         state: Address of a Probe.

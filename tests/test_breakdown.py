@@ -256,12 +256,13 @@ def test_lines_of_a_step_are_those_that_were_counted_where_it_was_measured() -> 
         ({"sizes": "few"}, "sizes must be numbers of tokens like 1, 8, 64, got 'few'"),
         ({"threads": "x"}, "threads must be auto or numbers"),
         ({"budget_s": 0.0}, "budget_s must be a number greater than 0"),
-        ({"top_k": 9}, "top_k must be at most"),
+        ({"config": "smoke,top_k=9"}, "top_k must be at most"),
+        ({"config": "smoky"}, "unknown preset 'smoky'; did you mean smoke"),
     ],
 )
 def test_wrong_parameters_are_refused(wrong: dict[str, object], message: str) -> None:
     right = {
-        **{"tokens": 16, "d_model": 8, "d_ff": 8, "num_experts": 4, "top_k": 2, "seed": 0, "switches": "simd"},
+        **{"config": "tokens=16,d_model=8,d_ff=8", "switches": "simd"},
         **{"frameworks": True, "sizes": "1, 8", "threads": "1,2", "budget_s": 1.0, "processes": 2},
     }
     assert breakdown.arguments(**right)["implementations"][0] == CONTROLLED

@@ -31,6 +31,7 @@ from moe.analysis.verdicts import (
 )
 from moe.claims import CLAIMS, Claims, load_claims
 from moe.cli import main
+from moe.config import parse_config
 from moe.measure.replay import replay
 from moe.report import claims as experiment
 from moe.report import claims_views
@@ -376,9 +377,10 @@ def test_without_a_folder_the_command_measures(tmp_path: Path, smoke: Path, monk
     ((profile, parameters, _),) = asked
     assert profile == "smoke"
     assert parameters["claims"]["claims"] == str(path)
-    assert (parameters["comparison"]["tokens"], parameters["comparison"]["d_model"]) == (7, 1024)
+    compared, broken_down = (parse_config(parameters[name]["config"]) for name in ("comparison", "breakdown"))
+    assert (compared.tokens, compared.d_model) == (7, 1024)
     assert "torch-compile" in parameters["comparison"]["implementations"]
-    assert (parameters["breakdown"]["tokens"], parameters["breakdown"]["d_ff"]) == (16, 2048)
+    assert (broken_down.tokens, broken_down.d_ff) == (16, 2048)
 
 
 @pytest.mark.parametrize("quantity", [RATIO, {"none": "it names <script>"}])

@@ -128,6 +128,14 @@ class Driver:
         count._obj.value = self.devices
         return 0
 
+    def cuDriverGetVersion(self, version: Any) -> int:  # noqa: N802
+        version._obj.value = 13_020
+        return 0
+
+    def cuDeviceGetName(self, name: Any, size: int, number: int) -> int:  # noqa: N802
+        name.value = f"Device {number}".encode()[:size]
+        return 0
+
 
 CPU_BUILD = "cuda: Optional[str] = None\nhip: Optional[str] = None\n"
 CUDA_BUILD = "cuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n"
@@ -166,6 +174,25 @@ def test_a_missing_cuda_device_is_known_without_pytorch(
     assert availability("torch[device=tpu]") == (True, "")  # `create` says that there is no such device
     monkeypatch.setattr(cuda.sys, "platform", "win32")
     assert availability("torch[device=cuda]")[0] == ("CPU build" not in reason)  # without a look at a driver
+
+
+@pytest.mark.parametrize(
+    ("driver", "names"),
+    [
+        (Driver(2), ["Device 0 (driver for CUDA 13.2)", "Device 1 (driver for CUDA 13.2)"]),
+        (Driver(0), []),
+        (Driver(1, error=100), []),
+    ],
+)
+def test_devices_are_named_by_the_driver(driver: Driver, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: driver)
+    assert cuda.cuda_devices() == names
+
+
+def test_the_version_of_pytorch_names_its_build() -> None:
+    import torch
+
+    assert cuda.torch_version() == torch.__version__
 
 
 def test_whether_there_is_a_cuda_device_is_found_without_importing_pytorch() -> None:

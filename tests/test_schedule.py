@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from moe.measure.protocol import Protocol
-from moe.measure.schedule import ROUNDS_OF_A_PROCESS, _affordable
+from moe.measure.schedule import ROUNDS_OF_A_PROCESS, _affordable, is_lacking
 
 
 @pytest.mark.parametrize(
     ("ready_s", "round_s", "share_s", "rounds"),
     [
         (4, 2, 16, 6),  # as many as fit
-        (4, 9.5, 16, 2),  # two at least, where that does not take half as much again
-        (4, 11, 16, 1),
+        (4, 14, 16, 2),  # two at least, where that does not take twice as long
+        (4, 15, 16, 1),
         (4, 100, 16, 1),  # one in any case
         (0, 1e-9, 16, ROUNDS_OF_A_PROCESS),
     ],
@@ -25,3 +25,18 @@ def test_a_process_makes_as_many_rounds_as_fit(ready_s: float, round_s: float, s
 def test_with_a_target_rounds_last_as_long_as_starting() -> None:
     assert _affordable(Protocol(target=0.01), 4, 1, 100) == 4
     assert _affordable(Protocol(target=0.01), 4, 8, 100) == 2
+
+
+@pytest.mark.parametrize(
+    ("generations", "rounds", "lacking"),
+    [(4, 2, True), (5, 2, False), (5, 3, False), (5, 1, True), (9, 1, True), (10, 1, False)],
+)
+def test_more_generations_make_up_for_rounds_that_a_busy_machine_took(
+    generations: int, rounds: int, lacking: bool
+) -> None:
+    assert is_lacking(Protocol(processes=5), generations, rounds) == lacking
+
+
+def test_what_was_asked_for_is_enough_with_a_target_and_in_one_process() -> None:
+    assert not is_lacking(Protocol(processes=5, target=0.01), 5, 1)
+    assert not is_lacking(Protocol(processes=1), 1, 1)

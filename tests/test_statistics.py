@@ -250,6 +250,25 @@ def test_what_counts_nothing_in_a_sum_may_lack_anything() -> None:
     assert both.ratio().p_value == 1.0
 
 
+def test_a_process_that_lacks_a_few_of_many_parts_says_what_the_others_say() -> None:
+    processes = of_process(3, 2)
+    rounds = [np.array([0.0, 0.0, 0.1, 0.1, 0.2, 0.2]) + part for part in range(8)]
+    for part in rounds[:2]:
+        part[:2] = math.nan  # both rounds of the first process
+    weights = np.ones(8)
+    found = Estimate.weighted_sum([Estimate.of_median(part, processes) for part in rounds], weights)
+    assert found.of_processes[2] - found.of_processes[1] == pytest.approx(8 * 0.1)
+    # The six that it has are 0.1 off their medians, and the medians of the two that it lacks are 0.05 higher.
+    assert found.of_processes[1] - found.of_processes[0] == pytest.approx(8 * 0.1 - 2 * 0.05)
+    rounds[2][:2] = math.nan  # three of eight are too many
+    lacking = Estimate.weighted_sum([Estimate.of_median(part, processes) for part in rounds], weights)
+    assert np.isnan(lacking.of_processes).tolist() == [True, False, False]
+    rounds[0][2:] = math.nan  # and one that a single process has says nothing of how processes differ
+    rounds[0][4:] = 0.2
+    alone = Estimate.weighted_sum([Estimate.of_median(part, processes) for part in rounds], weights)
+    assert np.isnan(alone.of_processes).all()
+
+
 def test_what_is_not_sure_has_a_value_alone() -> None:
     assert median_interval([1.0, 1.1] * 6, of_process(4, 3), sure=False) == Interval(1.05, 0.0, math.inf)
     ratio = ratio_interval([2.0] * 12, [1.0] * 12, of_process(4, 3), sure=False)

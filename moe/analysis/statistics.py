@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 RESAMPLES = 2000
 FEWEST_ROUNDS = 4  # with fewer, neither resampling nor Student's t says anything of use
 FEWEST_PROCESSES = 2
+MOST = 0.75  # of a sum's weight, for a process that lacks some of its parts to say something of the sum
 CONFIDENCE = 0.95
 TAIL = (1 - CONFIDENCE) / 2
 SEED = 20
@@ -171,10 +172,11 @@ class Estimate:
         """A weighted sum of estimates from the same rounds; what counts nothing may lack any of them."""
         chosen = [part for part, weight in zip(parts, weights, strict=True) if weight]
         weights = weights[weights != 0]
+        values = np.array([part.value for part in chosen])
         return cls(
-            float(weights @ [part.value for part in chosen]),
+            float(weights @ values),
             weights @ np.array([part.resampled for part in chosen]),
-            weights @ np.array([part.of_processes for part in chosen]),
+            _sums_of_processes(np.array([part.of_processes for part in chosen]), values, weights),
         )
 
     def minus(self, other: Estimate) -> Estimate:
@@ -249,6 +251,24 @@ def row_medians(table: NDArray[np.float64]) -> NDArray[np.float64]:
     rows = np.arange(len(table))
     medians: NDArray[np.float64] = (ordered[rows, np.maximum(count - 1, 0) // 2] + ordered[rows, count // 2]) / 2
     return medians
+
+
+def _sums_of_processes(
+    of_processes: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The weighted sum of `values` as each process has it, from `of_processes` (parts, processes).
+
+    A process that lacks a few parts is as far off as the others of its parts say, in proportion to their weight: of
+    dozens of parts some lack a process wherever turns were disturbed. NaN where less than MOST of the weight is
+    there, and everywhere if of a part too few processes say how much it differs between them.
+    """
+    there = np.isfinite(of_processes)
+    share = np.abs(weights) @ there / np.abs(weights).sum()
+    counted = share >= MOST
+    if (there[:, counted].sum(axis=1) < FEWEST_PROCESSES).any():
+        return np.full(len(share), nan)
+    off = weights @ np.where(there, of_processes - values[:, None], 0.0)
+    return np.where(counted, weights @ values + off / np.maximum(share, MOST), nan)
 
 
 def _middle(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 DRIVER = "libcuda.so.1"
 # As a build of PyTorch writes them: cuda: Optional[str] = '13.0'
-BUILT_FOR = re.compile(r"^(cuda|hip)\b[^=\n]*=\s*(.+?)\s*$", re.MULTILINE)
+BUILT_FOR = re.compile(r"^(__version__|cuda|hip)\b[^=\n]*=\s*(.+?)\s*$", re.MULTILINE)
+NAME_BYTES = 256
 
 
 def cuda_available() -> tuple[bool, str]:
@@ -20,7 +21,7 @@ def cuda_available() -> tuple[bool, str]:
     constructor asks it.
     """
     versions = _built_for()
-    if versions == {"cuda": "None", "hip": "None"}:
+    if versions.get("cuda") == versions.get("hip") == "None":
         return False, "no CUDA device: this PyTorch is a CPU build"
     if sys.platform != "linux" or versions.get("cuda", "None") == "None":
         return True, ""
@@ -28,8 +29,35 @@ def cuda_available() -> tuple[bool, str]:
     return not missing, missing and f"no CUDA device: {missing}"
 
 
+def torch_version() -> str | None:
+    """The installed PyTorch's version with its build, `2.13.0+cu130`, which its package's own may lack."""
+    known = _built_for().get("__version__")
+    return known.strip("'\"") if known else None
+
+
+def cuda_devices() -> list[str]:
+    """Names of the devices that NVIDIA's driver knows, each with the CUDA version of the driver; none without it."""
+    try:
+        driver = ctypes.CDLL(DRIVER)
+    except OSError:
+        return []
+    count, version = ctypes.c_int(0), ctypes.c_int(0)
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return []
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    said = f"driver for CUDA {version.value // 1000}.{version.value % 1000 // 10}"
+    return [f"{_name(driver, number)} ({said})" for number in range(count.value)]
+
+
+def _name(driver: ctypes.CDLL, number: int) -> str:
+    name = ctypes.create_string_buffer(NAME_BYTES)
+    # A device's handle is its number.
+    driver.cuDeviceGetName(name, NAME_BYTES, number)
+    return name.value.decode(errors="replace")
+
+
 def _built_for() -> dict[str, str]:
-    """The versions that PyTorch was built for, as they are written; empty where they can't be read."""
+    """PyTorch's version and those that it was built for, as they are written; empty where they can't be read."""
     spec = find_spec("torch")
     folders = spec.submodule_search_locations if spec else None
     files = [file for folder in folders or () if (file := Path(folder) / "version.py").is_file()]

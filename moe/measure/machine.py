@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 
 from moe.cgroups import core_quota, memory_limit
+from moe.implementations.cuda import cuda_devices, torch_version
 from moe.measure.child import memory_of
 from moe.measure.conditions import ask_cores
 from moe.measure.environment import not_passed_on
@@ -48,6 +49,7 @@ FACTS: dict[str, tuple[Callable[[], Any], Any]] = {
     "load_average": (lambda: psutil.getloadavg()[0], None),
     "frequency_mhz": (lambda: _frequency_mhz(), None),
     "key": (lambda: _key(), NOT_KNOWN),
+    "gpus": (lambda: cuda_devices(), []),
     "not_passed_on": (lambda: not_passed_on(), {}),
 }
 # What is asked for again and again while something is measured: here only whether the system says it.
@@ -119,6 +121,7 @@ def describe_versions() -> dict[str, Any]:
     asked = {"python": platform.python_version, "moe": _commit, "numpy's BLAS": numpy_blas}
     found: dict[str, Any] = {name: _asked(ask, NOT_KNOWN)[0] for name, ask in asked.items()}
     found |= {package: _version(package) for package in PACKAGES}
+    found["torch"] = _asked(torch_version, None)[0] or found["torch"]
     return found | {package: known for package in EXTRAS if (known := _version(package))}
 
 

@@ -21,7 +21,7 @@ from moe.run import NOT_REACHED, OVER_BUDGET, OVER_MEMORY, Measurement, Run
 
 ROUNDS_OF_A_PROCESS = 10_000  # at most, so that a round's number says which of the run's it is
 LOST = 0.5  # of the budget, on top of it: what disturbances may take before turns are no longer repeated
-OVER = 0.5  # of the budget: what the fewest rounds may take beyond it, and any beyond what was foreseen
+OVER = 1.0  # of the budget: what the fewest rounds may take beyond it, as on a busy machine, or what none foresaw
 COPIES = 2.5  # of the weights that a worker holds while it prepares: those mapped, packed ones, a part in between
 FORWARDS = 7  # that a variant needs in each process: the first, another checked, some to warm up, three timed
 WEIGHTS_BYTES_PER_S = 1e9  # about what packing them reaches
@@ -43,10 +43,22 @@ def until_budget(bench: Bench) -> None:
         rounds = _generation(bench, generation, rounds, max(1, left))
         took_s = time.monotonic() - started - (bench.patience.lost_s - lost_s)
         generation, left = generation + 1, left - 1
-        if left > 0 and time.monotonic() + took_s <= bench.end + OVER * settings.budget_s:
+        latest = bench.end + OVER * settings.budget_s
+        if is_lacking(settings, generation, rounds) and time.monotonic() + took_s <= latest:
             continue
         if settings.target is None or time.monotonic() + took_s > bench.end or _is_narrow(bench, settings.target):
             return
+
+
+def is_lacking(settings: Protocol, generations: int, rounds: int) -> bool:
+    """Whether a run lacks generations after so many, each of as many rounds, by what was asked for.
+
+    Where the first met a busy machine and none has time for all of its rounds, more of them make up for that.
+    """
+    if generations < settings.processes:
+        return True
+    wanted = settings.processes * settings.rounds if settings.target is None and settings.processes > 1 else 0
+    return generations * rounds < wanted
 
 
 def _generation(bench: Bench, process: int, rounds: int, left: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from moe import implementations
 from moe.analysis.breakdown import AUTOGRAD, SWITCHES, Breakdown, inside_mojo, to_pytorch, variants_of
 from moe.analysis.factors import factors
-from moe.config import MoEConfig
+from moe.config import MoEConfig, parse_config
 from moe.implementations import entry_of, parse_variant
 from moe.measure.plan import plan
 from moe.measure.protocol import FEWEST_INPUTS, Protocol
@@ -28,12 +28,7 @@ EFFORT: dict[str, Any] = {"inputs": FEWEST_INPUTS, "turn_s": 0.01, "warm_up_s": 
 
 def arguments(
     *,
-    tokens: int,
-    d_model: int,
-    d_ff: int,
-    num_experts: int,
-    top_k: int,
-    seed: int,
+    config: str,
     switches: str,
     frameworks: bool,
     sizes: str,
@@ -42,7 +37,7 @@ def arguments(
     processes: int,
 ) -> dict[str, Any]:
     """What `moe.compare` is called with; raises ValueError for a parameter that makes no sense."""
-    config = MoEConfig(tokens, d_model, d_ff, num_experts, top_k, seed)
+    layer = parse_config(config)
     counts = thread_counts(threads)
     counts = sorted({min(counts), max(counts)})  # threads are a factor: the fewest, or the most
     several = len(counts) > 1
@@ -51,12 +46,12 @@ def arguments(
         raise ValueError(f"switches must name at least one of {', '.join(SWITCHES)}")
     mojo = inside_mojo(chosen, with_threads=several)
     names = variants_of([mojo, to_pytorch(with_threads=several)] if frameworks else [mojo])
-    further = by_tokens(config, sizes)
-    plan([parse_variant(name) for name in names], config, counts, [(parse_variant(n), size) for n, size in further])
+    further = by_tokens(layer, sizes)
+    plan([parse_variant(name) for name in names], layer, counts, [(parse_variant(n), size) for n, size in further])
     effort = Protocol(budget_s=budget_s, processes=processes, **EFFORT)
     return {
         "implementations": names,
-        "config": config,
+        "config": layer,
         "threads": counts,
         "further": further,
         "budget_s": effort.budget_s,

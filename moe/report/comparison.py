@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moe.analysis import frames, summarise
-from moe.config import MoEConfig
+from moe.config import parse_config
 from moe.implementations import installed_names, parse_variant
 from moe.measure.plan import plan
 from moe.measure.protocol import Protocol
@@ -23,12 +23,7 @@ CUDA = ("torch[device=cuda]", "torch[device=cuda,transfer=on]")
 
 def arguments(
     *,
-    tokens: int,
-    d_model: int,
-    d_ff: int,
-    num_experts: int,
-    top_k: int,
-    seed: int,
+    config: str,
     implementations: str,
     cuda: bool,
     threads: str,
@@ -36,14 +31,14 @@ def arguments(
     processes: int,
 ) -> dict[str, Any]:
     """What `moe.compare` is called with; raises ValueError for a parameter that makes no sense."""
-    config = MoEConfig(tokens, d_model, d_ff, num_experts, top_k, seed)
+    layer = parse_config(config)
     variants = [parse_variant(name) for name in [*chosen_names(implementations), *(CUDA if cuda else ())]]
     counts = thread_counts(threads)
-    plan(variants, config, counts)
+    plan(variants, layer, counts)
     effort = Protocol(budget_s=budget_s, processes=processes)
     return {
         "implementations": [str(variant) for variant in variants],
-        "config": config,
+        "config": layer,
         "threads": counts,
         "budget_s": effort.budget_s,
         "processes": effort.processes,

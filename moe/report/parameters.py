@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from moe.config import unknown_name
+from moe.config import MoEConfig, unknown_name
 from moe.implementations.numpy_layer import most_threads
 from moe.implementations.own_files import own_file
 from moe.processor import usable_cores
@@ -28,6 +28,8 @@ from moe.variant import Variant
 NOTEBOOKS = Path(__file__).resolve().parent.parent.parent / "notebooks"
 TYPES: Mapping[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 RUN = "run"  # set by the pipeline, not by a user
+CONFIG = "config"  # the layer, as --config says it; each of its fields may be given by itself
+FIELDS = [field.name for field in fields(MoEConfig)]
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def parameter_lines(notebooks: Sequence[str]) -> list[str]:
             if len(set(found.values())) == 1:
                 found = {"every profile": next(iter(found.values()))}
             lines += [f"      {profile}: {json.dumps(value)}" for profile, value in found.items()]
-    return lines
+    return [*lines, "", f"config's fields may be given by themselves, as tokens=4096: {', '.join(FIELDS)}"]
 
 
 def _profiles() -> list[str]:
@@ -120,7 +122,8 @@ def load_profile(name: str) -> dict[str, dict[str, Any]]:
 def resolve(profile: str, assignments: Sequence[str], notebooks: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The parameters of each of `notebooks`: its defaults, the profile's, then `KEY=VALUE` from the command line.
 
-    An assignment goes to every notebook that has the parameter. Raises ValueError for one that none has.
+    An assignment goes to every notebook that has the parameter, one of a layer's fields to every notebook that has
+    a layer: all mean the same. Raises ValueError for one that none has.
     """
     chosen = load_profile(profile)
     known = {name: read_parameters(NOTEBOOKS / f"{name}.ipynb") for name in notebooks}
@@ -130,17 +133,32 @@ def resolve(profile: str, assignments: Sequence[str], notebooks: Sequence[str]) 
         name: {key: p.default for key, p in parameters.items()} | chosen.get(name, {})
         for name, parameters in known.items()
     }
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals:
-            raise ValueError(f"parameter must look like KEY=VALUE, got {assignment!r}")
-        takers = [name for name, parameters in known.items() if key in parameters]
+    given = [_split(assignment) for assignment in assignments]
+    # A layer's fields change the layer that is chosen, wherever they stand.
+    for key, text in sorted(given, key=lambda pair: pair[0] in FIELDS):
+        taken_by = CONFIG if key in FIELDS else key
+        takers = [name for name, parameters in known.items() if taken_by in parameters]
         if not takers:
-            every = sorted({k for parameters in known.values() for k in parameters})
+            every = sorted({k for parameters in known.values() for k in parameters} | set(FIELDS))
             raise ValueError(unknown_name("parameter", key, every))
         for name in takers:
-            values[name][key] = known[name][key].parse(text)
+            values[name][taken_by] = _value(known[name][taken_by], values[name][taken_by], key, text)
     return values
+
+
+def _split(assignment: str) -> tuple[str, str]:
+    key, equals, text = assignment.partition("=")
+    if not equals:
+        raise ValueError(f"parameter must look like KEY=VALUE, got {assignment!r}")
+    return key, text
+
+
+def _value(parameter: Parameter, before: Any, key: str, text: str) -> Any:
+    """A parameter's new value; a layer keeps the number of tokens that a page has for itself, unless told another."""
+    if parameter.name != CONFIG:
+        return parameter.parse(text)
+    own = [part for part in before.split(",") if part.startswith("tokens=") and "tokens=" not in text]
+    return ",".join([text, *own] if key == CONFIG else [before, f"{key}={text}"])
 
 
 def words(text: str) -> list[str]:

@@ -30,6 +30,7 @@ from moe.report.origin import foot, read_parameters, write_parameters
 from moe.report.packing import RESULTS, pack, results
 from moe.report.pages import INDEX
 from moe.report.parameters import NOTEBOOKS, resolve
+from moe.report.parameters import read_parameters as read_notebook
 from moe.report.render import NotebookFailedError, execute, render
 from moe.report.source import LATEST, REPORTS, run_file
 from moe.run import Run, RunFileError, load_run, write_atomically
@@ -123,11 +124,11 @@ def try_claims(file: str, source: Path | None, profile: str, *, wait: bool = Fal
     on_trial = load_claims(path)
     if source is not None:
         return claims.trial_of(source, path)
-    parameters = resolve(profile, [f"claims={path}"], list(EXPERIMENTS))
-    sizes = {key: value for key, value in asdict(on_trial.config).items() if key in parameters["comparison"]}
-    named = ",".join(claims.implementations_for(on_trial))
-    parameters["comparison"] |= {**sizes, "implementations": named, "cuda": False}
-    parameters["breakdown"] |= {key: value for key, value in sizes.items() if key != "tokens"}
+    layer = ",".join(f"{key}={value}" for key, value in asdict(on_trial.config).items() if key != "tokens")
+    parameters = resolve(profile, [f"claims={path}", f"config={layer}"], list(EXPERIMENTS))
+    asked = parameters["comparison"]
+    asked["config"] += f",tokens={on_trial.config.tokens}"
+    asked |= {"implementations": ",".join(claims.implementations_for(on_trial)), "cuda": False}
     return claims.trial_of(measure_report(profile, parameters, f"moe claims {shlex.quote(file)}", wait=wait))
 
 
@@ -199,7 +200,9 @@ def _page(folder: Path, name: str, pages: Sequence[str], parameters: Mapping[str
     notebook = f"{name}.ipynb"
     _say(f"executing {notebook}")
     path = run_file(folder, name)
-    executed = execute(NOTEBOOKS / notebook, folder / notebook, {**parameters, "run": str(path)})
+    # An older report may have been made with parameters that the notebook no longer has.
+    known = {key: parameters[key] for key in read_notebook(NOTEBOOKS / notebook) if key in parameters}
+    executed = execute(NOTEBOOKS / notebook, folder / notebook, {**known, "run": str(path)})
     write_atomically(folder / f"{name}.html", render(executed, foot([run], folder), pages, path))
     return Page(name, _title(name), _figure(folder, name), EXPERIMENTS[name].findings(path))
 
