@@ -130,7 +130,7 @@ def test_a_page_is_well_made(smoke: Path, name: str) -> None:
     assert "Warning" not in page.get_text()
 
 
-@pytest.mark.parametrize("name", ["comparison", "breakdown"])
+@pytest.mark.parametrize("name", list(pipeline.EXPERIMENTS))
 def test_the_first_screen_is_three_sentences_and_a_figure(mojo: str, smoke: Path, name: str) -> None:
     page = read(smoke / f"{name}.html")
     (box,) = page.select(".headline")
