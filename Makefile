@@ -4,7 +4,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # Two benchmarks at once would measure each other.
 .NOTPARALLEL:
-.PHONY: help env report sample test test-browser lab bench selfcheck lint format clean .venv
+.PHONY: help env report sample test test-all test-browser lab bench selfcheck lint format clean .venv
 
 PROFILE ?= quick
 PARAMS ?=
@@ -37,10 +37,13 @@ report: $(READY) ## Measure and render: PROFILE=smoke|quick|full, PARAMS="tokens
 sample: report ## A report again, and from it docs/sample and README's picture
 	mkdir -p docs/sample
 	cp reports/latest/*.html reports/latest/*.json reports/latest/*.csv reports/latest/claims.yaml docs/sample/
-	cp reports/latest/figures/speedup.png docs/
+	cp reports/latest/figures/fastest.png docs/
 
-test: lint ## Lint, then all tests
+test: lint ## Lint, then the tests that do not take long: some five minutes
 	$(BIN)/python -m pytest
+
+test-all: lint ## Lint, then all tests but the browser's: some forty minutes, and an emulator of ARM
+	$(BIN)/python -m pytest -m "not browser"
 
 test-browser: $(READY) ## Tests of the pages and of explore.ipynb in a real browser: needs Chromium
 	$(BIN)/python -m pytest -m browser tests/test_browser.py

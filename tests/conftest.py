@@ -73,6 +73,14 @@ def mojo() -> str:
     return require("mojo")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What reads the whole report takes as long as making it."""
+    for item in items:
+        if "smoke" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.long)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     if not session.items and not session.config.option.collectonly:
         pytest.exit("no tests were collected", returncode=pytest.ExitCode.TESTS_FAILED)
