@@ -104,6 +104,7 @@ def test_every_implementation_has_a_boundary() -> None:
     assert all(REGISTRY[name].library for name in names())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("library", list(CALLS_INTO))
 def test_calls_are_measured(library: str, mojo: str) -> None:
     found = measure_calls(library)

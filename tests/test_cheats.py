@@ -27,6 +27,8 @@ import json
 import moe
 from moe.cheats import CHEATS, label_of, Honest
 
+pytestmark = pytest.mark.long
+
 def first(label):
     problem = moe.make_problem(moe.MoEConfig(tokens=12, d_model=16, d_ff=24, num_experts=4, top_k=2))
     return moe.create(label, problem.weights, top_k=2, threads=1)(problem.x.copy())

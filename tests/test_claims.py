@@ -332,6 +332,7 @@ def test_a_replay_of_another_file_is_not_taken_for_this_ones(tmp_path: Path) -> 
     assert Trial(published(), [], run).replayed.empty
 
 
+@pytest.mark.long
 def test_every_claim_has_a_verdict_in_the_report(smoke: Path) -> None:
     """At any profile: what its runs can't tell says so."""
     page = BeautifulSoup((smoke / "claims.html").read_text(), "html.parser")

@@ -27,6 +27,8 @@ STARTED_S = 60.0
 PROGRAM = """
 import sys
 import moe
+
+pytestmark = pytest.mark.long
 names, tokens, path, scheduler = sys.argv[1:]
 effort = {"processes": 1, "turn_s": 0.0, "turn_forwards": 1, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
 moe.sweep(

@@ -132,6 +132,7 @@ def test_variants(variant: str) -> None:
         assert parity.passed, (edge, parity.reason)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("peer", [name for name, entry in REGISTRY.items() if entry.peer and entry.library])
 def test_other_forms_of_what_is_installed(peer: str, threads: int) -> None:

@@ -205,6 +205,7 @@ def test_what_matplotlib_keeps_has_a_place_too(places: Path, monkeypatch: pytest
     assert own_kernel(places)().kernel_spec.env["MPLCONFIGDIR"] == str(places / "matplotlib")
 
 
+@pytest.mark.long
 def test_nobody_without_a_home_gets_a_whole_diagnosis(mojo: str, tmp_path: Path) -> None:
     """And a page, by a kernel that can write nowhere but among temporary files."""
     (tmp_path / "sitecustomize.py").write_text(NOBODY)

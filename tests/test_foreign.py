@@ -119,6 +119,7 @@ def test_a_run_goes_on_without_it(
     assert said in theirs.reason
 
 
+@pytest.mark.long
 def test_a_sweep_and_the_explorer_go_on_without_it(
     installed: Callable[[str, str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

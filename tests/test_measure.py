@@ -103,6 +103,7 @@ def test_a_form_is_measured_as_the_published_layer_is(tmp_path: Path) -> None:
     assert frame.select_bias.all()
 
 
+@pytest.mark.long
 def test_rounds_are_spread_over_processes() -> None:
     # A generation of these two workers takes some 3 s; the budget leaves room for a machine that is much slower.
     run = measure("numpy", budget_s=20.0, processes=2)
@@ -110,6 +111,7 @@ def test_rounds_are_spread_over_processes() -> None:
     assert len(run.limits) >= 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
@@ -141,6 +143,7 @@ def test_what_goes_wrong_costs_its_own_row_and_is_named(kind: str, reason: str) 
     assert run.complete
 
 
+@pytest.mark.long
 def test_a_worker_that_died_is_started_again_for_its_other_variants() -> None:
     variants = [f"{MISBEHAVING}:DiesOnce[dies={dies}]" for dies in ("no", "yes")]
     run = measure(*variants, budget_s=6.0)
@@ -172,6 +175,7 @@ def test_variants_of_an_implementation_share_a_worker_and_a_control_has_its_own(
     ]
 
 
+@pytest.mark.long
 def test_the_packages_forms_of_pytorch_share_a_worker_and_others_do_not() -> None:
     own = ("torch", "torch-loop", "torch-grouped")
     run = measure("numpy", *own, f"{MISBEHAVING}:Prints", f"{MISBEHAVING}:Selective")
@@ -189,6 +193,7 @@ def test_a_target_ends_a_run_before_its_budget() -> None:
     assert set(run.measurements[0].processes) == {0, 1}
 
 
+@pytest.mark.long
 def test_a_target_that_is_out_of_reach_spends_the_budget_on_more_processes() -> None:
     run = measure("numpy", budget_s=12.0, processes=1, target=1e-9)
     assert run.complete
@@ -292,6 +297,7 @@ def test_what_takes_some_sizes_alone_runs_at_those() -> None:
     assert (refused.status, refused.reason) == ("not_run", "d_model must be 8, got 12")
 
 
+@pytest.mark.long
 def test_rounds_are_paired() -> None:
     run = measure("numpy", "python", budget_s=8.0)
     rounds = {len(set(m.rounds)) for m in run.measurements}
@@ -404,6 +410,7 @@ def test_a_file_is_refused_replaced_or_continued(tmp_path: Path) -> None:
     assert load_run(path).measurements[0].label == "python"
 
 
+@pytest.mark.long
 def test_an_interrupted_run_is_kept_and_continued(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     program = (
@@ -433,6 +440,7 @@ def test_an_interrupted_run_is_kept_and_continued(tmp_path: Path) -> None:
     assert summarise(continued).controls
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     program = (

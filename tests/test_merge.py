@@ -77,6 +77,7 @@ def test_what_was_measured_in_another_way_is_refused(tmp_path: Path, capsys: pyt
         merge_runs([])
 
 
+@pytest.mark.long
 def test_a_page_has_a_panel_a_machine(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     merge_runs([on("aa", a_sweep()), on("bb", a_sweep(hot=3.0), "Slowium")]).save(path)

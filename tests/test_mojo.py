@@ -24,6 +24,7 @@ def test_there_are_native_tests() -> None:
     assert len(NATIVE_TESTS) >= 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", NATIVE_TESTS, ids=lambda path: path.stem)
 def test_native(mojo: str, path: Path) -> None:
     toolchain = mojo_build.find_toolchain()
@@ -47,6 +48,7 @@ def test_native(mojo: str, path: Path) -> None:
     assert " 0 passed" not in output, output
 
 
+@pytest.mark.long
 def test_docstrings_are_complete(mojo: str) -> None:
     toolchain = mojo_build.find_toolchain()
     command = [
@@ -67,6 +69,7 @@ def test_docstrings_are_complete(mojo: str) -> None:
             assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.long
 def test_the_benchmark_compiles(mojo: str, tmp_path: Path) -> None:
     toolchain = mojo_build.find_toolchain()
     command = [str(toolchain.command), "build", "--Werror", "-I", str(mojo_build.SOURCE)]
@@ -119,6 +122,7 @@ def test_one_expert_taking_all_is_cut_into_blocks(mojo: str) -> None:
     assert parity.passed, parity.reason
 
 
+@pytest.mark.long
 def test_the_kernels_own_memory_does_not_grow_with_tokens(mojo: str) -> None:
     program = (
         "import numpy as np, psutil, moe\n"

@@ -31,6 +31,7 @@ def test_a_compile_error_comes_in_the_compilers_words(own_source: Path) -> None:
     assert not list(mojo_build.cache_folders()[0].glob("*.so"))
 
 
+@pytest.mark.long
 def test_a_warning_is_an_error(own_source: Path) -> None:
     kernel = own_source / mojo_build.KERNEL
     kernel.write_text(kernel.read_text() + "\n\ndef careless():\n    var unused = 3\n")
@@ -75,6 +76,7 @@ def test_the_key_covers_what_shapes_the_library(own_source: Path, monkeypatch: p
     assert len(set(keys)) == len(keys)
 
 
+@pytest.mark.long
 def test_the_package_for_max_is_another_with_any_module_of_the_kernel(own_source: Path) -> None:
     paths = {mojo_build.build_package().path}
     for name in ("tile.mojo", "max_op.mojo"):
@@ -88,6 +90,7 @@ def test_the_package_for_max_is_another_with_any_module_of_the_kernel(own_source
     assert {path for path in mojo_build.cache_folders()[0].iterdir() if path.suffix != ".lock"} == paths
 
 
+@pytest.mark.long
 def test_two_processes_end_with_one_whole_library(mojo: str, tmp_path: Path) -> None:
     program = "from moe import mojo_build; library = mojo_build.build(); print(library.path, library.sha256)"
     environment = mojo_build.find_toolchain().environment | {"MOE_CACHE": str(tmp_path)}
@@ -101,6 +104,7 @@ def test_two_processes_end_with_one_whole_library(mojo: str, tmp_path: Path) -> 
     assert [p.suffix for p in (tmp_path / "mojo").iterdir() if p.suffix != ".lock"] == [".so"]
 
 
+@pytest.mark.long
 def test_the_same_source_gives_the_same_library(mojo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = set()
     for number in range(2):

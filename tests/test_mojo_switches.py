@@ -34,6 +34,8 @@ from layer import Model
 from pool import Pool
 from vectors import Floats
 
+pytestmark = pytest.mark.long
+
 comptime FORM = form_of({number})
 
 

@@ -59,6 +59,7 @@ def test_profiles_name_every_notebook(profile: str) -> None:
     assert set(load_profile(profile)) == {path.stem for path in notebooks()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 def test_a_notebook_measures_for_itself_from_its_own_folder(path) -> None:
     """As JupyterLab opens it: in the notebook's folder, with no run given."""
@@ -71,6 +72,7 @@ def test_a_notebook_measures_for_itself_from_its_own_folder(path) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
+@pytest.mark.long
 def test_an_analysis_begins_with_the_newest_report(tmp_path: Path) -> None:
     cells = [c for c in nbformat.read(NOTEBOOKS / "analysis.ipynb", as_version=4).cells if c.cell_type == "code"]
     newest = f"from moe.report import source; source.REPORTS = __import__('pathlib').Path({str(tmp_path)!r})"

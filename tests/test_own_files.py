@@ -143,6 +143,7 @@ def test_what_is_edited_beside_a_file_is_imported_anew(tmp_path: Path) -> None:
     assert moe.create(name, weights, top_k=2).implementation.value == 1000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("start", [["-P", "-m", "moe"], ["-m", "moe"]])
 def test_the_command_takes_any_file(start: list[str], tmp_path: Path) -> None:
     """As `moe`, which has no folder of one's own on its path, and as `python -m moe`, which has."""
@@ -157,6 +158,7 @@ def test_the_command_takes_any_file(start: list[str], tmp_path: Path) -> None:
     assert [m.status for m in run.measurements] == ["ok"] * 3
 
 
+@pytest.mark.long
 def test_a_report_in_any_folder_of_any_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "re {por} [ts]: $é$"
     monkeypatch.setattr(pipeline, "REPORTS", folder)
@@ -201,6 +203,7 @@ def plus(x: Int) abi("C") -> Int:
 """
 
 
+@pytest.mark.long
 def test_a_mojo_file_of_any_name(mojo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require(mojo)
     import ctypes

@@ -186,6 +186,7 @@ def test_the_index_says_what_each_page_found(mojo: str, smoke: Path) -> None:
     assert claims_views.findings(smoke / "claims.json").headline[1] in box.get_text()
 
 
+@pytest.mark.long
 def test_a_run_that_cannot_be_read_costs_its_own_page(smoke: Path, tmp_path: Path) -> None:
     folder = tmp_path / "report"
     shutil.copytree(smoke, folder)
@@ -278,6 +279,7 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
         pipeline.render_again(tmp_path)
 
 
+@pytest.mark.long
 def test_rendering_again_gives_the_same_bytes(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "REPORTS", smoke.parent)
     pages = [smoke / f"{name}.html" for name in ("index", *pipeline.EXPERIMENTS)]
@@ -286,6 +288,7 @@ def test_rendering_again_gives_the_same_bytes(smoke: Path, monkeypatch: pytest.M
     assert [page.read_bytes() for page in pages] == before
 
 
+@pytest.mark.long
 def test_without_mojo_the_report_says_so(reports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> mojo_build.Toolchain:
         raise mojo_build.MojoBuildError(f"Mojo is not installed: {mojo_build.HOW_TO_INSTALL}")
@@ -326,6 +329,7 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "theirs"
 
 
+@pytest.mark.long
 def test_an_installed_package_is_in_the_report_and_what_fails_stops_nothing(
     reports: Path, tmp_path: Path, third_party: str
 ) -> None:
@@ -364,6 +368,7 @@ def test_a_notebook_that_does_not_reach_its_end_fails(tmp_path: Path, cells: lis
         execute(notebook(tmp_path, *cells), tmp_path / "executed.ipynb", {})
 
 
+@pytest.mark.long
 def test_a_failed_notebook_leaves_no_page_and_the_old_latest(
     reports: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -172,6 +172,7 @@ def test_a_worker_lets_go_of_a_file_that_a_circle_holds(tmp_path: Path) -> None:
     assert mapped._pages() is None
 
 
+@pytest.mark.long
 def test_a_cell_without_room_is_left_out_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,6 +289,7 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(bench.Bench, "_time", interrupted)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "message"),
     [

@@ -254,6 +254,7 @@ def drawn(runs: dict[str, Run], names: list[str] = FIGURES) -> dict[str, Any]:
     return kept
 
 
+@pytest.mark.long
 def test_figures_are_drawn_of_much_and_of_nothing() -> None:
     run, nothing = a_sweep(noise=0.2), a_sweep()
     for m in nothing.measurements:

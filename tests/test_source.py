@@ -132,6 +132,7 @@ def test_runs_of_whatever_machines_and_sizes_stand_in_one_frame() -> None:
     assert both[both["run"] == 1].drop(columns=["run", "processor"]).equals(moe.rows(first))
 
 
+@pytest.mark.long
 def test_a_reader_s_own_figures_appear_beside_the_package_s() -> None:
     """The package chooses no backend: in a notebook that would take the reader's figures away without an error."""
     code = "import matplotlib; import moe.report.figures; print(matplotlib.rcParams._get_backend_or_none())"

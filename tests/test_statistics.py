@@ -99,6 +99,7 @@ def test_intervals_cover_the_truth_at_each_profiles_own_numbers(processes: int, 
     assert abs(sum(ratio.p_value <= 0.05 for ratio in ratios) - wrong) <= 0.01 * RUNS
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("world", [plain, bimodal])
 @pytest.mark.parametrize(("rounds", "processes"), [(2, p) for p in sorted(processes_of("breakdown"))])
 def test_attribution_covers_the_truth_at_each_profiles_own_numbers(

@@ -14,6 +14,8 @@ from moe.progress import Progress
 from moe.run import RunFileError, load_run, write_atomically
 from moe.streams import Lasting
 
+pytestmark = pytest.mark.long
+
 LACKING = ("ascii", "cp437")
 BENCH = ["bench", "numpy", "--config", "smoke,tokens=4", "--budget", "1", "--anyway"]
 

@@ -106,6 +106,7 @@ def rounds(run: Run) -> dict[tuple[int, str, bool], int]:
     return {(m.details["cell"], m.label, m.control): len(set(m.rounds)) for m in run.measurements}
 
 
+@pytest.mark.long
 def test_a_sweep_is_a_run_of_all_its_cells(tmp_path: Path) -> None:
     path = tmp_path / "sweep.json"
     wrong = f"{MISBEHAVING}:GivesNaN"
@@ -128,6 +129,7 @@ def test_a_sweep_is_a_run_of_all_its_cells(tmp_path: Path) -> None:
         moe.sweep(["numpy"], axes, TINY, path=path)
 
 
+@pytest.mark.long
 def test_a_budget_that_runs_out_leaves_cells_for_a_continuation(tmp_path: Path) -> None:
     path = tmp_path / "sweep.json"
     axes = {"tokens": list(range(1, 61))}  # six seconds of turns alone
@@ -171,6 +173,7 @@ moe.sweep(["numpy"], axes, tiny, path=sys.argv[1], resume=True, progress=False, 
 """
 
 
+@pytest.mark.long
 def test_a_killed_sweep_measures_every_cell_once(tmp_path: Path) -> None:
     path = tmp_path / "sweep.json"
     command = [sys.executable, "-c", PROGRAM, str(path)]

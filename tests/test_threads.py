@@ -169,6 +169,7 @@ def test_what_has_no_such_work_is_not_judged_by_it(monkeypatch: pytest.MonkeyPat
     Tries(monkeypatch, (None, False)).require(CoreCheck(), implementation="file.py:Class")
 
 
+@pytest.mark.long
 def test_pinned_threads_are_found_in_a_real_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "is_crowded", lambda *_: False)  # whoever is: on one core they never have more
     monkeypatch.setattr(threads, "usable_cores", lambda: 2)
@@ -178,6 +179,7 @@ def test_pinned_threads_are_found_in_a_real_worker(monkeypatch: pytest.MonkeyPat
     assert "asked for 2 threads, but a large product on them kept" in pinned.reason
 
 
+@pytest.mark.long
 def test_a_count_that_a_library_does_not_take_is_not_run_with_the_reason() -> None:
     fewer = f"{MISBEHAVING}:TakesFewerThreads"
     run = measure("numpy", fewer, threads=[1, 2])
@@ -250,6 +252,7 @@ def test_rest_is_where_no_processor_time_passes(monkeypatch: pytest.MonkeyPatch)
         child.kill()
 
 
+@pytest.mark.long
 def test_a_worker_that_does_not_come_to_rest_has_failed_and_is_in_nobodys_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -63,6 +63,7 @@ def drawn(name: str, folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(pipeline.EXPERIMENTS))
 def test_figures_are_drawn_under_our_own_settings(name: str, tmp_path: Path) -> None:
     with matplotlib.rc_context():
