@@ -14,7 +14,6 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-pytestmark = pytest.mark.long
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
@@ -51,6 +50,7 @@ def test_environment_holds_no_version_but_pythons() -> None:
     assert pip_lines() == ["--constraint constraints.txt", "--editable .[dev]"]
 
 
+@pytest.mark.long
 def test_environments_pip_part_installs_into_a_fresh_environment(tmp_path: Path) -> None:
     """As conda does it: the lines in a file beside environment.yml, pip started there."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
