@@ -257,7 +257,7 @@ def test_lines_of_a_step_are_those_that_were_counted_where_it_was_measured() -> 
         ({"threads": "x"}, "threads must be auto or numbers"),
         ({"budget_s": 0.0}, "budget_s must be a number greater than 0"),
         ({"config": "smoke,top_k=9"}, "top_k must be at most"),
-        ({"config": "smoky"}, "unknown preset 'smoky'; did you mean smoke"),
+        ({"config": "smoky"}, "unknown preset or model 'smoky'; did you mean smoke"),
     ],
 )
 def test_wrong_parameters_are_refused(wrong: dict[str, object], message: str) -> None:

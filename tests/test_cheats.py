@@ -17,6 +17,8 @@ from moe.cheats.trial import CONFIG, TRIALS, outcome, trial, tried_on
 
 from .synthetic import synthetic_run
 
+pytestmark = pytest.mark.long
+
 HONEST = (cheats.label_of(Honest), "numpy", "python", "torch", "mojo", "mojo[pool=off]")
 TRIED = [(cheat, config, threads) for config, threads in TRIALS for cheat in tried_on(config, threads)]
 BEGIN_RIGHT = [cheat for cheat in CHEATS if cheat.layer is not InBackground]  # whose answer comes when it comes
@@ -26,8 +28,6 @@ FIRST_OUTPUTS = """
 import json
 import moe
 from moe.cheats import CHEATS, label_of, Honest
-
-pytestmark = pytest.mark.long
 
 def first(label):
     problem = moe.make_problem(moe.MoEConfig(tokens=12, d_model=16, d_ff=24, num_experts=4, top_k=2))

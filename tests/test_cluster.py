@@ -21,6 +21,8 @@ from moe.run import Run, load_run
 
 from .conftest import validate_run
 
+pytestmark = pytest.mark.long
+
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
 STARTED_S = 60.0
 # What `moe sweep` does, at the least effort: the names, the numbers of tokens, the file, and the scheduler.
@@ -28,7 +30,6 @@ PROGRAM = """
 import sys
 import moe
 
-pytestmark = pytest.mark.long
 names, tokens, path, scheduler = sys.argv[1:]
 effort = {"processes": 1, "turn_s": 0.0, "turn_forwards": 1, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
 moe.sweep(

@@ -21,6 +21,8 @@ from moe.check import check_layer
 from moe.edges import edge_problems
 from moe.implementations.mojo_kernel import FORM_SWITCHES, form_number
 
+pytestmark = pytest.mark.long
+
 FORMS = [
     dict(zip(FORM_SWITCHES, s, strict=True)) for s in itertools.product(("on", "off"), repeat=len(FORM_SWITCHES))
 ]
@@ -33,8 +35,6 @@ from forward import forward, work_on_layer
 from layer import Model
 from pool import Pool
 from vectors import Floats
-
-pytestmark = pytest.mark.long
 
 comptime FORM = form_of({number})
 

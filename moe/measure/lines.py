@@ -18,8 +18,8 @@ from moe.implementations.registry import load
 LANGUAGES = {".py": "Python", ".mojo": "Mojo"}
 # What every implementation stands on.
 SHARED = {
-    *("moe", "moe.config", "moe.implementations", "moe.implementations.contract", "moe.implementations.cuda"),
-    "moe.problem",
+    *("moe", "moe.config", "moe.form", "moe.weights", "moe.bfloat16", "moe.problem"),
+    *("moe.implementations", "moe.implementations.contract", "moe.implementations.cuda"),
 }
 NOT_CODE = {
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
