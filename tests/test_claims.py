@@ -381,7 +381,7 @@ def test_without_a_folder_the_command_measures(tmp_path: Path, smoke: Path, monk
     compared, broken_down = (parse_config(parameters[name]["config"]) for name in ("comparison", "breakdown"))
     assert (compared.tokens, compared.d_model) == (7, 1024)
     assert "torch-compile" in parameters["comparison"]["implementations"]
-    assert (broken_down.tokens, broken_down.d_ff) == (16, 2048)
+    assert (broken_down.tokens, broken_down.d_ff) == (64, 2048)
 
 
 @pytest.mark.parametrize("quantity", [RATIO, {"none": "it names <script>"}])

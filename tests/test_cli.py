@@ -53,7 +53,7 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
         (["report", "--profile", "quik"], "did you mean quick"),
         (["report", "-p", "tokns=256"], "tokens"),
         (["report", "-p", "tokens"], "KEY=VALUE"),
-        (["report", "-p", "tokens=many"], "tokens must be of type int, got 'many'"),
+        (["report", "-p", "tokens=many"], "tokens must be a whole number, got 'many'"),
         (["report", "-p", "run=x"], "unknown parameter 'run'"),
         (["report", "-p", "top_k=9"], "top_k must be at most num_experts"),
         (["report", "-p", "threads=x"], "threads must be auto or numbers like 1,2, got 'x'"),

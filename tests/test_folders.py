@@ -226,7 +226,8 @@ import getpass
 print(getpass.getuser())
 cell = nbformat.v4.new_code_cell("from moe.report import figures; print('drawn')")
 nbformat.write(nbformat.v4.new_notebook(cells=[cell]), "page.ipynb")
-page = render(execute(Path("page.ipynb"), Path({str(tmp_path)!r}) / "done.ipynb", {{}}), Foot((), ""))
+done = execute(Path("page.ipynb"), Path({str(tmp_path)!r}) / "done.ipynb", {{}})
+page = render(done, Foot((), ""), ["comparison"], Path({str(root)!r}) / "docs" / "sample" / "comparison.json")
 assert "drawn" in page and "stderr" not in page.partition("<body")[2], page
 sys.exit(code)
 """

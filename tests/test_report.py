@@ -393,9 +393,9 @@ def test_a_wrong_profile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     notebooks = tmp_path / "notebooks"
     shutil.copytree(parameters.NOTEBOOKS, notebooks)
     monkeypatch.setattr(parameters, "NOTEBOOKS", notebooks)
-    (notebooks / "profiles" / "odd.yaml").write_text("comparison:\n  tokns: 3\n")
-    with pytest.raises(ValueError, match="unknown parameter 'tokns'; did you mean tokens"):
+    (notebooks / "profiles" / "odd.yaml").write_text("comparison:\n  proceses: 3\n")
+    with pytest.raises(ValueError, match="unknown parameter 'proceses'; did you mean processes"):
         parameters.resolve("odd", [], ["comparison"])
-    (notebooks / "profiles" / "odd.yaml").write_text("comparison:\n  tokens: many\n")
-    with pytest.raises(ValueError, match="tokens must be of type int, got 'many'"):
+    (notebooks / "profiles" / "odd.yaml").write_text("comparison:\n  processes: many\n")
+    with pytest.raises(ValueError, match="processes must be of type int, got 'many'"):
         parameters.resolve("odd", [], ["comparison"])

@@ -144,9 +144,10 @@ def test_a_users_templates_do_not_shape_a_page(
         folder.mkdir(parents=True)
         (folder / "index.html.j2").write_text("somebody's own")
         (folder / "base.html.j2").write_text("somebody's own")
-    before = render(notebook, Foot((), ""))
+    shown = (notebook, Foot((), ""), ["comparison"], SAMPLE / "comparison.json")
+    before = render(*shown)
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    assert render(notebook, Foot((), "")) == before
+    assert render(*shown) == before
 
 
 def test_a_kernel_that_dies_says_what_to_do(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from jupyter_core.utils import ensure_event_loop
 
 from moe.analysis.verdicts import Trial
 from moe.claims import load_claims
+from moe.config import parse_config
 from moe.measure.busy import wait_until_quiet
 from moe.measure.compare import compare
 from moe.measure.replay import REPLAY_S
@@ -124,10 +125,11 @@ def try_claims(file: str, source: Path | None, profile: str, *, wait: bool = Fal
     on_trial = load_claims(path)
     if source is not None:
         return claims.trial_of(source, path)
-    layer = ",".join(f"{key}={value}" for key, value in on_trial.config.to_dict().items() if key != "tokens")
-    parameters = resolve(profile, [f"claims={path}", f"config={layer}"], list(EXPERIMENTS))
-    asked = parameters["comparison"]
-    asked["config"] += f",tokens={on_trial.config.tokens}"
+    parameters = resolve(profile, [f"claims={path}"], list(EXPERIMENTS))
+    asked, broken_down = parameters["comparison"], parameters["breakdown"]
+    tokens = parse_config(broken_down["config"]).tokens
+    asked["config"] = ",".join(f"{key}={value}" for key, value in on_trial.config.to_dict().items())
+    broken_down["config"] = f"{asked['config']},tokens={tokens}"
     asked |= {"implementations": ",".join(claims.implementations_for(on_trial)), "cuda": False}
     return claims.trial_of(measure_report(profile, parameters, f"moe claims {shlex.quote(file)}", wait=wait))
 

@@ -46,14 +46,14 @@ def arguments(
     grids: list[dict[str, list[Any]]] = [
         {"tokens": [max(sizes)], "threads": counts},
         {"tokens": [MIDDLE_TOKENS], "skew": _numbers("skews", skews), "threads": most},
+        {"tokens": sizes, "d_model": _numbers("d_models", d_models), "threads": most},
+        {"tokens": sizes, "num_experts": _numbers("experts", experts), "threads": most, **SMALL},
         {
             "config": [_held(name, model_mib) for name in words(models)],
             "tokens": _numbers("model_tokens", model_tokens),
             "precision": words(model_precisions),
             "threads": most,
         },
-        {"tokens": sizes, "d_model": _numbers("d_models", d_models), "threads": most},
-        {"tokens": sizes, "num_experts": _numbers("experts", experts), "threads": most, **SMALL},
     ]
     grids = [grid for grid in grids if all(grid.values())]
     for grid in grids:
