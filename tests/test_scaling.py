@@ -190,12 +190,13 @@ def test_more_threads_are_compared_with_the_fewest_and_skew_with_none() -> None:
 
 def test_a_models_row_says_how_many_experts_are_held() -> None:
     table = BeautifulSoup(scaling_views.models_table({"": Scaling(a_sweep())}), "html.parser")
-    (row,) = table.select("tbody tr")
-    cells = [cell.get_text() for cell in row.find_all("td")]
-    assert cells[0] == "OLMoE 1B-7B, 10 of 64 experts held"
-    assert "% of" not in cells[0]
-    assert "[" in cells[5]
-    assert "%" in cells[6]
+    assert len(table.select("tbody tr")) == 1
+    names, cells = ([part.get_text() for part in table.select(kind)] for kind in ("th", "tbody td"))
+    found = dict(zip(names, cells, strict=True))
+    assert found["model"] == "OLMoE 1B-7B, 10 of 64 experts held"
+    assert found["precision"] == "float32"
+    assert all("× [" in found[f"mojo × {other}"] for other in ("numpy", "torch"))
+    assert "% of memory" in found["% of limit"]
     assert title_of(MODELS["mixtral-8x7b"].config) == "Mixtral 8×7B"
     assert title_of(moe.PRESETS["seed"]) is None
     (caption,) = table.select("caption")
@@ -305,6 +306,7 @@ PARAMETERS: dict[str, Any] = {
     "skews": "0, 90",
     "models": "",
     "model_tokens": "1",
+    "model_precisions": "float32, bfloat16",
     "model_mib": 1,
     "threads": "1,2",
     "variants": "numpy, mojo[simd=off,tile=off]",
@@ -320,6 +322,12 @@ def test_parameters_become_grids() -> None:
         *(["threads", "tokens"], ["skew", "threads", "tokens"]),
         *(["d_model", "threads", "tokens"], ["d_ff", "d_model", "num_experts", "threads", "tokens"]),
     ]
+
+
+def test_a_models_cells_are_in_each_precision_and_come_last() -> None:
+    *_, last = scaling.arguments(**PARAMETERS | {"models": "olmoe-1b-7b", "model_tokens": "1, 16"})["over"]
+    assert [config.num_experts < 64 for config in last["config"]] == [True]
+    assert (last["tokens"], last["precision"]) == ([1, 16], ["float32", "bfloat16"])
 
 
 @pytest.mark.parametrize(
