@@ -11,6 +11,7 @@ import pytest
 import moe
 from moe.cli import main
 from moe.measure.agreement import Referee
+from moe.report import comparison
 from moe.run import RunFileError
 
 from .checkpoints import CONFIG, mixtral, write_folder
@@ -119,3 +120,14 @@ def test_bad_input_leaves_with_2_and_one_line(
     assert code == 2
     assert said in printed.err
     assert len(printed.err.strip().splitlines()) == 1
+
+
+def test_a_page_compares_on_a_checkpoints_weights(folder: Path) -> None:
+    asked: dict[str, Any] = {"config": "tokens=3,seed=5", "checkpoint": str(folder), "layer": 1}
+    effort = {"implementations": "numpy", "cuda": False, "threads": "1", "budget_s": 1.0, "processes": 1}
+    found = comparison.arguments(**asked, **effort)
+    assert found["config"] == moe.load_checkpoint(folder, layer=1).config(3, seed=5)
+    assert found["checkpoint"].folder == "tiny"
+    with pytest.raises(ValueError, match="layer must be a whole number of at least 0"):
+        comparison.arguments(**asked | {"layer": -1}, **effort)
+    assert comparison.arguments(**asked | {"checkpoint": ""}, **effort)["checkpoint"] is None

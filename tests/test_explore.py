@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from moe.config import PRESETS
+from moe.config import PRESETS, parse_config
 from moe.measure.saving import RunInterrupted
 from moe.report import explore
 from moe.report.explore import Explorer, history
@@ -120,6 +120,21 @@ def test_a_preset_sets_the_sizes_and_they_are_what_is_measured(monkeypatch: pyte
     own._sizes["tokens"].value = 7
     own.race("numpy", "mojo")
     assert seen == [(PRESETS["medium"].with_tokens(7), (1,), True)]
+
+
+def test_a_models_layer_keeps_its_form_in_the_precision_that_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def note(_: Any, config: Any, threads: Any, *, path: Path, **__: Any) -> Run:
+        seen.append(config)
+        return at_once(path=path)
+
+    own = measuring(monkeypatch, note)
+    own._preset.value = "qwen3-30b-a3b"
+    own._sizes["num_experts"].value = 16
+    own._precision.value = "bfloat16"
+    own.race("numpy", "mojo")
+    assert seen == [parse_config("qwen3-30b-a3b,num_experts=16,precision=bfloat16")]
 
 
 def test_ratios_are_over_the_chosen_baseline_or_the_first_where_that_was_not_measured() -> None:

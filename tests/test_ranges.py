@@ -34,9 +34,9 @@ ARGUMENTS = {
 OPTIONS = [
     (command, option)
     for command, options in {
-        "check": ["--threads"],
-        "bench": ["--threads", "--budget", "--target", "--timeout", "--memory"],
-        "sweep": ["--budget", "--timeout", "--memory"],
+        "check": ["--threads", "--layer"],
+        "bench": ["--threads", "--budget", "--target", "--timeout", "--memory", "--layer"],
+        "sweep": ["--budget", "--timeout", "--memory", "--layer"],
         "goals": ["--threads", "--budget"],
         "peers": ["--threads", "--budget"],
         "selfcheck": ["--runs", "--budget"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moe.analysis import frames, summarise
+from moe.checkpoint import LAYER, load_checkpoint
 from moe.config import parse_config
 from moe.implementations import installed_names, parse_variant
 from moe.measure.plan import plan
@@ -24,6 +25,8 @@ CUDA = ("torch[device=cuda]", "torch[device=cuda,transfer=on]")
 def arguments(
     *,
     config: str,
+    checkpoint: str,
+    layer: int,
     implementations: str,
     cuda: bool,
     threads: str,
@@ -31,14 +34,18 @@ def arguments(
     processes: int,
 ) -> dict[str, Any]:
     """What `moe.compare` is called with; raises ValueError for a parameter that makes no sense."""
-    layer = parse_config(config)
+    chosen = parse_config(config)
+    LAYER.check("layer", layer)
+    model = load_checkpoint(checkpoint, layer=layer) if checkpoint else None
+    problem = model.config(chosen.tokens, chosen.seed) if model else chosen
     variants = [parse_variant(name) for name in [*chosen_names(implementations), *(CUDA if cuda else ())]]
     counts = thread_counts(threads)
-    plan(variants, layer, counts)
+    plan(variants, problem, counts)
     effort = Protocol(budget_s=budget_s, processes=processes)
     return {
         "implementations": [str(variant) for variant in variants],
-        "config": layer,
+        "config": problem,
+        "checkpoint": model,
         "threads": counts,
         "budget_s": effort.budget_s,
         "processes": effort.processes,

@@ -6,6 +6,7 @@ import ctypes
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -17,7 +18,8 @@ import seaborn as sns
 from IPython.display import HTML
 
 from moe.analysis import frames, summarise
-from moe.config import PRESETS, MoEConfig
+from moe.config import named_configs
+from moe.form import CHOICES
 from moe.implementations import names
 from moe.implementations.registry import BASELINE, load_again
 from moe.measure.compare import compare
@@ -49,9 +51,12 @@ class Explorer:
     def __init__(self) -> None:
         self.runs: list[Run] = []
         self._thread: threading.Thread | None = None
-        self._preset = widgets.Dropdown(options=list(PRESETS), value=PRESET, description="preset", style=WIDE)
+        self._named = named_configs()
+        self._preset = widgets.Dropdown(options=list(self._named), value=PRESET, description="layer", style=WIDE)
         self._preset.observe(lambda _: self._set_sizes(), "value")
-        self._sizes = {name: _number(name, getattr(PRESETS[PRESET], name)) for name in SIZES}
+        self._sizes = {name: _number(name, getattr(self._named[PRESET], name)) for name in SIZES}
+        precisions = CHOICES["precision"]
+        self._precision = widgets.Dropdown(options=precisions, description="precision", style=WIDE)
         self._threads = widgets.SelectMultiple(options=thread_counts("auto"), value=(1,), description="threads")
         self._names = widgets.SelectMultiple(options=names(peers=True), value=CHOSEN, description="measure", rows=9)
         self._baseline = widgets.Dropdown(options=names(peers=True), value=BASELINE, description="× over")
@@ -65,7 +70,7 @@ class Explorer:
 
     def show(self) -> Any:
         """The widgets, with room for progress and results below."""
-        left = widgets.VBox([self._preset, *self._sizes.values(), self._budget])
+        left = widgets.VBox([self._preset, *self._sizes.values(), self._precision, self._budget])
         hint = widgets.HTML("Ctrl or ⌘ and a click choose several.")
         right = widgets.VBox([self._names, hint, self._threads, self._baseline])
         choices = widgets.HBox([left, right], layout=widgets.Layout(flex_flow="row wrap"))
@@ -96,12 +101,14 @@ class Explorer:
 
     def _set_sizes(self) -> None:
         for name, widget in self._sizes.items():
-            widget.value = getattr(PRESETS[self._preset.value], name)
+            widget.value = getattr(self._named[self._preset.value], name)
 
     def _measured(self, implementations: Sequence[str]) -> Run:
         """A run of these at the chosen sizes; a stopped one is what there is of it."""
         load_again()
-        config = MoEConfig(**{name: widget.value for name, widget in self._sizes.items()})
+        sizes = {name: widget.value for name, widget in self._sizes.items()}
+        # A model's layer keeps its form, whatever its sizes.
+        config = replace(self._named[self._preset.value], **sizes, precision=self._precision.value)
         KEPT.mkdir(exist_ok=True)
         path = KEPT / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.json"
         effort = {"budget_s": self._budget.value, "processes": PROCESSES}
