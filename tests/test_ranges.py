@@ -61,7 +61,7 @@ def test_every_option_that_takes_a_number_is_here() -> None:
 def test_a_wrong_number_leaves_with_2_and_one_line(
     command: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for word in [*WORDS, "0"]:
+    for word in [*WORDS, *(() if option == "--layer" else ("0",))]:  # layers are counted from 0
         with pytest.raises(SystemExit) as leaving:
             main([command, f"{option}={word}"])
         printed = capsys.readouterr()
