@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import moe
-from moe import bfloat16, mojo_build, reference
+from moe import bfloat16, reference
 from moe.check import check_layer
 from moe.edges import FORMS, form_problems
 from moe.form import CHOICES
 from moe.implementations import NotAvailableError
 from moe.implementations.mojo_kernel import FORM_SWITCHES
 from moe.parity import compare_output
+
+from .assembly import assembly
 
 # Tokens, d_model, d_ff, experts, top_k and the shared expert's width: whole vectors and others, few tokens and many.
 SIZES = (
@@ -29,27 +29,6 @@ SIZES = (
 # lie on an edge between two of its numbers. 3.8e-4 was the worst of a hundred layers.
 ROUNDED_ALIKE = 1e-3
 
-ONE_KERNEL = """
-from form import Form
-from forward import forward, work_on_layer
-from layer import Model
-from pool import Pool
-from vectors import Floats
-from words import PAIRS
-
-comptime FORM = Form(is_gated={gated}, words=PAIRS)
-
-
-@export
-def one_forward(model: Int, pool: Int, x: Int, y: Int, tokens: Int) abi("C"):
-    forward[FORM](
-        Model[FORM](unsafe_from_address=model),
-        Pointer[Pool[work_on_layer[FORM]], MutUntrackedOrigin](unsafe_from_address=pool)[],
-        Floats(unsafe_from_address=x),
-        Floats(unsafe_from_address=y),
-        tokens,
-    )
-"""
 # What a driver of a few lines stands in for, on processors that are emulated.
 RUNTIME = {f"KGEN_CompilerRT_{name}" for name in ("AlignedAlloc", "AlignedFree", "GetStackTrace", "fprintf")}
 # A tile's six rows, four vectors and sixteen steps.
@@ -168,26 +147,10 @@ def inner_loops(assembly: str) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("gated", [False, True])
-def test_pairs_of_bfloat16_are_multiplied_without_spilling(mojo: str, tmp_path: Path, gated: bool) -> None:
+def test_pairs_of_bfloat16_are_multiplied_without_spilling(mojo: str, gated: bool) -> None:
     """Compiled for a processor that has the instruction, whatever this one has."""
-    toolchain = mojo_build.find_toolchain()
-    source, output = tmp_path / "one_kernel.mojo", tmp_path / "one_kernel.s"
-    source.write_text(ONE_KERNEL.format(gated=gated))
-    command = [str(toolchain.command), "build", "--Werror", "--emit", "asm", "-I", str(mojo_build.SOURCE)]
-    command += [
-        "--target-triple",
-        "x86_64-unknown-linux-gnu",
-        "--target-cpu",
-        "znver4",
-        str(source),
-        "-o",
-        str(output),
-    ]
-    result = subprocess.run(
-        command, env=toolchain.environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    text = output.read_text()
+    target = ("--target-triple", "x86_64-unknown-linux-gnu", "--target-cpu", "znver4")
+    text = assembly(f"Form(is_gated={gated}, words=PAIRS)", options=target)
     assert set(re.findall(r"KGEN_\w+", text)) <= RUNTIME
     loops = [loop for loop in inner_loops(text) if sum("vdpbf16ps" in i for i in loop) == WHOLE_TILE]
     assert len(loops) == 2  # one for each product

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
 from collections import Counter
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -21,6 +18,8 @@ from moe.check import check_layer
 from moe.edges import edge_problems
 from moe.implementations.mojo_kernel import FORM_SWITCHES, form_number
 
+from .assembly import assembly
+
 pytestmark = pytest.mark.long
 
 FORMS = [
@@ -29,33 +28,11 @@ FORMS = [
 # Compiled beforehand, so that sixteen forms of it cost no further compilation.
 SEED = moe.PRESETS["seed"]
 
-ONE_FORM = """
-from form import form_of
-from forward import forward, work_on_layer
-from layer import Model
-from pool import Pool
-from vectors import Floats
-
-comptime FORM = form_of({number})
-
-
-@export
-def one_forward(model: Int, pool: Int, x: Int, y: Int, tokens: Int) abi("C"):
-    forward[FORM](
-        Model[FORM](unsafe_from_address=model),
-        Pointer[Pool[work_on_layer[FORM]], MutUntrackedOrigin](unsafe_from_address=pool)[],
-        Floats(unsafe_from_address=x),
-        Floats(unsafe_from_address=y),
-        tokens,
-    )
-"""
 # Packed arithmetic of x86 and of ARM; a scalar's register is moved, and set to zero, by instructions for vectors too.
 PACKED_X86 = re.compile(
     r"^\s+v?(?:p?(?:add|sub|mul|min|max)|div|fn?m(?:add|sub)\d*)\w*p[sd]\b|^\s+vp(?:add|sub|mul)\w*", re.M
 )
 PACKED_ARM = re.compile(r"^\s+(?:f|s|u)?(?:add|sub|mul|mla|div|min|max)\w*\s+v\d+\.\d+[bhsd]", re.M)
-# Apple's assemblers write fmla.4s v0, v1, v2 for fmla v0.4s, v1.4s, v2.4s.
-APPLE = re.compile(r"^(\s+\w+)\.(\d+[bhsd])(\s+v\d+)", re.M)
 # Before AVX2 a product is an instruction of its own.
 MULTIPLY_ADD = re.compile(r"^\s+(?:vfmadd|fmla|fmadd|mul[ps]s)")
 REGISTERS = {r"ss\b|\bs\d": 1, r"ps\b.*%xmm|v\d+\.4s": 4, r"%ymm": 8, r"%zmm": 16}
@@ -97,22 +74,8 @@ def test_a_switch_is_on_or_off(mojo: str, option: str) -> None:
         moe.create(f"mojo[{option}]", problem.weights, top_k=2)
 
 
-@cache
-def assembly(number: int, sources: Path = mojo_build.SOURCE, options: tuple[str, ...] = ()) -> str:
-    """The instructions of a forward in one form, here or on the platform that the compiler's options name."""
-    toolchain = mojo_build.find_toolchain()
-    with TemporaryDirectory() as folder:
-        source, output = Path(folder) / "one_form.mojo", Path(folder) / "one_form.s"
-        source.write_text(ONE_FORM.format(number=number))
-        command = [str(toolchain.command), "build", "--Werror", "--emit", "asm", *options, "-I", str(sources)]
-        subprocess.run(
-            [*command, str(source), "-o", str(output)],
-            env=toolchain.environment,
-            check=True,
-            capture_output=True,
-            timeout=300,
-        )
-        return APPLE.sub(r"\1\3.\2", output.read_text())
+def assembly_of(sources: Path = mojo_build.SOURCE, **switches: str) -> str:
+    return assembly(f"form_of({form_number(**switches, pool='on')})", sources)
 
 
 def packed(text: str) -> Counter[str]:
@@ -123,13 +86,13 @@ def packed(text: str) -> Counter[str]:
 @pytest.mark.parametrize("tile", ["on", "off"])
 @pytest.mark.parametrize("batch", ["on", "off"])
 def test_one_lane_means_no_packed_arithmetic(mojo: str, tile: str, batch: str) -> None:
-    one = assembly(form_number(simd="off", tile=tile, batch=batch, pool="on"))
+    one = assembly_of(simd="off", tile=tile, batch=batch)
     assert not packed(one)
     assert SCALAR.search(one)
 
 
 def test_vectors_mean_packed_arithmetic(mojo: str) -> None:
-    assert packed(assembly(form_number(simd="on", tile="on", batch="on", pool="on"))).total() > 100
+    assert packed(assembly_of(simd="on", tile="on", batch="on")).total() > 100
 
 
 def lanes(text: str) -> int:
@@ -147,7 +110,7 @@ def counted(sources: Path) -> Attribution:
     seconds = []
     for combination in range(4):
         on = {name: "on" if combination >> i & 1 else "off" for i, name in enumerate(names)}
-        text = assembly(form_number(**on, batch="on", pool="on"), sources)
+        text = assembly_of(sources, **on, batch="on")
         seconds.append([1 / lanes(text)] * 6)
     return attribute(names, Grid(np.array(seconds), [0, 0, 0, 1, 1, 1], [True] * 4))
 

@@ -19,7 +19,9 @@ from moe.edges import edge_problems
 from moe.implementations.mojo_kernel import form_number
 from moe.parity import compare_output
 from moe.reference import reference
-from tests.test_mojo_switches import assembly, lanes
+
+from .assembly import assembly
+from .test_mojo_switches import lanes
 
 pytestmark = pytest.mark.long
 
@@ -142,7 +144,7 @@ def test_the_kernel_is_right_on(mojo: str, target: Platform, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("target", (RUN | COMPILED).values(), ids=RUN | COMPILED)
 def test_the_register_tile_is_vectors_on(mojo: str, target: Platform) -> None:
-    text = assembly(ALL_ON, options=target.options)
+    text = assembly(f"form_of({ALL_ON})", options=target.options)
     assert lanes(text) == target.lanes
     # A full tile has at least six tokens times two vectors of columns, in each of the 16 steps of a block.
     assert sum(lanes(line) == target.lanes for line in text.splitlines()) >= 6 * 2 * 16

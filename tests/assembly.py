@@ -1,0 +1,55 @@
+"""The kernel's assembly, here or for another processor."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from moe import mojo_build
+
+ONE_FORWARD = """
+from form import Form, form_of
+from forward import forward, work_on_layer
+from layer import Model
+from pool import Pool
+from vectors import Floats
+from words import PAIRS
+
+comptime FORM = {form}
+
+
+@export
+def one_forward(model: Int, pool: Int, x: Int, y: Int, tokens: Int) abi("C"):
+    forward[FORM](
+        Model[FORM](unsafe_from_address=model),
+        Pointer[Pool[work_on_layer[FORM]], MutUntrackedOrigin](unsafe_from_address=pool)[],
+        Floats(unsafe_from_address=x),
+        Floats(unsafe_from_address=y),
+        tokens,
+    )
+"""
+# Apple's assemblers write fmla.4s v0, v1, v2 for fmla v0.4s, v1.4s, v2.4s.
+APPLE = re.compile(r"^(\s+\w+)\.(\d+[bhsd])(\s+v\d+)", re.M)
+
+
+@cache
+def assembly(form: str, sources: Path = mojo_build.SOURCE, options: tuple[str, ...] = ()) -> str:
+    """The instructions of a forward in a form, an expression of Mojo's; `options` of the compiler name a platform."""
+    toolchain = mojo_build.find_toolchain()
+    with TemporaryDirectory() as folder:
+        source, output = Path(folder) / "one_forward.mojo", Path(folder) / "one_forward.s"
+        source.write_text(ONE_FORWARD.format(form=form))
+        command = [str(toolchain.command), "build", "--Werror", "--emit", "asm", *options, "-I", str(sources)]
+        result = subprocess.run(
+            [*command, str(source), "-o", str(output)],
+            env=toolchain.environment,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert result.returncode == 0, result.stderr
+        return APPLE.sub(r"\1\3.\2", output.read_text())
