@@ -27,17 +27,30 @@ def test_many_tokens_are_bound_by_arithmetic() -> None:
     assert (bound.by, bound.seconds) == ("arithmetic", pytest.approx(config.flops / 1e11))
 
 
-def test_products_in_bfloat16_have_a_peak_of_their_own() -> None:
+@pytest.mark.parametrize(
+    ("features", "probed", "times"),
+    [
+        (["avx2"], None, 2),  # nothing was measured
+        (["avx2"], 1e11, 1),
+        (["avx512f", "avx2"], 2e11, 2),
+        (["avx512f", "avx2"], 0.9e11, 1),  # a slowed probe: no processor is slower than in float32
+        (["avx512f", "amx_bf16", "avx2"], 2e11, 16),  # which probes do not use
+        (["asimd"], 1e11, 4),
+    ],
+)
+def test_products_in_bfloat16_have_a_peak_of_their_own(
+    features: list[str], probed: float | None, times: float
+) -> None:
     config = replace(moe.PRESETS["seed"], precision="bfloat16")
     run = synthetic_run({"numpy": 0.04, "mojo": 0.03})
     probes = [{"bytes": 2**22, "read_bytes_per_s": 1e11, "triad_bytes_per_s": 1e11}]
-    run.limits.append({"threads": 1, "by": "probes in Mojo", "flops_per_s": 1e11, "bandwidth": probes})
-    for features, times in ((["avx512f", "avx2"], 2), (["avx512f", "amx_bf16", "avx2"], 16)):
-        run.machine["vector_features"] = features
-        limits = limits_of(run, 1)
-        assert limits is not None
-        assert limits.arithmetic_s(config) == pytest.approx(config.flops / (times * 1e11))
-        assert limits.arithmetic_s(moe.PRESETS["seed"]) == pytest.approx(config.flops / 1e11)
+    entry = {"threads": 1, "by": "probes in Mojo", "flops_per_s": 1e11, "bandwidth": probes}
+    run.limits.append(entry | ({} if probed is None else {"bfloat16_flops_per_s": probed}))
+    run.machine["vector_features"] = features
+    limits = limits_of(run, 1)
+    assert limits is not None
+    assert limits.arithmetic_s(config) == pytest.approx(config.flops / (times * 1e11))
+    assert limits.arithmetic_s(moe.PRESETS["seed"]) == pytest.approx(config.flops / 1e11)
 
 
 def test_one_token_is_bound_by_memory_at_the_nearest_probe() -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import log
 from statistics import median
+from typing import Any
 
 import numpy as np
 
 from moe.config import MoEConfig
 from moe.run import Measurement, Run
 
-# Each precision's peak of products over float32's, where no probe measures it. In bfloat16 pairs in place of single
-# numbers make two (`vdpbf16ps` and its like), tiles sixteen (AMX: 1,024 a cycle and core where AVX-512 has 64).
-MORE_FLOPS = {"float32": 1.0, "bfloat16": 2.0}
-MORE_FLOPS_IN_TILES = {"float32": 1.0, "bfloat16": 16.0}
-TILES = "amx_bf16"
+# How many times float32's the peak of products in bfloat16 is where units that no probe uses may multiply them: tiles
+# sixteen times (AMX: 1,024 a cycle and core where AVX-512 has 64), two by two matrices four times (ARM's bfmmla).
+BEYOND_VECTORS = {"amx_bf16": 16.0, "asimd": 4.0}
+PAIRS = 2.0  # in vectors, where no probe measured it
 BEST = 90  # percentile of what probes reached: a limit is what the machine can do, not what it does on average
 
 
@@ -24,18 +24,22 @@ BEST = 90  # percentile of what probes reached: a limit is what the machine can 
 class Limits:
     """A machine's limits on one number of threads: FLOP/s, and read bytes/s by the size of what is read.
 
-    `by` says what measured them. flops_per_s is float32's; `times` has each precision's peak over that.
+    `by` says what measured them. flops_per_s is float32's; that of bfloat16 is `half_times` as high.
     """
 
     threads: int
     flops_per_s: float
     read_bytes_per_s: dict[int, float]
     by: str = "probes in Mojo"
-    times: Mapping[str, float] = field(default_factory=lambda: MORE_FLOPS)
+    half_times: float = PAIRS
+
+    def times(self, precision: str) -> float:
+        """How many times float32's the peak of a precision is."""
+        return self.half_times if precision == "bfloat16" else 1.0
 
     def arithmetic_s(self, config: MoEConfig) -> float:
         """Seconds of a forward's products at the peak of the precision that it holds its weights in."""
-        return config.flops / (self.flops_per_s * self.times[config.precision])
+        return config.flops / (self.flops_per_s * self.times(config.precision))
 
     def bandwidth(self, size: float) -> float:
         """Read bandwidth of the probe whose size is nearest to `size` bytes, by ratio."""
@@ -72,8 +76,14 @@ def limits_of(run: Run, threads: int) -> Limits | None:
     }
     longer = median(entry["flops_per_s"] for entry in found)
     peak = max(longer, float(np.percentile(rates_of(run, threads), BEST)))
-    times = MORE_FLOPS_IN_TILES if TILES in run.machine.get("vector_features", ()) else MORE_FLOPS
-    return Limits(threads, peak, bandwidth, found[0].get("by", Limits.by), times)
+    return Limits(threads, peak, bandwidth, found[0].get("by", Limits.by), _half_times(run, found))
+
+
+def _half_times(run: Run, entries: Sequence[Mapping[str, Any]]) -> float:
+    """How many times float32's peak bfloat16's is: by the probes, unless there are units that they do not use."""
+    beyond = [times for unit, times in BEYOND_VECTORS.items() if unit in run.machine.get("vector_features", ())]
+    probed = [e["bfloat16_flops_per_s"] / e["flops_per_s"] for e in entries if "bfloat16_flops_per_s" in e]
+    return max([*beyond, max(1.0, median(probed)) if probed else PAIRS])
 
 
 def rates_of(run: Run, threads: int) -> Sequence[float]:

@@ -157,7 +157,7 @@ def impossible(run: Run, m: Measurement) -> str:
     if m.device != "cpu" or not m.samples_s or limits is None or limits.by != Probes.by:
         return ""
     alone = limits_of(run, 1)
-    peak = max(limits.flops_per_s, m.threads * alone.flops_per_s if alone else 0.0) * limits.times[m.config.precision]
+    peak = max(limits.flops_per_s, m.threads * alone.flops_per_s if alone else 0.0) * limits.times(m.config.precision)
     slowest = float(np.percentile(list(m.values_s.values()), SLOWER))
     least = m.config.flops / peak
     if least <= RECORD * slowest:

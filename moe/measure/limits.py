@@ -21,7 +21,7 @@ from moe.measure.caches import last_cache_bytes
 from moe.measure.waiting import threads_of
 from moe.processor import allowed_cores
 
-MULTIPLY_ADD, READ, TRIAD = 0, 1, 2  # as the kernel numbers them
+MULTIPLY_ADD, READ, TRIAD, MULTIPLY_ADD_HALF = range(4)  # as the kernel numbers them
 OWN_BYTES = 2**19  # a thread's share of this lies in its second-level cache
 NEAR_BYTES = 4 * 2**20, 8 * 2**20  # the weights of one token's experts at the preset `seed`, and of all its experts
 FAR_CACHES = 4  # times the last cache
@@ -150,12 +150,17 @@ class MachineLimits:
         return self._probes[0].capacity()
 
     def measure(self) -> dict[str, Any]:
-        """Multiply-add peak in FLOP/s, and read and triad bandwidth in bytes/s near and past the last cache."""
+        """Multiply-add peaks in FLOP/s, and read and triad bandwidth in bytes/s near and past the last cache.
+
+        That of bfloat16 is of vectors; without Mojo nothing measures it.
+        """
         own = self._probes[0]
+        half = {"bfloat16_flops_per_s": own.rate(MULTIPLY_ADD_HALF)} if isinstance(own, Probes) else {}
         return {
             "threads": self._threads,
             "by": own.by,
             "flops_per_s": own.rate(MULTIPLY_ADD),
+            **half,
             "bandwidth": [
                 {"bytes": size, "read_bytes_per_s": probes.rate(READ), "triad_bytes_per_s": probes.rate(TRIAD)}
                 for size, probes in zip(_sizes(), self._probes, strict=True)

@@ -253,7 +253,9 @@ def _limits(summary: Summary, threads: int) -> str:
     reads = (
         f"{significant(rate / 1e9)} GB/s at {size / 2**20:g} MiB" for size, rate in limits.read_bytes_per_s.items()
     )
-    return f"{significant(limits.flops_per_s / 1e9)} GFLOP/s in float32, reads {', '.join(reads)}, by {limits.by}"
+    used = sorted({m.config.precision for m in summary.run.measurements}, reverse=True)
+    peaks = (f"{significant(limits.flops_per_s * limits.times(kind) / 1e9)} GFLOP/s in {kind}" for kind in used)
+    return f"{', '.join(peaks)}, reads {', '.join(reads)}, by {limits.by}"
 
 
 # What is said of a machine only where it is unknown.
