@@ -186,10 +186,12 @@ def what_is_measured(summary: Summary) -> list[str]:
         row.label: row.measurement.config.tokens for row in summary.rows if row.measurement.config.tokens != tokens
     }
     generations = sorted({p for row in summary.measured for p in row.measurement.processes})
+    half = any(m.config.precision == "bfloat16" for m in summary.run.measurements)
+    held = "float32, of numbers that bfloat16 can hold" if half else "float32"
     rounds = [len(row.measurement.values_s) for row in summary.measured]
     lines = [
         "Measured: one forward of the layer, from input in the implementation's own form to a new output "
-        f"({summary.config_label}), both float32, on weights and inputs that are the same numbers for everyone.",
+        f"({summary.config_label}); both are {held}, and weights and inputs are the same numbers for everyone.",
         "Not measured: preparing (copying, packing, compiling) and the first call, which stand in a table of their "
         "own, and converting between NumPy and an implementation's own form.",
         "Each turn runs forwards until they get no faster, then times single ones for at least "
