@@ -14,6 +14,10 @@ from moe import mojo_build
 from moe.implementations.contract import EVERY_KNOB, NotAvailableError
 from moe.implementations.mojo_kernel import ALL_ON, describe, form_number, is_on, load_kernel
 from moe.problem import Float32Array, Weights
+from moe.processor import read_processor
+
+MULTIPLIES_PAIRS = "avx512_bf16"  # what a processor has that multiplies bfloat16 without making floats of it
+WIDENED = "bfloat16 widened in registers"
 
 
 class NativeInput(NamedTuple):
@@ -68,6 +72,8 @@ class MojoLayer:
         if not available:
             raise NotAvailableError(reason)
         specialized = is_on("specialize", specialize)
+        half = weights.form.precision == "bfloat16"
+        self.note = WIDENED if half and MULTIPLIES_PAIRS not in read_processor().features else ""
         if weights.knobs and (specialized or form != ALL_ON):
             raise NotAvailableError(
                 "the Mojo kernel's switches are of the default form; others have them as they are"
