@@ -110,7 +110,7 @@ def speed_and_lines(found: Parts) -> pd.DataFrame:
         best = cell.sort_values(["lines", "tokens_per_s"], ascending=[True, False])
         front = best[best.tokens_per_s > best.tokens_per_s.cummax().shift(fill_value=0)]
         cell = cell.assign(label=[f"{row.label}: {row.lines:,} lines" for row in cell.itertuples()])
-        line = _unmeasured(front if len(front) > 1 else front[:0], "beaten by nothing")
+        line = _unmeasured(front if len(front) > 1 else front[:0], "none is faster and shorter")
         rows = pd.concat([line, ends(cell, "tokens_per_s")])
         return rows.assign(panel=f"{''.join(cell.config[:1])}, {threads_text(scaling.most_threads)}")
 
