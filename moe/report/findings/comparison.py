@@ -165,7 +165,7 @@ def extremes(rows: pd.DataFrame, quantity: str, apart: pd.DataFrame | None = Non
     ordered = [_said(row, quantity) for row in records(rows.sort_values("tokens_per_s", ascending=False))]
     if not ordered:
         return "Nothing was measured."
-    line = f"Fastest: {ordered[0]}" + (f"; slowest: {ordered[-1]}." if len(ordered) > 1 else ".")
+    line = f"Fastest: {ordered[0]}" + (f"; slowest of these: {ordered[-1]}." if len(ordered) > 1 else ".")
     if apart is None or apart.empty:
         return line
     return f"{line} Far slower, and not drawn: {', '.join(_said(row, quantity) for row in records(apart))}."
@@ -179,7 +179,10 @@ def _said(row: dict[str, Any], quantity: str) -> str:
 def first_caption(rows: pd.DataFrame) -> str:
     """What the first figure shows: tokens a second beside the machine's limit."""
     shown = near(rows)
-    return f"Tokens a second, with 95 % intervals. {extremes(shown, 'tokens_per_s', rows.drop(shown.index))}"
+    found = extremes(shown, "tokens_per_s", rows.drop(shown.index))
+    return (
+        f"Tokens a second, with 95 % intervals; ratios are taken round by round, and may differ from bars'. {found}"
+    )
 
 
 def scaling(summary: Summary, label: str = KERNEL) -> str:
