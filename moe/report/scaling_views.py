@@ -280,7 +280,7 @@ def models_table(found: Parts) -> str:
     rows = _rows_of_each(found, _model_rows)
     configs = (m.config for scaling in found.values() for m in scaling.run.measurements)
     caption = SHAPES_ALONE if any(map(is_shape_alone, configs)) else AS_PUBLISHED
-    numbers = ["T", "% of limit", *(label for scaling in found.values() for label in scaling.labels)]
+    numbers = ["T", "% of limit", *dict.fromkeys(label for scaling in found.values() for label in scaling.labels)]
     return html_table("models", rows or [{"model": "none was measured"}], caption, numbers)
 
 
