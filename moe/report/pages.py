@@ -107,7 +107,7 @@ def with_data(html: str, raw: bytes, name: str) -> str:
             packed = base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
             block += f'<script type="application/gzip" id="run-file" data-name="{kept}">{packed}</script>'
         page = html.replace(DATA, block, 1)
-        if len(page.encode()) < MOST_BYTES:
+        if len(page.encode(errors="backslashreplace")) < MOST_BYTES:  # as it will be written
             break
     return page
 
