@@ -55,18 +55,21 @@ def figure_path(folder: Path, name: str) -> Path:
 def headline(pages: Sequence[Page]) -> list[str]:
     """What a report says first, of its pages' sentences, in no more than MOST_WORDS words."""
     found = {page.name: page.findings.headline for page in pages if page.findings}
+    said = [[found[name][place] for place in places if place < len(found.get(name, ()))] for name, places in FIRST]
     lines: list[str] = []
-    for name, places in FIRST:
-        said = [found[name][place] for place in places if place < len(found.get(name, ()))]
-        fitting = (_joined(said[:count]) for count in range(len(said), 0, -1))
-        lines += next(([line] for line in fitting if words_in([*lines, line]) <= MOST_WORDS), [])
+    for first, *_ in filter(None, said):
+        lines += [first] if words_in([*lines, first]) <= MOST_WORDS else []
+    # What belongs to a first sentence follows it where there is room beside those of all pages.
+    for whole in map(_joined, filter(None, said)):
+        longer = [whole if whole.startswith(line.removesuffix(".")) else line for line in lines]
+        lines = longer if words_in(longer) <= MOST_WORDS else lines
     return lines or ["Of this report no page could be made that says what was found."]
 
 
 def _joined(sentences: Sequence[str]) -> str:
     """Sentences as one, the later ones as its last parts."""
     first, *others = (sentence.removesuffix(".") for sentence in sentences)
-    return "; ".join([first, *(other[:1].lower() + other[1:] for other in others)]) + "."
+    return "; ".join([first, *(other.removeprefix("How sure: ") for other in others)]) + "."
 
 
 def render_index(pages: Sequence[Page], foot: Foot) -> str:
