@@ -51,8 +51,9 @@ def drawn(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _fitting(label: str) -> str:
-    """A label in lines that leave room for the axis beside them; of a long one the end."""
-    return "\n".join(wrap(label if len(label) <= LONGEST else f"…{label[1 - LONGEST :]}", LONGEST // 2))
+    """A label in lines that leave room for the axis beside them, options below the name; of a long one the end."""
+    short = label if len(label) <= LONGEST else f"…{label[1 - LONGEST :]}"
+    return "\n".join(line for part in short.replace("[", "\n[").splitlines() for line in wrap(part, LONGEST // 2))
 
 
 def near(rows: pd.DataFrame) -> pd.DataFrame:
