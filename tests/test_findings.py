@@ -146,5 +146,10 @@ def test_the_index_begins_with_its_pages_sentences_as_far_as_there_is_room(tmp_p
     long = page("breakdown", "word " * MOST_WORDS)
     assert index.headline([*found, long]) == ["Mojo leads.", "382 does not hold."]
     assert index.headline([page("breakdown", "Vectors do."), *found])[-1] == "Vectors do."
+    sure = page("comparison", "Mojo leads.", "It is near the limit.", "How sure: usable (by 19 %).")
+    assert index.headline([sure, found[1]]) == ["Mojo leads; usable (by 19 %).", "382 does not hold."]
+    # Where there is no room for it, every page's own sentence comes first.
+    full = page("breakdown", f"{'x ' * 71}y.")
+    assert index.headline([sure, found[1], full]) == ["Mojo leads.", "382 does not hold.", f"{'x ' * 71}y."]
     failed = Page("comparison", "t", tmp_path / "none.svg", failed="why")
     assert index.headline([failed]) == ["Of this report no page could be made that says what was found."]

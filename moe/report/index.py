@@ -56,12 +56,14 @@ def headline(pages: Sequence[Page]) -> list[str]:
     """What a report says first, of its pages' sentences, in no more than MOST_WORDS words."""
     found = {page.name: page.findings.headline for page in pages if page.findings}
     said = [[found[name][place] for place in places if place < len(found.get(name, ()))] for name, places in FIRST]
-    lines: list[str] = []
-    for first, *_ in filter(None, said):
-        lines += [first] if words_in([*lines, first]) <= MOST_WORDS else []
+    fitting: list[list[str]] = []
+    for own in filter(None, said):
+        if words_in([*(other[0] for other in fitting), own[0]]) <= MOST_WORDS:
+            fitting.append(own)
+    lines = [own[0] for own in fitting]
     # What belongs to a first sentence follows it where there is room beside those of all pages.
-    for whole in map(_joined, filter(None, said)):
-        longer = [whole if whole.startswith(line.removesuffix(".")) else line for line in lines]
+    for place, own in enumerate(fitting):
+        longer = [*lines[:place], _joined(own), *lines[place + 1 :]]
         lines = longer if words_in(longer) <= MOST_WORDS else lines
     return lines or ["Of this report no page could be made that says what was found."]
 
