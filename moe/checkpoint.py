@@ -19,12 +19,10 @@ from moe.families import ALIASES, EXPERTS, FAMILIES, GATED, PLAIN, PREFIXES, REF
 from moe.form import Form
 from moe.problem import Float32Array, Problem, Weights
 from moe.processor import MEMORY_SHARE, usable_memory
-from moe.ranges import SIZE, Range
+from moe.ranges import SIZE, SIZE_OR_NONE, Range
 from moe.safetensors import READ, Shards, Stored, read_json, widened
 from moe.weights import DIMENSIONS, ROUTER
 
-LAYER = Range(0, SIZE.most, whole=True)
-SHARED = Range(0, SIZE.most, whole=True)
 MOST_NAMED = 12  # layers in a message
 COLUMNS = 16  # of float32, a cache line: all columns at once took four times as long
 Sizes = Mapping[str, int]  # by letter
@@ -76,7 +74,7 @@ def load_checkpoint(folder: str | Path, *, layer: int) -> Checkpoint:
     what can), and MemoryError for a layer that this machine has no room for.
     """
     folder = Path(folder)
-    LAYER.check("layer", layer)
+    SIZE_OR_NONE.check("layer", layer)
     said: Mapping[str, Any] = read_json(folder / "config.json")
     with _naming(folder / "config.json"):
         said, model_type = _of_language(said)
@@ -145,7 +143,7 @@ def _sizes(said: Mapping[str, Any], family: Family) -> Sizes:
     elif family.shared_experts:
         key, usual = family.shared_experts
         count = said.get(key, usual) or 0
-        SHARED.check(key, count)
+        SIZE_OR_NONE.check(key, count)
         shared = count * found["f"]
     return found | {"s": shared, "1": 1, "2": 2}
 

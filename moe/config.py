@@ -14,11 +14,11 @@ from types import ModuleType
 from typing import Any
 
 from moe.form import Form, check_switch
-from moe.ranges import SEED, SIZE, Range
+from moe.ranges import SEED, SIZE, SIZE_OR_NONE, Range
 
 FLOAT32_BYTES = 4  # of a number as NumPy holds it here, whatever the form's precision
 RANGES = {
-    "tokens": Range(0, SIZE.most, whole=True),
+    "tokens": SIZE_OR_NONE,
     **dict.fromkeys(("d_model", "d_ff", "num_experts", "top_k"), SIZE),
     "seed": SEED,
     "skew": Range(0, 100, whole=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from moe.ranges import SIZE, Range
+from moe.ranges import SIZE, SIZE_OR_NONE, Range
 
 SCALE = Range(0, 1e6, above=True)
 CLAMP, ALPHA = 7.0, 1.702  # of the expert swiglu-oai
@@ -49,7 +49,7 @@ class Form:
         for name in CHOICES:
             check_choice(name, name, getattr(self, name))
         check_switch("renormalise", self.renormalise)
-        Range(0, SIZE.most, whole=True).check("shared_d_ff", self.shared_d_ff)
+        SIZE_OR_NONE.check("shared_d_ff", self.shared_d_ff)
         SIZE.check("groups", self.groups)
         Range(1, self.groups, whole=True).check("groups_kept", self.groups_kept)
         SCALE.check("scale", self.scale)

@@ -76,7 +76,7 @@ def mebibytes(text: str) -> int:
 
 def layer(text: str) -> int:
     """The number of a layer, from 0."""
-    return int(_number(text, text, ranges.Range(0, ranges.SIZE.most, whole=True), "the number of a layer like 3"))
+    return int(_number(text, text, ranges.SIZE_OR_NONE, "the number of a layer like 3"))
 
 
 def runs(text: str) -> int:

@@ -30,6 +30,7 @@ class Range:
 
 
 SIZE = Range(1, 2**31 - 1, whole=True)
+SIZE_OR_NONE = Range(0, SIZE.most, whole=True)
 SEED = Range(0, 2**63 - 1, whole=True)
 THREADS = Range(1, 4096, whole=True)
 COUNT = Range(1, 10_000, whole=True)

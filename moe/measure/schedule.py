@@ -36,13 +36,14 @@ def until_budget(bench: Bench) -> None:
     settings = bench.settings
     generation = 1 + max((p for m in bench.run.measurements for p in m.processes), default=-1)
     rounds = _rounds_so_far(bench)
-    left = planned = max(1, settings.processes - generation)
+    planned = max(1, settings.processes - generation)
     while bench.alive:
+        left = max(1, settings.processes - generation)
         started, lost_s = time.monotonic(), bench.patience.lost_s
-        bench.patience.most_s = LOST * settings.budget_s * min(1.0, 1 - (left - 1) / planned)
-        rounds = _generation(bench, generation, rounds, max(1, left))
+        bench.patience.most_s = LOST * settings.budget_s * (1 - (left - 1) / planned)
+        rounds = _generation(bench, generation, rounds, left)
         took_s = time.monotonic() - started - (bench.patience.lost_s - lost_s)
-        generation, left = generation + 1, left - 1
+        generation += 1
         latest = bench.end + OVER * settings.budget_s
         if is_lacking(settings, generation, rounds) and time.monotonic() + took_s <= latest:
             continue

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from moe.analysis import frames, summarise
-from moe.checkpoint import LAYER, load_checkpoint
+from moe.checkpoint import load_checkpoint
 from moe.config import parse_config
 from moe.implementations import installed_names, parse_variant
 from moe.measure.plan import plan
 from moe.measure.protocol import Protocol
+from moe.ranges import SIZE_OR_NONE
 from moe.report import sentences, tables
 from moe.report.figures import drawn
 from moe.report.findings import comparison as found
@@ -35,7 +36,7 @@ def arguments(
 ) -> dict[str, Any]:
     """What `moe.compare` is called with; raises ValueError for a parameter that makes no sense."""
     chosen = parse_config(config)
-    LAYER.check("layer", layer)
+    SIZE_OR_NONE.check("layer", layer)
     model = load_checkpoint(checkpoint, layer=layer) if checkpoint else None
     problem = model.config(chosen.tokens, chosen.seed) if model else chosen
     variants = [parse_variant(name) for name in [*chosen_names(implementations), *(CUDA if cuda else ())]]
