@@ -107,6 +107,12 @@ def test_probes_measure_something_plausible(mojo: str) -> None:
     assert sizes == sorted(set(sizes))
 
 
+def test_the_peak_of_bfloat16_is_probed_where_it_is_asked_for(mojo: str) -> None:
+    machine = MachineLimits(1)
+    assert "bfloat16_flops_per_s" not in machine.measure()
+    assert 1e8 < machine.measure(bfloat16=True)["bfloat16_flops_per_s"] < 1e14
+
+
 def test_without_mojo_products_in_numpy_stand_in_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise mojo_build.MojoBuildError("not here")

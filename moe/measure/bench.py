@@ -82,7 +82,7 @@ class Bench:
                     self._folder = Path(stack.enter_context(TemporaryDirectory()))
                     self.referee = Referee(self._folder, self.settings.inputs, self._given)
                     self.progress.note("the machine's limits")
-                    self._machine = Yardsticks(stack, self.run.protocol["threads"], self.settings.rest_most_s)
+                    self._machine = Yardsticks(stack, self.run, self.settings.rest_most_s)
                     self._take_limits()
                     yield
             finally:

@@ -149,13 +149,14 @@ class MachineLimits:
         """Floating-point operations a second that these threads reach right now."""
         return self._probes[0].capacity()
 
-    def measure(self) -> dict[str, Any]:
-        """Multiply-add peaks in FLOP/s, and read and triad bandwidth in bytes/s near and past the last cache.
+    def measure(self, *, bfloat16: bool = False) -> dict[str, Any]:
+        """Multiply-add peak in FLOP/s, and read and triad bandwidth in bytes/s near and past the last cache.
 
-        That of bfloat16 is of vectors; without Mojo nothing measures it.
+        Also the peak of `bfloat16`, of vectors, where it is asked for; without Mojo nothing measures it.
         """
         own = self._probes[0]
-        half = {"bfloat16_flops_per_s": own.rate(MULTIPLY_ADD_HALF)} if isinstance(own, Probes) else {}
+        is_probed = bfloat16 and isinstance(own, Probes)
+        half = {"bfloat16_flops_per_s": own.rate(MULTIPLY_ADD_HALF)} if is_probed else {}
         return {
             "threads": self._threads,
             "by": own.by,

@@ -216,9 +216,9 @@ class Worker:
         self.machine = MachineLimits(threads)
         return {}
 
-    def limits(self) -> dict[str, Any]:
-        """The machine's limits on the probes' threads, now."""
-        found: dict[str, Any] = self.machine.measure()
+    def limits(self, bfloat16: bool) -> dict[str, Any]:
+        """The machine's limits on the probes' threads, now; those of bfloat16 too where they are asked for."""
+        found: dict[str, Any] = self.machine.measure(bfloat16=bfloat16)
         return found
 
     def cores(self, library: str, threads: int) -> dict[str, Any]:

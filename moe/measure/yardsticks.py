@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from math import inf
 from typing import Any
 
 from moe.measure.capacity import Capacity
 from moe.measure.child import LOAD_TIMEOUT_S, Child, WorkerFailedError
+from moe.run import Run
 
 EVERY_S = 5.0  # the clock, and others' use of the memory, change within a run
 SHARE = 0.05  # of the time, at most: past a last cache of hundreds of MiB, reading takes long
 
 
 class Yardsticks:
-    """A process of probes for each number of threads, until `stack` ends; one that fails is asked no more."""
+    """A process of probes for each number of a run's threads, until `stack` ends; one that fails is asked no more."""
 
-    def __init__(self, stack: ExitStack, threads: Sequence[int], rest_most_s: float) -> None:
+    def __init__(self, stack: ExitStack, run: Run, rest_most_s: float) -> None:
         self._rest_most_s = rest_most_s
-        self._probes = {count: Child(count) for count in threads}
+        self._bfloat16 = any(m.config.precision == "bfloat16" for m in run.measurements)  # it has limits of its own
+        self._probes = {count: Child(count) for count in run.protocol["threads"]}
         self._due_at = -inf
         self.found: list[dict[str, Any]] = []  # limits, or why there are none
         for count, child in self._probes.items():
@@ -38,7 +40,9 @@ class Yardsticks:
         if started < self._due_at:
             return
         for count, child in list(self._probes.items()):
-            found = self._ask(count, lambda child: child.ask("limits", timeout=LOAD_TIMEOUT_S))
+            found = self._ask(
+                count, lambda child: child.ask("limits", timeout=LOAD_TIMEOUT_S, bfloat16=self._bfloat16)
+            )
             self.found += [found] if found else []
             if count > 1:
                 child.rest(self._rest_most_s)
