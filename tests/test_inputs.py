@@ -11,12 +11,29 @@ import pytest
 import moe
 from moe.bfloat16 import rounded
 from moe.edges import FORMS
-from moe.measure.inputs import KNOWN, Inputs
+from moe.measure.inputs import KNOWN, Inputs, how_many
 from moe.measure.mapped import MappedWeights, write_weights
+from moe.measure.protocol import Protocol
 from moe.problem import make_weights
 from moe.reference import reference
 
 CONFIG = moe.MoEConfig(tokens=16, d_model=64, d_ff=32, num_experts=4, top_k=2)
+
+
+@pytest.mark.parametrize(
+    ("each_s", "most_s", "forwards"),
+    [
+        pytest.param(0.002, 0.3, 10, id="as many as a turn's time has room for"),
+        pytest.param(0.05, 0.3, 3, id="but three"),
+        pytest.param(0.14, 0.3, 2, id="or what the longest turn has room for"),
+        pytest.param(5.0, 0.3, 1, id="but one"),
+        pytest.param(5.0, None, 3, id="and three where no turn is too long"),
+    ],
+)
+def test_a_turn_times_as_many_forwards_as_there_is_time_for(
+    each_s: float, most_s: float | None, forwards: int
+) -> None:
+    assert how_many(Protocol(turn_s=0.02, turn_most_s=most_s), CONFIG, each_s, each_s) == forwards
 
 
 def test_no_input_comes_twice() -> None:

@@ -22,7 +22,7 @@ from moe.measure.capacity import Look, is_crowded, mark_disturbed
 from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
 from moe.measure.conditions import Clock, Elsewhere, Watch
 from moe.measure.honesty import Doubts, Turn, checked, impossible
-from moe.measure.inputs import KNOWN, Inputs, how_many
+from moe.measure.inputs import KNOWN, Inputs, at_least, how_many
 from moe.measure.lines import known_kernel_lines, known_lines
 from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
@@ -251,7 +251,7 @@ class Bench:
         m.details["files"] = require_files(m.implementation, reply.get("files", {}))
         require_threads(reply["pools"], m.threads)
         self._core_check.require_cores(workers, m, self._machine.capacity, settings.timeout_s)
-        turn_s = reply["first_call_s"] * (settings.turn_forwards + 1)
+        turn_s = reply["first_call_s"] * (at_least(settings, reply["first_call_s"]) + 1)
         most = min((self.turn_most_s, "that are left of the budget"), (settings.timeout_s, "that a step may take"))
         if m.config.tokens and turn_s > most[0]:
             reason = f"a turn would take about {turn_s:.3g} s, more than the {most[0]:.3g} s {most[1]}"

@@ -52,4 +52,11 @@ def how_many(settings: Protocol, config: MoEConfig, each_s: float, lasting_s: fl
     fit = READY_BYTES // max(1, 4 * config.tokens * config.d_model)
     wanted = ceil(settings.turn_s / each_s) if SHORTEST_S < each_s < inf else MOST_FORWARDS
     lasting = ceil(LONGEST * settings.turn_s / lasting_s)
-    return max(settings.turn_forwards, min(wanted, fit, lasting, MOST_FORWARDS))
+    return max(at_least(settings, each_s), min(wanted, fit, lasting, MOST_FORWARDS))
+
+
+def at_least(settings: Protocol, each_s: float) -> int:
+    """Forwards that a turn times at least, by about how long one takes."""
+    if settings.turn_most_s is None or settings.turn_forwards * each_s <= settings.turn_most_s:
+        return settings.turn_forwards
+    return max(1, int(settings.turn_most_s / each_s))

@@ -36,8 +36,8 @@ def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s:
     """
     protocol = claims.protocol or {"warm_up": 0, "forwards": Protocol.turn_forwards, "rows": []}
     settings = Protocol(
-        processes=1, turn_s=0.0, turn_forwards=protocol["forwards"], warm_up_s=0.0, warm_up_most_s=0.0,
-        inputs=FEWEST_INPUTS, timeout_s=timeout_s,
+        processes=1, turn_s=0.0, turn_forwards=protocol["forwards"], turn_most_s=None, warm_up_s=0.0,
+        warm_up_most_s=0.0, inputs=FEWEST_INPUTS, timeout_s=timeout_s,
     )  # fmt: skip
     run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": [threads]})
     for row in protocol["rows"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
+from typing import Any
 
 from moe.analysis import Summary
 from moe.analysis.conditions import (
@@ -196,7 +197,8 @@ def what_is_measured(summary: Summary) -> list[str]:
         "own, and converting between NumPy and an implementation's own form.",
         "Each turn runs forwards until they get no faster, then times single ones for at least "
         f"{significant(1e3 * protocol['turn_s'])} ms and "
-        f"{protocol['turn_forwards']} of them; a round gives every variant one turn in shuffled order. "
+        f"{protocol['turn_forwards']} of them{_or_fewer(protocol)}; "
+        "a round gives every variant one turn in shuffled order. "
         f"Here: {count_text(rounds)} rounds in {len(generations)} "
         f"{'process' if len(generations) == 1 else 'processes'} a variant, caches {protocol.get('cache', 'warm')}"
         f"{inputs_text(summary.run)}.",
@@ -224,6 +226,11 @@ def inputs_text(run: Run) -> str:
     if not any(m.capacities for m in run.measurements):
         return f", cycling through {run.protocol['inputs']} inputs"
     return ", every forward on an input of its own, written shortly before"
+
+
+def _or_fewer(protocol: dict[str, Any]) -> str:
+    most_s = protocol.get("turn_most_s")
+    return f", or as many as {significant(1e3 * most_s)} ms have room for, but one" if most_s else ""
 
 
 def count_text(counts: list[int]) -> str:
