@@ -68,7 +68,7 @@ class Hangs(Wrong):
 
 class Slow(Wrong):
     def go_wrong(self, y: Any) -> Any:
-        time.sleep(0.6 if len(y) > 1 else 0.0)
+        time.sleep(1.2 if len(y) > 1 else 0.0)
         return y
 
 
