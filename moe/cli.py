@@ -7,25 +7,22 @@ saved, or the system had no room for something; 2 wrong arguments, in one line; 
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from moe import mojo_build, options
-from moe.config import MoEConfig, parse_config
 from moe.folders import settle
-from moe.implementations import availability, names, parse_variant
-from moe.implementations.registry import load
 from moe.measure.saving import RunEndedError, RunInterrupted
-from moe.models import lines as model_lines
-from moe.run import Run, RunFileError, load_run, whose_weights, write_atomically
 from moe.streams import lasting_streams
 
 if TYPE_CHECKING:
     from moe.checkpoint import Checkpoint
+    from moe.config import MoEConfig
+    from moe.run import Run
+
+# A command imports what it needs when it runs: help, a wrong argument and a list of models wait for no library.
 
 SWEPT = ("numpy", "torch", "mojo")
 CHECKPOINT_TOKENS = 16
@@ -54,7 +51,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         code: int = parsed.command(parsed)
-    except (ValueError, RunFileError) as error:
+    except ValueError as error:
         print(f"moe: {error}", file=sys.stderr)
         return 2
     except (mojo_build.MojoBuildError, MemoryError, OSError) as error:
@@ -91,6 +88,7 @@ def _lines(run: Run) -> list[str]:
     from moe.analysis import summarise
     from moe.report.sentences import warnings
     from moe.report.terminal import cell_lines, table_lines
+    from moe.run import whose_weights
 
     if any("cell" in m.details for m in run.measurements):
         return [*whose_weights(run), *cell_lines(run)]
@@ -104,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, function: object, help_text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help_text, description=help_text)
-        command.set_defaults(command=function)
+        command.set_defaults(command=function, parser=command)
         return command
 
     lists = add("list", _list, "the implementations, and which can run here")
@@ -175,16 +173,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _list(parsed: argparse.Namespace) -> int:
     if parsed.models:
-        print("\n".join(model_lines()))
+        from moe.models import lines
+
+        print("\n".join(lines()))
         return 0
+    from moe.implementations import availability, names
+    from moe.implementations.registry import description
+
     for name in names(peers=True):
         available, reason = availability(name)
-        print(f"{name:14} {_description(name) if available else f'not run: {reason}'}")
+        print(f"{name:14} {description(name) if available else f'not run: {reason}'}")
     return 0
-
-
-def _description(name: str) -> str:
-    return str(getattr(load(name), "description", "it does not say what it is"))
 
 
 def _doctor(_: argparse.Namespace) -> int:
@@ -207,34 +206,23 @@ def _build(_: argparse.Namespace) -> int:
 
 def _check(parsed: argparse.Namespace) -> int:
     from moe.check import check
-    from moe.report.text import threads_text
+    from moe.implementations import names, parse_variant
+    from moe.report.checked import Checked
 
     chosen = [str(parse_variant(name)) for name in parsed.names or names(peers=True)]
-    found = _checkpoint(parsed)
-    whose = ["--checkpoint", str(parsed.checkpoint), "--layer", str(parsed.layer)] if found else []
-    counts = {"ok": 0, "failed": 0, "not_run": 0}
-    alike = Counter[tuple[str, str]]()  # an error in every forward is said once
-    begun = chosen[0]
+    checked, found = Checked(), _checkpoint(parsed)
     try:
-        for result in check(chosen, parsed.threads, found):
-            counts[result.status] += 1
-            begun = result.implementation
-            alike[begun, result.note] += result.status == "failed"
-            if alike[begun, result.note] > 1:
-                continue
-            where = f"{result.implementation:12} {threads_text(result.threads):10} {result.problem:18}"
-            print(f"{where} {result.status.replace('_', ' '):8} {result.note}", flush=True)
+        for line in checked.lines(check(chosen, parsed.threads, found)):
+            print(line, flush=True)
     except KeyboardInterrupt:
-        left = shlex.join([*chosen[chosen.index(begun) :], *whose])
-        raise KeyboardInterrupt(f"what was checked stands above; to go on, moe check {left}") from None
-    for (name, note), count in alike.items():
-        if count > 1:
-            print(f"{name}: {count - 1} more failed alike: {note}")
-    print(f"{counts['ok']} agree with the reference, {counts['failed']} failed, {counts['not_run']} not run")
-    return 0 if counts["ok"] and not counts["failed"] else 1
+        left = chosen[chosen.index(checked.last or chosen[0]) :]
+        again = options.again(parsed.parser, parsed, left)
+        raise KeyboardInterrupt(f"what was checked stands above; to go on, {again}") from None
+    return 0 if checked.went_well else 1
 
 
 def _bench(parsed: argparse.Namespace) -> int:
+    from moe.implementations import names
     from moe.measure.compare import compare
 
     saving = _saving(parsed)
@@ -262,6 +250,8 @@ def _sweep(parsed: argparse.Namespace) -> int:
 
 def _layer(parsed: argparse.Namespace) -> tuple[MoEConfig, Checkpoint | None]:
     """The problem to measure, and the checkpoint whose weights it has, if it has one's."""
+    from moe.config import parse_config
+
     found = _checkpoint(parsed)
     if found is None:
         return parse_config(parsed.config or "seed"), None
@@ -289,6 +279,7 @@ def _printed(run: Run) -> int:
 
 def _merge(parsed: argparse.Namespace) -> int:
     from moe.measure.merge import merge_runs
+    from moe.run import load_run
 
     if parsed.force and parsed.json is None:
         raise ValueError("--force needs --json FILE")
@@ -319,6 +310,7 @@ def _settings(parsed: argparse.Namespace) -> dict[str, Any]:
 
 def _look_around(parsed: argparse.Namespace, chosen: Sequence[str], settings: Mapping[str, Any]) -> None:
     """Let a busy machine come to rest, once names and settings are known to be right: nobody waits for an error."""
+    from moe.implementations import parse_variant
     from moe.measure.busy import wait_until_quiet
     from moe.measure.protocol import Protocol
 
@@ -367,6 +359,7 @@ def _selfcheck(parsed: argparse.Namespace) -> int:
 def _claims(parsed: argparse.Namespace) -> int:
     from moe.report.claims_views import verdict_lines, verdicts_json
     from moe.report.pipeline import try_claims
+    from moe.run import write_atomically
 
     trial = try_claims(parsed.file, parsed.source, parsed.profile, wait=not parsed.anyway)
     print("\n".join(verdict_lines(trial)))
@@ -377,10 +370,9 @@ def _claims(parsed: argparse.Namespace) -> int:
 
 
 def _report(parsed: argparse.Namespace) -> int:
-    from moe.report import make_report, render_again
     from moe.report.packing import pack
     from moe.report.parameters import parameter_lines
-    from moe.report.pipeline import EXPERIMENTS
+    from moe.report.pipeline import EXPERIMENTS, make_report, render_again
 
     if parsed.listed:
         print("\n".join(parameter_lines(list(EXPERIMENTS))))

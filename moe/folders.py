@@ -15,9 +15,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
-from platformdirs import user_cache_path
-
 VARIABLE = "MOE_CACHE"
 
 
@@ -81,6 +78,8 @@ def alone(path: Path) -> Iterator[None]:
 
     Some file systems have no locks: there several may make it at once, and each has to put it in its place whole.
     """
+    from filelock import FileLock  # which only building needs
+
     with ExitStack() as held:
         with suppress(OSError, NotImplementedError):
             held.enter_context(FileLock(f"{path}.lock"))
@@ -90,6 +89,8 @@ def alone(path: Path) -> Iterator[None]:
 def _places() -> list[Place]:
     if named := os.environ.get(VARIABLE):
         return [Place(Path(named))]
+    from platformdirs import user_cache_path
+
     places = []
     with suppress(RuntimeError):  # without HOME, for a user whom the system does not know
         places.append(Place(user_cache_path("moe")))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+import shlex
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,7 +52,16 @@ def shapes(parser: ArgumentParser, named: str, folder: str, what: str, budget_s:
     measuring(parser, budget_s, " a shape")
     parser.add_argument("--folder", type=Path, default=Path(folder), help=f"where {what} go (%(default)s)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="measure nothing: put results into this page")
-    parser.set_defaults(go_on="name the shapes that are left")
+    parser.set_defaults(go_on="give the same command, naming the shapes that are left")
+
+
+def again(parser: ArgumentParser, parsed: Namespace, names: Iterable[str]) -> str:
+    """The command that was parsed, with other `names` and every option that was given, each with its one value."""
+    words = [*parser.prog.split(), *names]
+    for name, value in vars(parsed).items():
+        if name != "names" and value != parser.get_default(name):
+            words += [f"--{name}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+    return shlex.join(words)
 
 
 def threads(text: str) -> list[int]:

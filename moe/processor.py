@@ -11,8 +11,6 @@ from functools import cache
 from math import inf
 from pathlib import Path
 
-import psutil
-
 from moe.cgroups import core_quota, memory_left
 
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -74,6 +72,8 @@ def usable_memory() -> float:
 
 
 def _free_memory() -> float:
+    import psutil  # most commands ask for nothing that it knows
+
     try:
         return float(psutil.virtual_memory().available)
     except Exception:  # whatever psutil meets: files that lack, are empty or have other words in them

@@ -53,6 +53,12 @@ class Reference:
         contested = {token - start: found for token, found in self.contested.items() if start <= token < stop}
         return Reference(problem, self.experts[start:stop], self.y[start:stop], contested)
 
+    def reversed(self) -> Reference:
+        """The reference for the tokens in reverse, none of which knows of another."""
+        problem = Problem(self.problem.weights, self.problem.x[::-1], self.problem.top_k)
+        contested = {len(self.y) - 1 - token: found for token, found in self.contested.items()}
+        return Reference(problem, self.experts[::-1], self.y[::-1], contested)
+
 
 @np.errstate(invalid="ignore", over="ignore")  # of weights with NaN or Inf: nothing to warn about
 def reference(problem: Problem) -> Reference:

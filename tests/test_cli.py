@@ -76,6 +76,34 @@ def test_wrong_arguments_leave_with_2_and_one_line(
     assert printed.out == ""
 
 
+DRAWING = {"matplotlib", "seaborn", "pandas", "IPython", "nbformat", "papermill", "jsonschema"}
+
+
+@pytest.mark.parametrize(
+    ("command", "libraries"),
+    [
+        ("--help", {"numpy", "psutil", "filelock"}),
+        ("list --models", {"numpy", "psutil", "filelock"}),
+        ("list", {"torch", "scipy", *DRAWING}),
+        ("check python --threads 2", {"torch", "scipy", *DRAWING}),
+        ("bench numpy --config smoke,tokens=2 --budget 0.2 --anyway", {"torch", "scipy", *DRAWING}),
+    ],
+)
+def test_a_command_waits_for_no_library_that_it_does_not_use(command: str, libraries: set[str]) -> None:
+    code = """
+    import sys
+    from moe.cli import main
+    try:
+        main(sys.argv[1:])
+    finally:
+        print("loaded:", *sorted(sys.modules))
+    """
+    words = [sys.executable, "-c", dedent(code), *command.split()]
+    last = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+    assert last.startswith("loaded: ")
+    assert libraries & set(last.split()) == set()
+
+
 @pytest.fixture
 def quick_presets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the presets that take seconds each."""

@@ -153,6 +153,31 @@ def test_a_git_that_raises_leaves_the_version(error: Exception, monkeypatch: pyt
     assert machine.describe_versions()["moe"] == machine.version("moe")
 
 
+def repository(folder: Path) -> str:
+    """Make a repository with one commit, of a file that says where it is; gives what git calls that commit."""
+    folder.mkdir()
+    (folder / "file").write_text(folder.name)
+    who = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.org"]
+    for words in (["init", "-q"], ["add", "file"], [*who, "commit", "-q", "-m", folder.name]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, check=True, capture_output=True, text=True)
+    return found.stdout[:12]
+
+
+@pytest.mark.parametrize("variable", machine.GIT_PLACES)
+def test_the_commit_is_the_packages_own_inside_a_hook_too(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = repository(tmp_path / "own")
+    assert repository(tmp_path / "other") != commit
+    monkeypatch.setattr(machine, "CHECKOUT", tmp_path / "own")
+    there = {"GIT_WORK_TREE": "", "GIT_INDEX_FILE": ".git/index", "GIT_OBJECT_DIRECTORY": ".git/objects"}
+    monkeypatch.setenv(variable, str(tmp_path / "other" / there.get(variable, ".git")))
+    misled = ["git", "-C", str(tmp_path / "own"), "describe", "--always", "--dirty", "--abbrev=12"]
+    assert subprocess.run(misled, capture_output=True, text=True, check=False).stdout.strip() != commit
+    assert machine.describe_versions()["moe"] == f"{machine.version('moe')}+{commit}"
+
+
 def test_a_package_without_its_description_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> NoReturn:
         raise PackageNotFoundError(name)

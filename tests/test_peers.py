@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,29 @@ def test_an_older_installation_and_others_names_hide_none(tmp_path: Path, monkey
     assert names(peers=True)[: len(REGISTRY) + len(DECLARED)] == [*REGISTRY, *DECLARED]
     assert load("numba").__module__ == "peers.numba_layer"
     assert load("numpy").__module__ == "moe.implementations.numpy_layer"
+
+
+def test_what_is_installed_is_read_once_until_something_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every package's own file is read for it."""
+    read = []
+
+    def counted(*, group: str) -> EntryPoints:
+        read.append(group)
+        return entry_points(group=group)
+
+    monkeypatch.setattr(registry, "entry_points", counted)
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.load_again()
+    assert main(["list"]) == 0
+    assert "numpy" in capsys.readouterr().out
+    assert len(read) == 1
+    load("numba")
+    assert len(read) == 1
+    metadata(tmp_path, "theirs", {"other": "theirs:Other"})
+    assert "other" in names()
+    assert len(read) == 2
 
 
 @pytest.mark.parametrize("found", [None, "", "[project", '[project]\nname = "moe"\n', '[project]\nname = "theirs"\n'])

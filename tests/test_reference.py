@@ -141,4 +141,10 @@ def test_tokens_some_at_a_time_give_the_same_in_little_memory(monkeypatch: pytes
     assert np.array_equal(part.experts, whole.experts[600:1600])
     assert part.contested == {t - 600: found for t, found in whole.contested.items() if 600 <= t < 1600}
     assert np.array_equal(part.problem.x, x[600:1600], equal_nan=True)
+    back = some.reversed()
+    of_reversed = reference(moe.Problem(problem.weights, x[::-1], 2))
+    assert np.array_equal(back.experts, of_reversed.experts)
+    assert np.allclose(back.y, of_reversed.y, rtol=1e-12, atol=1e-12, equal_nan=True)
+    assert back.contested == of_reversed.contested
+    assert np.array_equal(back.problem.x, of_reversed.problem.x, equal_nan=True)
     assert some.contested

@@ -322,8 +322,20 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(
         assert any(m.samples_s for m in load_run(path).measurements)
 
 
+OLMOE = ["--checkpoint", "a model", "--layer", "0"]
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        (["numpy", "torch", "mojo"], "torch mojo"),
+        (["--threads", "1,2", "numpy", "torch", "mojo"], "torch mojo --threads 1,2"),
+        (["numpy", "torch", "mojo[simd=off]", "--threads=2"], "torch 'mojo[simd=off]' --threads 2"),
+        (["numpy", "torch", "--threads", "2", *OLMOE], "torch --threads 2 --checkpoint 'a model' --layer 0"),
+    ],
+)
 def test_an_interrupted_check_says_what_is_left(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    given: list[str], left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def check(*_: object) -> Any:
         yield moe.check.Check("numpy", "seed", 1, "ok", "")
@@ -331,8 +343,10 @@ def test_an_interrupted_check_says_what_is_left(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(moe.check, "check", check)
-    assert main(["check", "numpy", "torch", "mojo"]) == 130
-    expected = "moe: interrupted: what was checked stands above; to go on, moe check torch mojo\n"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("moe.checkpoint.load_checkpoint", lambda *_, **__: None)
+    assert main(["check", *given]) == 130
+    expected = f"moe: interrupted: what was checked stands above; to go on, moe check {left}\n"
     assert capsys.readouterr().err == expected
 
 

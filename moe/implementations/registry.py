@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
@@ -121,15 +123,17 @@ def _load(name: str) -> type[Any]:
         if not path.is_file():
             raise UnknownNameError(f"no such file: {path}")
         return _class_in(_imported(lambda: load_file(path)), class_name, str(path))
-    if name in _entry_points():
-        loaded: type[Any] = _imported(_entry_points()[name].load)
+    point = _own_entry_points().get(name) or _entry_points().get(name)
+    if point:
+        loaded: type[Any] = _imported(point.load)
         return loaded
     raise UnknownNameError(unknown_name("implementation", name, names(peers=True)))
 
 
 def load_again() -> None:
-    """Have what was loaded loaded anew: a file may have been edited since."""
+    """Have what was loaded, and what is declared, read anew: a file may have been edited since."""
     _load.cache_clear()
+    _declared_in.cache_clear()
     forget_beside()
 
 
@@ -152,8 +156,21 @@ def _class_in(module: Any, class_name: str, where: str) -> type[Any]:
 def _entry_points() -> dict[str, EntryPoint]:
     """By name: this project's as it declares them, then third parties' in order, but for names that are taken."""
     own = _own_entry_points()
-    theirs = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    theirs = _declared_in(tuple((place, _modified(place)) for place in sys.path))
     return own | {name: theirs[name] for name in sorted(set(theirs) - set(own) - set(REGISTRY))}
+
+
+@lru_cache(maxsize=1)
+def _declared_in(_: tuple[tuple[str, int], ...]) -> dict[str, EntryPoint]:
+    """What is declared by all that is installed in folders, each with when it changed: reading that takes 25 ms."""
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _modified(folder: str) -> int:
+    """When something came into a folder or left it, in nanoseconds; 0 where there is none."""
+    with suppress(OSError):
+        return os.stat(folder or ".").st_mtime_ns
+    return 0
 
 
 @cache
@@ -167,6 +184,11 @@ def _own_entry_points() -> dict[str, EntryPoint]:
     with suppress(PackageNotFoundError):
         return {point.name: point for point in distribution(PROJECT).entry_points.select(group=ENTRY_POINTS)}
     return {}
+
+
+def description(name: str) -> str:
+    """What an implementation says it is, in one line."""
+    return str(getattr(load(name), "description", "it does not say what it is"))
 
 
 def option_names(implementation: type[Any]) -> list[str]:

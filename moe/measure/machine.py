@@ -26,6 +26,8 @@ EXTRAS = ("onnxruntime", "openvino", "jax", "numba", "zentorch", "transformers")
 VECTORS = ("avx512f", "amx_bf16", "avx2", "asimd", "sve")
 NOT_KNOWN = "unknown"
 CHECKOUT = Path(__file__).resolve().parent.parent.parent  # the folder that this package is in
+# By which git's hooks, among others, point it to another repository than that of the folder it is in.
+GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
 MACHINE_ID = Path("/etc/machine-id")
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 SIBLINGS = Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
@@ -150,4 +152,5 @@ def _described() -> str:
     if not (CHECKOUT / ".git").exists():
         return ""
     command = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip()
+    own = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10, env=own).stdout.strip()
