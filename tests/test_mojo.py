@@ -39,9 +39,7 @@ def test_native(mojo: str, path: Path) -> None:
         str(mojo_build.SOURCE),
         str(path),
     ]
-    result = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env=toolchain.environment, check=False
-    )
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     output = result.stdout + result.stderr
     assert result.returncode == 0, output
     assert " 0 failed" in output, output
@@ -74,7 +72,7 @@ def test_the_benchmark_compiles(mojo: str, tmp_path: Path) -> None:
     toolchain = mojo_build.find_toolchain()
     command = [str(toolchain.command), "build", "--Werror", "-I", str(mojo_build.SOURCE)]
     command += [str(mojo_build.SOURCE / "bench_layer.mojo"), "-o", str(tmp_path / "bench")]
-    result = subprocess.run(command, capture_output=True, text=True, env=toolchain.environment, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -15,7 +15,7 @@ from moe.check import check_layer
 from moe.edges import FORMS, form_problems
 from moe.form import CHOICES
 from moe.implementations import NotAvailableError
-from moe.implementations.mojo_kernel import FORM_SWITCHES
+from moe.implementations.mojo_kernel import SWITCHES
 from moe.parity import compare_output
 
 from .assembly import assembly
@@ -125,7 +125,7 @@ def test_more_tokens_than_a_chunk_holds(mojo: str) -> None:
     assert parity.passed, parity.reason
 
 
-@pytest.mark.parametrize("off", [*FORM_SWITCHES, "specialize"])
+@pytest.mark.parametrize("off", [*SWITCHES, "specialize"])
 def test_switches_are_of_the_default_form(mojo: str, off: str) -> None:
     problem = drawn(0, expert="swiglu")
     value = "on" if off == "specialize" else "off"
