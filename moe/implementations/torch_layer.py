@@ -14,7 +14,7 @@ from moe.problem import Float32Array, Weights
 class TorchLayer:
     """PyTorch: tokens sorted by expert, an expert's products at once, one weighted sum, under inference_mode.
 
-    Against a mask an expert, a sum an expert and `grouped_mm`, this form was nowhere clearly slower and with
+    Against a mask an expert, a sum an expert and `grouped_mm`, this was nowhere clearly slower and with
     64 small experts up to three times faster.
 
     `device=cuda` runs on the GPU with its input already there; `transfer=on` starts and ends in CPU memory.
