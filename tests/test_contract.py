@@ -135,7 +135,7 @@ def test_variants(variant: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("peer", [name for name, entry in REGISTRY.items() if entry.peer and entry.library])
-def test_other_forms_of_what_is_installed(peer: str, threads: int) -> None:
+def test_peers_of_what_is_installed(peer: str, threads: int) -> None:
     require(peer)
     refused = []
     for edge, problem in (edge_problems() | {"seed": moe.make_problem(moe.PRESETS["seed"])}).items():
@@ -155,7 +155,7 @@ def test_other_forms_of_what_is_installed(peer: str, threads: int) -> None:
 @pytest.mark.parametrize(
     "peer", [name for name, entry in REGISTRY.items() if entry.peer and entry.library == "torch"]
 )
-def test_forms_in_others_of_torch(peer: str) -> None:
+def test_forms_in_peers_of_torch(peer: str) -> None:
     require(peer)
     for form in FORMS:
         for edge, problem in form_problems(form).items():
