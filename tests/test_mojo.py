@@ -106,12 +106,6 @@ def test_two_python_threads_may_share_a_layer(mojo: str) -> None:
         np.testing.assert_array_equal(y, expected[i % 2])
 
 
-def test_nan_in_the_weights_is_not_lost_in_relu(mojo: str) -> None:
-    problem = moe.make_problem(moe.MoEConfig(tokens=4, d_model=16, d_ff=32, num_experts=1, top_k=1))
-    problem.weights.w1[0, 3, 5] = np.nan
-    assert np.isnan(moe.create(mojo, problem.weights, top_k=1)(problem.x)).all()
-
-
 def test_one_expert_taking_all_is_cut_into_blocks(mojo: str) -> None:
     problem = moe.make_problem(moe.MoEConfig(tokens=500, d_model=40, d_ff=70, num_experts=3, top_k=1))
     gate = np.zeros_like(problem.weights.gate)

@@ -12,7 +12,6 @@ import pytest
 import moe
 from moe import bfloat16, reference
 from moe.check import check_layer
-from moe.edges import FORMS, form_problems
 from moe.form import CHOICES
 from moe.implementations import NotAvailableError
 from moe.implementations.mojo_kernel import SWITCHES
@@ -55,14 +54,6 @@ def drawn(seed: int, **given: Any) -> moe.Problem:
 
 def layer(problem: moe.Problem, threads: int = 1) -> Any:
     return moe.create("mojo", problem.weights, top_k=problem.top_k, threads=threads)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_every_edge_of_every_form(mojo: str, form: str) -> None:
-    for edge, problem in form_problems(form).items():
-        for threads in (1, 2):
-            parity = check_layer(layer(problem, threads), problem)
-            assert parity.passed, (edge, threads, parity.reason)
 
 
 @pytest.mark.parametrize("precision", CHOICES["precision"])

@@ -65,15 +65,13 @@ class TorchLayer:
 
         device = self.native.device
         with torch.inference_mode():
-            y = self._layer(x.to(device) if self.transfer else x)
+            x = x.to(device) if self.transfer else x
+            y = sorted_by_expert(x, self.native, self.top_k, self._products)
             if self.transfer:
                 return y.cpu()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             return y
-
-    def _layer(self, x: Any) -> Any:
-        return sorted_by_expert(x, self.native, self.top_k, self._products)
 
     def _products(self, rows: Any, counts: list[int]) -> Any:
         import torch
