@@ -1,7 +1,5 @@
 """The edges of the layer's definition, as small problems that every implementation has to get right."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -3,8 +3,6 @@
 And into a package for MAX, which compiles it further, into a graph.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

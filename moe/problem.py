@@ -1,7 +1,5 @@
 """Weights and input of a layer: made from a seed, the same bits on every machine."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Progress of work whose length in seconds is known: a bar on a terminal, plain lines elsewhere."""
 
-from __future__ import annotations
-
 import sys
 import time
 from typing import Any

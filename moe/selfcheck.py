@@ -1,7 +1,5 @@
 """The measurement measured: whether its intervals hold, and whether it withstands a busy machine."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading

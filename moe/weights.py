@@ -1,7 +1,5 @@
 """A layer's weights: which arrays its form has, in which shapes, and of which numbers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

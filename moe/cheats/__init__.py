@@ -5,8 +5,6 @@ Each is a right layer that does one thing more to look faster, or to make others
 file is: `moe/cheats/clocks.py:SlowClock`.
 """
 
-from __future__ import annotations
-
 import inspect
 from types import ModuleType
 

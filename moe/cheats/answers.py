@@ -1,7 +1,5 @@
 """Layers that answer without computing, or what nobody asked: remembered, stale, in part, or in another form."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Layers that turn to whoever times them: its clock, its words, its variables."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Layers that have others do their work, or keep others from theirs."""
 
-from __future__ import annotations
-
 import threading
 import warnings
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """The layer that the cheats are made from: right, and with a place for each trick."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.implementations.numpy_layer import NumpyLayer

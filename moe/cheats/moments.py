@@ -1,7 +1,5 @@
 """Layers that compute at a moment that is not timed: before the forward, or after it."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass

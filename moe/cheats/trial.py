@@ -1,7 +1,5 @@
 """Runs on the layers that cheat, and whether each was seen through."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median

@@ -1,7 +1,5 @@
 """Whether PyTorch has a CUDA device here, found out without importing PyTorch."""
 
-from __future__ import annotations
-
 import ctypes
 import re
 import sys

@@ -1,7 +1,5 @@
 """The compiled kernel as Python calls it: a shared library of plain C functions, through ctypes."""
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Mapping
 from functools import cache

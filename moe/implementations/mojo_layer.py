@@ -1,7 +1,5 @@
 """The layer as a compiled Mojo kernel, called through ctypes without copying input or output."""
 
-from __future__ import annotations
-
 import ctypes
 import threading
 import weakref

@@ -5,8 +5,6 @@ and starts the kernel's threads, one is the forward, one ends them. Between them
 prepared, as a tensor, so that every step of a forward is code that MAX compiled, and none the library of `mojo`.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import threading

@@ -1,7 +1,5 @@
 """What the layer in plain Python is made of, for every form: numbers, and one token's router."""
 
-from __future__ import annotations
-
 from math import erf, exp, isfinite, isnan, nan
 
 from moe.form import ALPHA, CLAMP, Form

@@ -1,7 +1,5 @@
 """The layer in lists and loops, without an array library."""
 
-from __future__ import annotations
-
 from operator import mul
 from typing import Any
 
@@ -59,7 +57,7 @@ class PythonLayer:
     def _token(self, token: Vector) -> Vector:
         own, y = self.own, [0.0] * len(token)
         for e, weight in self._route(token):
-            matrices = (own[name][e] if name in own else None for name in EXPERT)
+            matrices: list[Any] = [own[name][e] if name in own else None for name in EXPERT]
             before, after = (weight, 1.0) if self.form.weight_on == "input" else (1.0, weight)
             out = self._expert([before * value for value in token], *matrices)
             y = [total + after * value for total, value in zip(y, out, strict=True)]

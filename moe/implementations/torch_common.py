@@ -1,7 +1,5 @@
 """What all PyTorch layers share: the weights as tensors, the router, and tokens in the order of their experts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any

@@ -1,7 +1,5 @@
 """The layer in PyTorch, its experts compiled."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.implementations.contract import EVERY_KNOB, NotAvailableError

@@ -1,7 +1,5 @@
 """The layer in PyTorch, batched by expert, on the CPU or a CUDA device."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.implementations.contract import EVERY_KNOB, SWITCH, check_option

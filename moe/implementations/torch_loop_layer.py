@@ -1,7 +1,5 @@
 """The layer in PyTorch as most model code writes it: a mask an expert."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.implementations.contract import EVERY_KNOB, SWITCH, check_option

@@ -1,7 +1,5 @@
 """The layer in PyTorch as it is first written down: one token at a time."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.implementations.contract import EVERY_KNOB

@@ -1,7 +1,5 @@
 """The layer in PyTorch with oneDNN's packed weights."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.implementations.contract import EVERY_KNOB, NotAvailableError, require_finite
