@@ -137,6 +137,7 @@ def inner_loops(assembly: str) -> Iterator[list[str]]:
             yield [text.strip() for text in lines[last:number]]
 
 
+@pytest.mark.long  # as what else is read from the assembly: some 10 s of compiling for each
 @pytest.mark.parametrize("gated", [False, True])
 def test_pairs_of_bfloat16_are_multiplied_without_spilling(mojo: str, gated: bool) -> None:
     """Compiled for a processor that has the instruction, whatever this one has."""
