@@ -37,15 +37,7 @@ def result_lines(results: Sequence[Result]) -> list[str]:
 
 def goals_table(results: Sequence[Result], calls: Mapping[str, Interval], run: Run) -> str:
     """A line for each result, and the seconds of calls; one of their runs says on what they were measured."""
-    head = (
-        "shape (T, d, f, E, k)",
-        "threads",
-        "time, µs",
-        "% of the limit",
-        "goal",
-        "× torch",
-        "× the fastest PyTorch",
-    )
+    head = ("shape (T, d, f, E, k)", "threads", "time, µs", "% of the limit", "goal", "× torch", "× fastest PyTorch")
     lines = [f"{_measured_on(run)}.", "", _line(*head), "| --- | --: | --: | --: | --- | --: | --: |"]
     without = []
     for r in results:
