@@ -1,7 +1,5 @@
 """bfloat16 in NumPy, which has no such type: float32 numbers whose lower 16 bits are 0."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

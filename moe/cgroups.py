@@ -5,8 +5,6 @@ far up as this process can see. Both versions are read, also side by side: where
 say `max`, -1 or a number larger than any memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple

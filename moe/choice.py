@@ -7,7 +7,6 @@ whose ranges overlap at the edge of what is taken are open: either is right. u i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import combinations
 from math import comb
 from typing import NamedTuple
@@ -33,8 +32,7 @@ class Choice(NamedTuple):
     open: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Ranges:
+class Ranges(NamedTuple):
     """Values (T, n) that decide, and the ends between which float32's lie; both alike where it has to agree."""
 
     value: Float64Array
@@ -43,11 +41,11 @@ class Ranges:
 
     def row(self, token: int) -> Ranges:
         """Those of one token."""
-        return Ranges(*(array[token : token + 1] for array in (self.value, self.low, self.high)))
+        return Ranges(*(array[token : token + 1] for array in self))
 
     def among(self, taken: NDArray[np.bool_]) -> Ranges:
         """With everything else out of reach."""
-        return Ranges(*(np.where(taken, array, -np.inf) for array in (self.value, self.low, self.high)))
+        return Ranges(*(np.where(taken, array, -np.inf) for array in self))
 
     def best(self, count: int) -> IndexArray:
         """The places (T, count) of the largest values, a tie to the lower number."""
@@ -123,7 +121,7 @@ def _with_bias(ranges: Ranges, select_bias: Float64Array | None) -> Ranges:
     """With the bias for the choice added, and the rounding of that sum."""
     if select_bias is None:
         return ranges
-    value, low, high = (array + select_bias for array in (ranges.value, ranges.low, ranges.high))
+    value, low, high = (array + select_bias for array in ranges)
     return Ranges(value, low - U * np.abs(low), high + U * np.abs(high))
 
 
@@ -137,7 +135,7 @@ def _ranks(form: Form, ranges: Ranges) -> Ranges:
         total: Float64Array = grouped[:, :, -best:].sum(axis=2)
         return total
 
-    value, low, high = (ranked(array) for array in (ranges.value, ranges.low, ranges.high))
+    value, low, high = map(ranked, ranges)
     rounding = U * (best - 1)
     return Ranges(value, low - rounding * np.abs(low), high + rounding * np.abs(high))
 

@@ -137,9 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("files", nargs="+", type=Path, metavar="FILE", help="runs, sweeps as a rule")
     options.saving(merge, "the merged run")
 
-    goals = add("goals", _goals, "measure the Mojo kernel beside its goals and every form of PyTorch")
+    goals = add("goals", _goals, "measure the Mojo kernel beside its goals and every layer in PyTorch")
     options.shapes(goals, "shapes of mojo_src/goals.yaml", "reports/goals", "results", 100.0)
-    goals.add_argument("--beside", metavar="NAME,…", help="add these forms of PyTorch to what was measured (all)")
+    goals.add_argument("--beside", metavar="NAME,…", help="add these layers in PyTorch to what was measured (all)")
 
     peers = add("peers", _peers, "measure the Mojo kernel beside every library that is installed")
     options.shapes(peers, "one, few, seed, many, many-small", "reports/peers", "runs", 240.0)
@@ -322,10 +322,10 @@ def _look_around(parsed: argparse.Namespace, chosen: Sequence[str], settings: Ma
 
 
 def _goals(parsed: argparse.Namespace) -> int:
-    from moe.analysis.goals import FORMS
+    from moe.analysis.goals import IN_PYTORCH
     from moe.shapes import measure_goals, render_goals
 
-    beside = FORMS if parsed.beside is None else parsed.beside.split(",")
+    beside = IN_PYTORCH if parsed.beside is None else parsed.beside.split(",")
     return _shapes(parsed, lambda asked: measure_goals(asked, beside), render_goals)
 
 

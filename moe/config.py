@@ -173,16 +173,16 @@ def parse_config(text: str) -> MoEConfig:
     preset, given = PRESETS["seed"], {}
     for position, part in enumerate(text.split(",")):
         key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals and key in known and position > 0:
-            raise ValueError(f"a name comes first: {key},… not {text}")
-        if not equals and key not in known:
+        if equals:
+            if key not in field_names():
+                raise ValueError(unknown_name("field", key, field_names()))
+            given[key] = read_field(key, value)
+        elif key not in known:
             raise ValueError(unknown_name("preset or model", key, list(known)))
-        if equals and key not in field_names():
-            raise ValueError(unknown_name("field", key, field_names()))
-        if not equals:
+        elif position > 0:
+            raise ValueError(f"a name comes first: {key},… not {text}")
+        else:
             preset = known[key]
-            continue
-        given[key] = read_field(key, value)
     # Together, since some fields bound others.
     return dataclasses.replace(preset, **given)
 

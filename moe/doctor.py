@@ -1,7 +1,5 @@
 """What this machine can run, and what to do about the rest."""
 
-from __future__ import annotations
-
 import platform
 import sys
 

@@ -1,7 +1,5 @@
 """The edges of the layer's definition, as small problems that every implementation has to get right."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -65,11 +63,7 @@ def edge_problems() -> dict[str, Problem]:
         "equal logits": _with_logits(plain, [0.0, 0.0, 0.0, 0.0]),
         "two equal logits": _with_logits(plain, [1.0, 2.0, 0.0, 1.0]),
         "logits of 1e4": _with_logits(plain, [1e4, -1e4, 9999.0, -9999.0]),
-        "NaN in a token": _with_value(plain, np.nan),
-        "Inf in a token": _with_value(plain, np.inf),
-        "-Inf in a token": _with_value(plain, -np.inf),
-        "NaN in the gate": with_weight(plain, "gate", (7, 2), np.nan),
-        "NaN in w1": with_weight(plain, "w1", (2, 7, 13), np.nan),
+        **_not_finite(plain),
         "NaN in w2": with_weight(plain, "w2", (2, 13, 7), np.nan),
     }
 
@@ -94,11 +88,7 @@ def form_problems(form: str) -> dict[str, Problem]:
         "far apart": _with_logits(plain, [30.0, -30.0, 20.0, -20.0, 10.0, -10.0, 5.0, -5.0]),
         "idle experts": _idle(plain),
         "large": Problem(plain.weights, 8 * plain.x, plain.top_k),  # of swiglu-oai past both clamps
-        "NaN in a token": _with_value(plain, np.nan),
-        "Inf in a token": _with_value(plain, np.inf),
-        "-Inf in a token": _with_value(plain, -np.inf),
-        "NaN in the gate": with_weight(plain, "gate", (7, 2), np.nan),
-        "NaN in w1": with_weight(plain, "w1", (2, 7, 13), np.nan),
+        **_not_finite(plain),
     }
     if config.groups > 1:
         halves = dataclasses.replace(config, groups=2, groups_kept=1, top_k=4)
@@ -109,6 +99,17 @@ def form_problems(form: str) -> dict[str, Problem]:
         problems["equal sums"] = _with(equal, select_bias=bias)
         problems["NaN in select_bias"] = with_weight(plain, "select_bias", (5,), np.nan)
     return problems
+
+
+def _not_finite(problem: Problem) -> dict[str, Problem]:
+    """The problem with numbers in it that are none."""
+    return {
+        "NaN in a token": _with_value(problem, np.nan),
+        "Inf in a token": _with_value(problem, np.inf),
+        "-Inf in a token": _with_value(problem, -np.inf),
+        "NaN in the gate": with_weight(problem, "gate", (7, 2), np.nan),
+        "NaN in w1": with_weight(problem, "w1", (2, 7, 13), np.nan),
+    }
 
 
 def _idle(problem: Problem) -> Problem:

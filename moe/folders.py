@@ -4,8 +4,6 @@
 there, a folder of this user's own among temporary files.
 """
 
-from __future__ import annotations
-
 import getpass
 import os
 import stat

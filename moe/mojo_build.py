@@ -3,8 +3,6 @@
 And into a package for MAX, which compiles it further, into a graph.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re
@@ -12,10 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +35,9 @@ Sizes = tuple[int, int, int, int]
 DEFINES = ("D_MODEL", "D_FF", "NUM_EXPERTS", "TOP_K")
 KEPT = "mojo"  # the folder's name
 COMPILER_NOISE = "Failed to initialize Crashpad"
+TIMEOUT_S = 300.0
+
+Arguments = Callable[[Path], list[str]]  # the compiler's, who may put files into the folder that this is given
 
 
 class MojoBuildError(RuntimeError):
@@ -48,7 +49,6 @@ class Toolchain:
     """A Mojo compiler and what identifies it."""
 
     command: Path
-    environment: Mapping[str, str]
     version: str
 
 
@@ -69,13 +69,22 @@ def find_toolchain() -> Toolchain:
     if spec is None or not command.exists():
         missing = "the package `mojo`" if spec is None else "the command `mojo` beside this Python"
         raise MojoBuildError(f"Mojo is not installed ({missing} is missing): {HOW_TO_INSTALL}")
-    return Toolchain(command, dict(os.environ), _version(command, command.stat().st_mtime_ns))
+    return Toolchain(command, _version(command, command.stat().st_mtime_ns))
+
+
+def is_installed() -> tuple[bool, str]:
+    """Say whether there is a Mojo compiler here; if not, why. Nothing is compiled."""
+    try:
+        find_toolchain()
+    except MojoBuildError as error:
+        return False, str(error)
+    return True, ""
 
 
 @cache
 def _version(command: Path, _modified: int) -> str:
     """What a compiler calls itself; asking takes some 70 ms."""
-    return _run([str(command), "--version"], os.environ, timeout=60).strip()
+    return _run([str(command), "--version"], timeout=60).strip()
 
 
 def sources() -> list[Path]:
@@ -94,11 +103,6 @@ def package_sources() -> list[Path]:
             if name in by_name:
                 found.append(by_name.pop(name))
     return found
-
-
-def cache_folders() -> list[Path]:
-    """Where compiled kernels may be, the best place first."""
-    return kept_folders(KEPT)
 
 
 def prepared_sizes() -> tuple[Sizes | None, ...]:
@@ -120,12 +124,8 @@ def build_options(sizes: Sizes | None) -> list[str]:
     return ["--Werror", "--emit", "shared-lib", *(word for define in defines for word in ("-D", define))]
 
 
-def build_key(toolchain: Toolchain, sizes: Sizes | None) -> str:
-    """Hash of all that shapes the library: source, compiler and its place, target CPU, options and sizes."""
-    return _key(toolchain, build_options(sizes), sources())
-
-
-def _key(toolchain: Toolchain, options: Iterable[str], files: Iterable[Path]) -> str:
+def build_key(toolchain: Toolchain, options: Iterable[str], files: Iterable[Path]) -> str:
+    """Hash of all that shapes a library: compiler and its place, target CPU, options (sizes too) and source."""
     digest = hashlib.sha256()
     # The library holds the path of the toolchain's own libraries, so another place is another library.
     for part in (toolchain.version, str(toolchain.command), repr(read_processor()), *options):
@@ -135,46 +135,46 @@ def _key(toolchain: Toolchain, options: Iterable[str], files: Iterable[Path]) ->
     return digest.hexdigest()[:24]
 
 
-def build(sizes: Sizes | None = None, timeout: float = 300) -> Library:
+def build(sizes: Sizes | None = None) -> Library:
     """The kernel compiled for `sizes`, or for any; from the cache or built now.
 
     Of processes that build at once, one compiles and the others wait for its library. Raises MojoBuildError
-    with the compiler's own message, or after `timeout` seconds.
+    with the compiler's own message, or where it takes too long.
     """
-    toolchain = find_toolchain()
-    compile_it = partial(_compile, toolchain, SOURCE / KERNEL, build_options(sizes), timeout)
-    return _built(toolchain, f"moe_kernel-{build_key(toolchain, sizes)}.so", compile_it)
+    toolchain, options = find_toolchain(), build_options(sizes)
+    name = f"moe_kernel-{build_key(toolchain, options, sources())}.so"
+    return _built(toolchain, name, lambda _: ["build", *options, str(SOURCE / KERNEL)])
 
 
-def build_package(timeout: float = 300) -> Library:
+def build_package() -> Library:
     """The layer as operations that MAX compiles into a graph; cached and raising as `build`."""
     toolchain = find_toolchain()
     files = package_sources()
     # A Mojo package has the name of its file.
-    name = f"moe_layer_{_key(toolchain, [], files)}.mojoc"
-    return _built(toolchain, name, partial(_compile_package, toolchain, files, timeout))
+    name = f"moe_layer_{build_key(toolchain, [], files)}.mojoc"
+    return _built(toolchain, name, lambda folder: ["precompile", "--Werror", _package_in(folder, files)])
 
 
-def build_file(source: str | Path, timeout: float = 300) -> Library:
+def build_file(source: str | Path) -> Library:
     """Anybody's Mojo file as a shared library, cached and raising as `build`; what it imports is not watched."""
     toolchain = find_toolchain()
     path = Path(source).resolve()  # of which the compiler can't take any part for an option
     if not path.is_file():
         raise MojoBuildError(f"no such file: {path}")
-    compile_it = partial(_compile, toolchain, path, ["--emit", "shared-lib"], timeout)
     # What lies beside it may be part of it, so another place is another library.
-    return _built(toolchain, f"own_kernel-{_key(toolchain, [str(path)], [path])}.so", compile_it)
+    name = f"own_kernel-{build_key(toolchain, [str(path)], [path])}.so"
+    return _built(toolchain, name, lambda _: ["build", "--emit", "shared-lib", str(path)])
 
 
-def _built(toolchain: Toolchain, name: str, compile_to: Callable[[Path], None]) -> Library:
+def _built(toolchain: Toolchain, name: str, arguments: Arguments) -> Library:
     started = time.monotonic()
-    path = next((found for folder in cache_folders() if os.path.isfile(found := folder / name)), None)
+    path = next((found for folder in kept_folders(KEPT) if os.path.isfile(found := folder / name)), None)
     if path is None:
         try:
             path = usable_folder(KEPT) / name
             with alone(path):
                 if not path.exists():
-                    compile_to(path)
+                    _compile(toolchain, path, arguments)
         except OSError as error:
             raise MojoBuildError(f"no place for the compiled kernel: {error}") from error
     try:
@@ -184,17 +184,16 @@ def _built(toolchain: Toolchain, name: str, compile_to: Callable[[Path], None]) 
     return Library(path, sha256, toolchain.version, time.monotonic() - started)
 
 
-def _compile(toolchain: Toolchain, source: Path, options: list[str], timeout: float, path: Path) -> None:
+def _compile(toolchain: Toolchain, path: Path, arguments: Arguments) -> None:
     """Compile in a folder of its own beside `path`, and move it there whole."""
     with TemporaryDirectory(dir=path.parent) as folder:
         compiled = Path(folder) / path.name
-        command = [str(toolchain.command), "build", *options, str(source), "-o", str(compiled)]
-        _run(command, toolchain.environment, timeout)
+        _run([str(toolchain.command), *arguments(Path(folder)), "-o", str(compiled)], TIMEOUT_S)
         os.replace(compiled, path)
 
 
-def _compile_package(toolchain: Toolchain, files: list[Path], timeout: float, path: Path) -> None:
-    """Compile files that import each other into one package, which has to bring all that it imports.
+def _package_in(folder: Path, files: list[Path]) -> str:
+    """The path of a package, made of files that import each other, which has to bring all that it imports.
 
     MAX could find the kernel's modules where they are, but its cache of graphs would not see a change in them.
     Inside a package, imports are relative.
@@ -204,23 +203,19 @@ def _compile_package(toolchain: Toolchain, files: list[Path], timeout: float, pa
     def relative(match: re.Match[str]) -> str:
         return f"from .{match[1]} import" if match[1] in names else match[0]
 
-    with TemporaryDirectory(dir=path.parent) as folder:
-        package, compiled = Path(folder) / "package", Path(folder) / path.name
-        package.mkdir()
-        (package / "__init__.mojo").write_text(f"from .{files[0].stem} import *\n", encoding="utf-8")
-        for file in files:
-            (package / file.name).write_text(IMPORT.sub(relative, file.read_text(encoding="utf-8")), encoding="utf-8")
-        command = [str(toolchain.command), "precompile", "--Werror", str(package), "-o", str(compiled)]
-        _run(command, toolchain.environment, timeout)
-        os.replace(compiled, path)
+    package = folder / "package"
+    package.mkdir()
+    (package / "__init__.mojo").write_text(f"from .{files[0].stem} import *\n", encoding="utf-8")
+    for file in files:
+        (package / file.name).write_text(IMPORT.sub(relative, file.read_text(encoding="utf-8")), encoding="utf-8")
+    return str(package)
 
 
-def _run(command: list[str], environment: Mapping[str, str], timeout: float) -> str:
+def _run(command: list[str], timeout: float) -> str:
     """Run the compiler and return its output; a hung one is stopped with everything that it started."""
     try:
         process = subprocess.Popen(
             command,
-            env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,7 +1,5 @@
 """Options of the command line: groups that commands share, and which numbers each takes, in argparse's own words."""
 
-from __future__ import annotations
-
 import shlex
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable

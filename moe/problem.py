@@ -1,7 +1,5 @@
 """Weights and input of a layer: made from a seed, the same bits on every machine."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,20 +10,9 @@ from moe import bfloat16
 from moe.config import MoEConfig
 from moe.form import Form
 from moe.ranges import Range
-from moe.weights import DIMENSIONS, Float32Array, Weights, shapes_of
-
-__all__ = [
-    "Float32Array",
-    "Problem",
-    "Weights",
-    "check_input",
-    "check_top_k",
-    "make_inputs",
-    "make_problem",
-    "make_weights",
-    "skewed",
-    "uniform",
-]
+from moe.weights import DIMENSIONS, shapes_of
+from moe.weights import Float32Array as Float32Array
+from moe.weights import Weights as Weights
 
 SKEW_LOGIT = 10.0  # other logits are of order 1
 # Variance of x·w1 and x·w3. With that of swiglu-oai about one in twelve lies beyond its clamps.

@@ -1,7 +1,5 @@
 """Which processor this is: what the kernel is compiled for and what a report names."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess

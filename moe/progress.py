@@ -1,12 +1,10 @@
 """Progress of work whose length in seconds is known: a bar on a terminal, plain lines elsewhere."""
 
-from __future__ import annotations
-
 import sys
 import time
 from typing import Any
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from moe.streams import Lasting
 
@@ -17,14 +15,6 @@ def _in_jupyter() -> bool:
     """Whether this runs in a notebook's kernel, whose output is shown while it comes."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return shell is not None and "IPKernelApp" in shell.config
-
-
-def _bar() -> Any:
-    if _in_jupyter():
-        from tqdm.notebook import tqdm as widget
-
-        return widget
-    return tqdm
 
 
 class Progress:
@@ -41,7 +31,7 @@ class Progress:
         self.lines = enabled and not seen
         if enabled and seen:
             layout = "{desc} {percentage:3.0f} % |{bar}| {n:.0f} of {total:.0f} s"
-            self.bar = _bar()(total=total_s, bar_format=layout, leave=False)
+            self.bar = tqdm(total=total_s, bar_format=layout, leave=False)
 
     def note(self, doing: str) -> None:
         """Say what is being done; cheap enough for every turn."""

@@ -1,7 +1,5 @@
 """What numbers may be: every option, parameter and field that is one is held to a range, and says which."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

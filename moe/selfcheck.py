@@ -1,7 +1,5 @@
 """The measurement measured: whether its intervals hold, and whether it withstands a busy machine."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading
@@ -97,8 +95,8 @@ def busy_half_way(budget_s: float) -> Iterator[Finding]:
 def cheats_are_beaten() -> Iterator[Finding]:
     """For every layer that cheats, whether a run sees through it: two minutes for all."""
     for found in trials():
-        where = f"tokens={found.config.tokens}, {threads_text(found.cheat.threads)}"
-        yield Finding(f"{found.cheat.layer.__name__} ({where}): {found.text}", found.beaten)
+        where = f"tokens={found.config.tokens}, {threads_text(found.cheat.tried_threads)}"
+        yield Finding(f"{found.cheat.__name__} ({where}): {found.text}", found.beaten)
 
 
 def withstands(quiet: float, in_rounds: float, one_by_one: float) -> Finding:

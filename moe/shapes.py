@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from moe.analysis import Interval
-from moe.analysis.goals import FORMS, Result, Shape, judge
+from moe.analysis.goals import IN_PYTORCH, Result, Shape, judge
 from moe.analysis.statistics import median_interval
 from moe.analysis.summary import KERNEL
 from moe.config import parse_config, unknown_name
@@ -55,7 +55,7 @@ class Asked:
     wait: bool = False
 
 
-Found = list[tuple[Shape, list[Run]]]  # the runs of each shape, its own before those that add forms to it
+Found = list[tuple[Shape, list[Run]]]  # the runs of each shape, its own before those that add PyTorch's layers to it
 
 
 def goal_shapes() -> list[Shape]:
@@ -68,16 +68,16 @@ def peer_shapes() -> list[Shape]:
     return [Shape(name, config, processes=5) for name, config in PEER_SHAPES.items()]
 
 
-def measure_goals(asked: Asked, beside: Sequence[str] = FORMS) -> int:
+def measure_goals(asked: Asked, beside: Sequence[str] = IN_PYTORCH) -> int:
     """Measure the kernel beside its goals, print and save results; returns the command's exit status.
 
     A missed goal is a result, not a failure. The summary in the folder holds every shape that was measured there on
-    one machine with one set of versions. Only some forms `beside` the kernel are added to a shape that was measured
-    before. Raises ValueError for a shape or form that is not there.
+    one machine with one set of versions. Only some layers `beside` the kernel are added to a shape that was measured
+    before. Raises ValueError for a shape or layer that is not there.
     """
-    _require("form", beside, FORMS)
+    _require("implementation", beside, IN_PYTORCH)
     failed = False
-    added = "" if tuple(beside) == FORMS else "+" + "+".join(beside)
+    added = "" if tuple(beside) == IN_PYTORCH else "+" + "+".join(beside)
     for shape, run in _measure(goal_shapes(), [KERNEL, *beside], asked, added):
         failed = failed or run.went_wrong
         results = _save_goals(asked.folder, run, {})

@@ -1,7 +1,5 @@
 """A layer's weights: which arrays its form has, in which shapes, and of which numbers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +28,19 @@ DIMENSIONS = {
     "shared_w3": "ds",
     "shared_gate": "d1",
 }
-OPTIONAL = tuple(DIMENSIONS)[3:]
-SHARED = ("shared_w1", "shared_w2", "shared_w3", "shared_gate")
+# What a config has to have for an array to be there; gate, w1 and w2 always are.
+NEEDS = {
+    "w3": ("gated",),
+    "select_bias": ("select_bias",),
+    "gate_bias": ("biases",),
+    "b1": ("biases",),
+    "b2": ("biases",),
+    "b3": ("biases", "gated"),
+    "shared_w1": ("shared_d_ff",),
+    "shared_w2": ("shared_d_ff",),
+    "shared_w3": ("shared_d_ff", "gated"),
+    "shared_gate": ("shared_d_ff", "shared_gate"),
+}
 ROUTER = ("gate", "gate_bias", "select_bias")
 
 
@@ -68,7 +77,7 @@ class Weights:
     def __post_init__(self) -> None:
         for name, dimensions in DIMENSIONS.items():
             array = getattr(self, name)
-            if array is None and name in OPTIONAL:
+            if array is None and name in NEEDS:
                 continue
             if not isinstance(array, np.ndarray) or array.dtype != np.float32:
                 found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
@@ -84,7 +93,7 @@ class Weights:
         for name, array in self.arrays().items():
             expected = tuple(sizes[letter] for letter in DIMENSIONS[name])
             if array.shape != expected:
-                fits = f"w1 and shared_d_ff={self.form.shared_d_ff}" if name in SHARED else "w1"
+                fits = f"w1 and shared_d_ff={self.form.shared_d_ff}" if name.startswith("shared_") else "w1"
                 raise ValueError(f"{name} must have shape {expected} to fit {fits}, got {array.shape}")
             if self.form.precision == "bfloat16" and name not in ROUTER and not bfloat16.is_held(array):
                 raise ValueError(f"{name} has numbers that bfloat16 can't hold, and precision is bfloat16")
@@ -95,17 +104,16 @@ class Weights:
         form = self.form
         if not isinstance(form, Form):
             raise TypeError(f"form must be a moe.Form, got {type(form).__name__}")
-        for name in ("w3", "b3", "shared_w3"):
-            if getattr(self, name) is not None and not form.gated:
-                raise ValueError(f"{name} needs a gated expert ({', '.join(GATED)}), and expert is {form.expert}")
-        if form.gated and self.w3 is None:
-            raise ValueError(f"expert {form.expert} is gated and needs w3, got None")
-        for name in SHARED:
+        for name, needs in NEEDS.items():
             there = getattr(self, name) is not None
-            if there and not form.shared_d_ff:
+            if there and "gated" in needs and not form.gated:
+                raise ValueError(f"{name} needs a gated expert ({', '.join(GATED)}), and expert is {form.expert}")
+            if there and "shared_d_ff" in needs and not form.shared_d_ff:
                 raise ValueError(f"{name} needs a shared expert, and shared_d_ff is 0")
-            if not there and form.shared_d_ff and name != "shared_gate" and (form.gated or name != "shared_w3"):
-                raise ValueError(f"shared_d_ff is {form.shared_d_ff} and needs {name}, got None")
+            # What the form does not know of may be there or not.
+            if not there and all(getattr(form, need, False) for need in needs):
+                has = f"expert {form.expert} is gated" if name == "w3" else f"shared_d_ff is {form.shared_d_ff}"
+                raise ValueError(f"{has} and needs {name}, got None")
 
     def arrays(self) -> dict[str, Float32Array]:
         """Those that are there, by name, always in the same order."""
@@ -167,15 +175,6 @@ class Weights:
 
 def shapes_of(config: MoEConfig) -> dict[str, tuple[int, ...]]:
     """The arrays of `config` and their shapes, in the order of `Weights.arrays`."""
-    there = {
-        *("gate", "w1", "w2"),
-        *(("w3",) if config.gated else ()),
-        *(("select_bias",) if config.select_bias else ()),
-        *(("gate_bias", "b1", "b2") if config.biases else ()),
-        *(("b3",) if config.biases and config.gated else ()),
-        *(("shared_w1", "shared_w2") if config.shared_d_ff else ()),
-        *(("shared_w3",) if config.shared_d_ff and config.gated else ()),
-        *(("shared_gate",) if config.shared_gate else ()),
-    }
+    there = [name for name in DIMENSIONS if all(getattr(config, need) for need in NEEDS.get(name, ()))]
     sizes = {"E": config.num_experts, "d": config.d_model, "f": config.d_ff, "s": config.shared_d_ff, "1": 1}
-    return {name: tuple(sizes[x] for x in letters) for name, letters in DIMENSIONS.items() if name in there}
+    return {name: tuple(sizes[x] for x in DIMENSIONS[name]) for name in there}

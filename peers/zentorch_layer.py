@@ -6,11 +6,11 @@ from functools import partial
 from typing import Any, ClassVar
 
 from moe.implementations.contract import installed
-from moe.implementations.torch_common import OnTheCpu, TorchWeights, sorted_by_expert
+from moe.implementations.torch_common import SortedByExpert, TorchWeights
 from moe.problem import Weights
 
 
-class ZentorchLayer(OnTheCpu):
+class ZentorchLayer(SortedByExpert):
     """PyTorch: tokens sorted by expert, and zentorch's `group_matmul` for all experts at once, twice.
 
     AMD's ZenDNN, with all experts' products in one parallel region and weights packed at the first. Its own
@@ -39,13 +39,6 @@ class ZentorchLayer(OnTheCpu):
         copy = partial(torch.clone, memory_format=torch.contiguous_format)
         self.w1, self.w2 = (copy(w.transpose(1, 2)) for w in (self.native.w1, self.native.w2))
         self._kept.extend((self.w1, self.w2))
-
-    def forward(self, x: Any) -> Any:
-        """x (T, d) → y (T, d)."""
-        import torch
-
-        with torch.inference_mode():
-            return sorted_by_expert(x, self.native, self.top_k, self._products)
 
     def _products(self, rows: Any, counts: list[int]) -> Any:
         hidden = _grouped(rows, counts, self.w1).relu_()  # (T·k, d) → (T·k, f)

@@ -34,6 +34,10 @@ def one_forward(model: Int, pool: Int, x: Int, y: Int, tokens: Int) abi("C"):
 # Apple's assemblers write fmla.4s v0, v1, v2 for fmla v0.4s, v1.4s, v2.4s.
 APPLE = re.compile(r"^(\s+\w+)\.(\d+[bhsd])(\s+v\d+)", re.M)
 
+# Before AVX2 a product is an instruction of its own.
+MULTIPLY_ADD = re.compile(r"^\s+(?:vfmadd|fmla|fmadd|mul[ps]s)")
+REGISTERS = {r"ss\b|\bs\d": 1, r"ps\b.*%xmm|v\d+\.4s": 4, r"%ymm": 8, r"%zmm": 16}
+
 
 @cache
 def assembly(form: str, sources: Path = mojo_build.SOURCE, options: tuple[str, ...] = ()) -> str:
@@ -45,7 +49,6 @@ def assembly(form: str, sources: Path = mojo_build.SOURCE, options: tuple[str, .
         command = [str(toolchain.command), "build", "--Werror", "--emit", "asm", *options, "-I", str(sources)]
         result = subprocess.run(
             [*command, str(source), "-o", str(output)],
-            env=toolchain.environment,
             check=False,
             capture_output=True,
             text=True,
@@ -53,3 +56,12 @@ def assembly(form: str, sources: Path = mojo_build.SOURCE, options: tuple[str, .
         )
         assert result.returncode == 0, result.stderr
         return APPLE.sub(r"\1\3.\2", output.read_text())
+
+
+def lanes(text: str) -> int:
+    """Floats that the widest multiply-add takes at once."""
+    widest = 1
+    for line in text.splitlines():
+        if MULTIPLY_ADD.match(line):
+            widest = max([widest, *(count for register, count in REGISTERS.items() if re.search(register, line))])
+    return widest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -10,8 +11,7 @@ from functools import cache
 import pytest
 
 import moe
-from moe import cheats
-from moe.cheats import CHEATS, Cheat, Honest
+from moe.cheats import CHEATS, Honest, label_of
 from moe.cheats.helpers import InBackground
 from moe.cheats.trial import CONFIG, TRIALS, outcome, trial, tried_on
 
@@ -19,9 +19,9 @@ from .synthetic import synthetic_run
 
 pytestmark = pytest.mark.long
 
-HONEST = (cheats.label_of(Honest), "numpy", "python", "torch", "mojo", "mojo[pool=off]")
+HONEST = (label_of(Honest), "numpy", "python", "torch", "mojo", "mojo[pool=off]")
 TRIED = [(cheat, config, threads) for config, threads in TRIALS for cheat in tried_on(config, threads)]
-BEGIN_RIGHT = [cheat for cheat in CHEATS if cheat.layer is not InBackground]  # whose answer comes when it comes
+BEGIN_RIGHT = [cheat for cheat in CHEATS if cheat is not InBackground]  # whose answer comes when it comes
 
 # In a process of its own: clocks, threads and helpers are left there as they will be.
 FIRST_OUTPUTS = """
@@ -34,13 +34,8 @@ def first(label):
     return moe.create(label, problem.weights, top_k=2, threads=1)(problem.x.copy())
 
 right = first(label_of(Honest))
-print(json.dumps({cheat.layer.__name__: float(abs(first(cheat.label) - right).max()) for cheat in CHEATS}))
+print(json.dumps({cheat.__name__: float(abs(first(label_of(cheat)) - right).max()) for cheat in CHEATS}))
 """
-
-
-def name_of(cheat: Cheat) -> str:
-    """A cheat's name in a test's."""
-    return cheat.layer.__name__
 
 
 a_trial = cache(trial)  # one run for all that are tried on a problem and number of threads
@@ -56,18 +51,18 @@ def first_errors() -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("cheat", BEGIN_RIGHT, ids=name_of)
-def test_each_begins_with_a_right_answer(cheat: Cheat, first_errors: dict[str, float]) -> None:
+@pytest.mark.parametrize("cheat", BEGIN_RIGHT, ids=lambda cheat: cheat.__name__)
+def test_each_begins_with_a_right_answer(cheat: type[Honest], first_errors: dict[str, float]) -> None:
     """A cheat that is wrong at once would be no test of what comes after the first look."""
-    assert first_errors[name_of(cheat)] < 1e-6
+    assert first_errors[cheat.__name__] < 1e-6
 
 
 @pytest.mark.parametrize(
-    ("cheat", "config", "threads"), TRIED, ids=[f"{name_of(c)}-{t.tokens}-{n}" for c, t, n in TRIED]
+    ("cheat", "config", "threads"), TRIED, ids=[f"{c.__name__}-{t.tokens}-{n}" for c, t, n in TRIED]
 )
-def test_each_is_seen_through_or_gains_nothing(cheat: Cheat, config: moe.MoEConfig, threads: int) -> None:
+def test_each_is_seen_through_or_gains_nothing(cheat: type[Honest], config: moe.MoEConfig, threads: int) -> None:
     found = outcome(cheat, a_trial(config, threads))
-    assert found.beaten, f"{name_of(cheat)} ({cheat.trick}): {found.text}"
+    assert found.beaten, f"{cheat.__name__} ({inspect.getdoc(cheat)}): {found.text}"
 
 
 @pytest.mark.parametrize("tokens", [1, 16, 1024])
@@ -78,11 +73,11 @@ def test_no_honest_layer_is_taken_for_a_cheat(tokens: int, mojo: str) -> None:
 
 def test_what_becomes_of_a_cheat_is_told_from_its_row() -> None:
     cheat = CHEATS[0]
-    run = synthetic_run({cheats.label_of(Honest): 0.01, cheat.label: 0.005}, noise=0.001)
+    run = synthetic_run({label_of(Honest): 0.01, label_of(cheat): 0.005}, noise=0.001)
     found = outcome(cheat, run)
     assert not found.beaten
     assert found.text.startswith("right, in 5")
-    assert outcome(cheat, synthetic_run({cheats.label_of(Honest): 0.01, cheat.label: 0.01}, noise=0.001)).beaten
+    assert outcome(cheat, synthetic_run({label_of(Honest): 0.01, label_of(cheat): 0.01}, noise=0.001)).beaten
 
     row = run.measurements[1]
     row.status, row.reason = "failed", "disagrees"
@@ -93,8 +88,9 @@ def test_what_becomes_of_a_cheat_is_told_from_its_row() -> None:
     assert not outcome(cheat, run).beaten
 
 
-def test_every_cheat_says_its_trick_in_a_line_and_is_listed_once() -> None:
-    assert len({cheat.layer for cheat in CHEATS}) == len(CHEATS)
-    for cheat in CHEATS:
-        assert cheat.trick.endswith("."), cheat.layer
-        assert issubclass(cheat.layer, Honest)
+def test_every_cheat_is_listed_once_and_says_its_trick_in_a_line_of_its_own() -> None:
+    assert len(set(CHEATS)) == len(CHEATS)
+    assert Honest not in CHEATS
+    tricks = {(cheat.__doc__ or "").strip() for cheat in CHEATS}
+    assert len(tricks) == len(CHEATS)
+    assert all(trick.endswith(".") and "\n" not in trick for trick in tricks)

@@ -45,7 +45,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """A compiler that is done at once."""
-    toolchain = mojo_build.Toolchain(Path("mojo"), {}, "Mojo 9")
+    toolchain = mojo_build.Toolchain(Path("mojo"), "Mojo 9")
     monkeypatch.setattr(mojo_build, "find_toolchain", lambda: toolchain)
 
     def run(command: list[str], *_: Any) -> str:
@@ -172,7 +172,7 @@ def test_nothing_is_taken_from_what_others_could_have_put_among_temporary_files(
         found = os.getuid()
         monkeypatch.setattr(os, "getuid", lambda: found + 1)
         own.rename(own.with_name(f"moe-{found + 1}"))
-    assert mojo_build.cache_folders() == []
+    assert folders.kept_folders(mojo_build.KEPT) == []
     with pytest.raises(mojo_build.MojoBuildError, match="it is not this user's alone"):
         mojo_build.build()
 
@@ -195,7 +195,7 @@ def test_a_compiler_that_cannot_be_started_is_said(tmp_path: Path) -> None:
     for mode in (0o600, 0o700):
         fake.chmod(mode)
         with pytest.raises(mojo_build.MojoBuildError, match="the Mojo compiler can't be started: "):
-            mojo_build._run([str(fake)], {}, timeout=5)
+            mojo_build._run([str(fake)], timeout=5)
 
 
 def test_what_matplotlib_keeps_has_a_place_too(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from moe.analysis.goals import FORMS, Shape, judge
+from moe.analysis.goals import IN_PYTORCH, Shape, judge
 from moe.config import parse_config
 from moe.implementations.registry import REGISTRY
 from moe.report.marks import goals_table, result_lines, write_between
@@ -39,7 +39,9 @@ def test_the_goals_are_of_shapes_that_exist() -> None:
         assert parse_config(goal.config).tokens > 0
         assert set(goal.share) | set(goal.beyond_us) == {1, 2} or goal.of
         assert not goal.of or goal.of in [g.name for g in goals[: goals.index(goal)]]
-    assert {n for n, entry in REGISTRY.items() if entry.peer and entry.library == "torch"} == set(FORMS) - {"torch"}
+    assert {n for n, entry in REGISTRY.items() if entry.peer and entry.library == "torch"} == set(IN_PYTORCH) - {
+        "torch"
+    }
 
 
 def test_an_unknown_shape_is_named(tmp_path: Path) -> None:
@@ -58,13 +60,13 @@ def test_noise_that_covers_the_goal_resolves_nothing() -> None:
     assert verdicts(goal, a_run(noise=0.2))["share of the limit"] == "not resolved"
 
 
-def test_the_nearest_form_of_pytorch_is_the_fastest_one() -> None:
+def test_the_nearest_of_pytorch_is_the_fastest_one() -> None:
     goal = Shape("seed", "seed", "arithmetic", over_torch={1: 2})
     (result,) = judge(goal, [a_run()])
     assert result.nearest is not None
     assert result.nearest[0] == "torch-onednn"
     assert {v.what: v.verdict for v in result.verdicts} == {"× torch": "reached", "× torch-onednn": "reached"}
-    assert {form: ratio.value for form, ratio in result.over.items()} == {
+    assert {name: ratio.value for name, ratio in result.over.items()} == {
         "torch": pytest.approx(2.5),
         "torch-onednn": pytest.approx(1.5),
     }
@@ -104,7 +106,7 @@ def test_lines_and_page_show_what_was_measured(tmp_path: Path) -> None:
     assert "- a call: 2.00 [2.00–2.00] µs" in text
 
 
-def test_a_form_that_a_run_lacks_is_taken_from_one_that_was_added(tmp_path: Path) -> None:
+def test_a_layer_that_a_run_lacks_is_taken_from_one_that_was_added(tmp_path: Path) -> None:
     run = a_run((1, 2))
     goal = Shape("seed", "seed", "arithmetic", share={1: 0.95})
     lacking = dataclasses.replace(run, measurements=[m for m in run.measurements if m.label != "torch-onednn"])
@@ -114,7 +116,7 @@ def test_a_form_that_a_run_lacks_is_taken_from_one_that_was_added(tmp_path: Path
     added = dataclasses.replace(run, measurements=kept)
     over = judge(goal, [lacking, added])[0].over
     assert over["torch-onednn"].value == pytest.approx(judge(goal, [run])[0].over["torch-onednn"].value)
-    assert list(over) == [form for form in FORMS if form in over]
+    assert list(over) == [name for name in IN_PYTORCH if name in over]
     with pytest.raises(ValueError, match="did you mean torch-grouped"):
         measure_goals(Asked(["seed"], [1], 1.0, tmp_path), ["torch-groupd"])
 

@@ -16,16 +16,14 @@ from moe.analysis.attribution import Attribution, attribute
 from moe.analysis.pairing import Grid
 from moe.check import check_layer
 from moe.edges import edge_problems
-from moe.implementations.mojo_kernel import FORM_SWITCHES, form_number
+from moe.implementations.mojo_kernel import SWITCHES, setting_number
 
-from .assembly import assembly
+from .assembly import assembly, lanes
 
 pytestmark = pytest.mark.long
 
-FORMS = [
-    dict(zip(FORM_SWITCHES, s, strict=True)) for s in itertools.product(("on", "off"), repeat=len(FORM_SWITCHES))
-]
-# Compiled beforehand, so that sixteen forms of it cost no further compilation.
+SETTINGS = [dict(zip(SWITCHES, s, strict=True)) for s in itertools.product(("on", "off"), repeat=len(SWITCHES))]
+# Compiled beforehand, so that sixteen settings of it cost no further compilation.
 SEED = moe.PRESETS["seed"]
 
 # Packed arithmetic of x86 and of ARM; a scalar's register is moved, and set to zero, by instructions for vectors too.
@@ -33,35 +31,32 @@ PACKED_X86 = re.compile(
     r"^\s+v?(?:p?(?:add|sub|mul|min|max)|div|fn?m(?:add|sub)\d*)\w*p[sd]\b|^\s+vp(?:add|sub|mul)\w*", re.M
 )
 PACKED_ARM = re.compile(r"^\s+(?:f|s|u)?(?:add|sub|mul|mla|div|min|max)\w*\s+v\d+\.\d+[bhsd]", re.M)
-# Before AVX2 a product is an instruction of its own.
-MULTIPLY_ADD = re.compile(r"^\s+(?:vfmadd|fmla|fmadd|mul[ps]s)")
-REGISTERS = {r"ss\b|\bs\d": 1, r"ps\b.*%xmm|v\d+\.4s": 4, r"%ymm": 8, r"%zmm": 16}
 SCALAR = re.compile(r"^\s+(?:vfmadd\d+ss|fmadd\s+s\d+)", re.M)
 
 
-def written(form: dict[str, str], **more: str) -> str:
-    options = ",".join(f"{key}={value}" for key, value in {**form, **more}.items())
+def written(setting: dict[str, str], **more: str) -> str:
+    options = ",".join(f"{key}={value}" for key, value in {**setting, **more}.items())
     return f"mojo[{options}]"
 
 
-def test_numbers_of_forms_are_different() -> None:
-    assert sorted(form_number(**form) for form in FORMS) == list(range(16))
+def test_numbers_of_settings_are_different() -> None:
+    assert sorted(setting_number(**setting) for setting in SETTINGS) == list(range(16))
 
 
-@pytest.mark.parametrize("form", FORMS, ids=written)
-def test_every_form_on_every_edge(mojo: str, form: dict[str, str]) -> None:
+@pytest.mark.parametrize("setting", SETTINGS, ids=written)
+def test_every_setting_on_every_edge(mojo: str, setting: dict[str, str]) -> None:
     for edge, problem in edge_problems().items():
         for threads in (1, 2):
-            layer = moe.create(written(form), problem.weights, top_k=problem.top_k, threads=threads)
+            layer = moe.create(written(setting), problem.weights, top_k=problem.top_k, threads=threads)
             parity = check_layer(layer, problem)
             assert parity.passed, (edge, threads, parity.reason)
 
 
-@pytest.mark.parametrize("form", FORMS, ids=written)
-def test_every_form_compiled_for_its_sizes(mojo: str, form: dict[str, str]) -> None:
+@pytest.mark.parametrize("setting", SETTINGS, ids=written)
+def test_every_setting_compiled_for_its_sizes(mojo: str, setting: dict[str, str]) -> None:
     for tokens in (0, 1, 5, 70):
         problem = moe.make_problem(SEED.with_tokens(tokens))
-        layer = moe.create(written(form, specialize="on"), problem.weights, top_k=SEED.top_k, threads=2)
+        layer = moe.create(written(setting, specialize="on"), problem.weights, top_k=SEED.top_k, threads=2)
         assert layer.implementation.library.path == mojo_build.build(mojo_build.prepared_sizes()[1]).path
         parity = check_layer(layer, problem)
         assert parity.passed, (tokens, parity.reason)
@@ -75,7 +70,7 @@ def test_a_switch_is_on_or_off(mojo: str, option: str) -> None:
 
 
 def assembly_of(sources: Path = mojo_build.SOURCE, **switches: str) -> str:
-    return assembly(f"form_of({form_number(**switches, pool='on')})", sources)
+    return assembly(f"form_of({setting_number(**switches, pool='on')})", sources)
 
 
 def packed(text: str) -> Counter[str]:
@@ -93,15 +88,6 @@ def test_one_lane_means_no_packed_arithmetic(mojo: str, tile: str, batch: str) -
 
 def test_vectors_mean_packed_arithmetic(mojo: str) -> None:
     assert packed(assembly_of(simd="on", tile="on", batch="on")).total() > 100
-
-
-def lanes(text: str) -> int:
-    """Floats that the widest multiply-add takes at once."""
-    widest = 1
-    for line in text.splitlines():
-        if MULTIPLY_ADD.match(line):
-            widest = max([widest, *(count for register, count in REGISTERS.items() if re.search(register, line))])
-    return widest
 
 
 def counted(sources: Path) -> Attribution:

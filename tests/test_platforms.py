@@ -16,12 +16,11 @@ import pytest
 import moe
 from moe import mojo_build
 from moe.edges import edge_problems
-from moe.implementations.mojo_kernel import form_number
+from moe.implementations.mojo_kernel import ALL_ON
 from moe.parity import compare_output
 from moe.reference import reference
 
-from .assembly import assembly
-from .test_mojo_switches import lanes
+from .assembly import assembly, lanes
 
 pytestmark = pytest.mark.long
 
@@ -30,7 +29,7 @@ DRIVER = Path(__file__).parent / "platforms" / "driver.c"
 WORD = np.dtype("<i8")
 LAYER = 0  # the driver's number for moe_prepare
 THREADS = (1, 3)
-FORMS = range(16)
+SETTINGS = range(16)  # of the switches
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,6 @@ COMPILED = {
     "AVX-512": Platform("x86_64", "x86-64-v4", 16),
     "macOS": Platform("arm64", "apple-m1", 4, "apple-macosx13.0"),
 }
-ALL_ON = form_number(simd="on", tile="on", batch="on", pool="on")
 
 
 def all_problems() -> dict[str, moe.Problem]:
@@ -107,10 +105,10 @@ def finished(command: list[str], given: bytes) -> bytes:
     return result.stdout
 
 
-def job(problem: moe.Problem, threads: int, form: int) -> bytes:
+def job(problem: moe.Problem, threads: int, setting: int) -> bytes:
     """What the driver reads: words, and arrays with their sizes."""
     weights = problem.weights
-    sizes = [*weights.w1.shape[1:], len(weights.w1), problem.top_k, threads, form]
+    sizes = [*weights.w1.shape[1:], len(weights.w1), problem.top_k, threads, setting]
     arrays = [weights.gate, weights.w1, weights.w2, problem.x]
     words = [LAYER, len(problem.x), problem.x.nbytes, len(sizes), len(arrays), *sizes]
     parts = [np.array(words, WORD).tobytes()]
@@ -122,8 +120,8 @@ def job(problem: moe.Problem, threads: int, form: int) -> bytes:
 @pytest.mark.parametrize("target", RUN.values(), ids=RUN)
 def test_the_kernel_is_right_on(mojo: str, target: Platform, tmp_path: Path) -> None:
     problems = all_problems()
-    jobs = [(name, form, threads) for name in problems for form in FORMS for threads in THREADS]
-    given = b"".join(job(problems[name], threads, form) for name, form, threads in jobs)
+    jobs = [(name, setting, threads) for name in problems for setting in SETTINGS for threads in THREADS]
+    given = b"".join(job(problems[name], threads, setting) for name, setting, threads in jobs)
     answer = io.BytesIO(finished(compiled(target, tmp_path), given))
 
     def word() -> int:
@@ -132,13 +130,13 @@ def test_the_kernel_is_right_on(mojo: str, target: Platform, tmp_path: Path) -> 
     assert word() == target.lanes
     references = {name: reference(problem) for name, problem in problems.items()}
     bits: dict[tuple[str, int], bytes] = {}
-    for name, form, threads in jobs:
+    for name, setting, threads in jobs:
         assert word() == threads
         x = problems[name].x
         found = answer.read(x.nbytes)
         parity = compare_output(np.frombuffer(found, np.float32).reshape(x.shape), references[name])
-        assert parity.passed, (name, form, threads, parity.reason)
-        assert bits.setdefault((name, form), found) == found, (name, form, threads)
+        assert parity.passed, (name, setting, threads, parity.reason)
+        assert bits.setdefault((name, setting), found) == found, (name, setting, threads)
     assert not answer.read()
 
 

@@ -1,4 +1,4 @@
-"""What the Mojo kernel is to reach at a shape, how near it comes, and how far ahead of PyTorch's forms it is."""
+"""What the Mojo kernel is to reach at a shape, how near it comes, and how far ahead of PyTorch's layers it is."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from moe.analysis.summary import KERNEL, Summary, summarise, tokens_ratio
 from moe.config import MoEConfig
 from moe.run import Run
 
-FORMS = ("torch", "torch-loop", "torch-grouped", "torch-onednn", "torch-compile")
+IN_PYTORCH = ("torch", "torch-loop", "torch-grouped", "torch-onednn", "torch-compile")
 # The implementation, which sorts tokens, and the loop by expert that most model code is written as.
-USUAL_FORMS = ("torch", "torch-loop")
+USUAL = ("torch", "torch-loop")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Result:
-    """The kernel on one shape and number of threads, and how many times as fast as PyTorch's forms it is."""
+    """The kernel on one shape and number of threads, and how many times as fast as PyTorch's layers it is."""
 
     shape: str
     config: MoEConfig
@@ -62,14 +62,14 @@ class Result:
 
     @property
     def nearest(self) -> tuple[str, Interval] | None:
-        """The fastest form of PyTorch, and how many times as fast the kernel is."""
+        """The fastest of PyTorch's layers, and how many times as fast the kernel is."""
         return min(self.over.items(), key=lambda item: item[1].value, default=None)
 
 
 def judge(shape: Shape, runs: Sequence[Run], before: Sequence[Result] = ()) -> list[Result]:
     """The kernel's results in a shape's first run, by threads; `before` holds those that goals refer to.
 
-    Forms that this run has no numbers of are taken from the others, in which the kernel was measured again.
+    Layers that this run has no numbers of are taken from the others, in which the kernel was measured again.
     """
     first, *_ = summaries = [summarise(run, "torch") for run in runs]
     results = []
@@ -86,13 +86,13 @@ def judge(shape: Shape, runs: Sequence[Run], before: Sequence[Result] = ()) -> l
 
 
 def _over(summaries: Sequence[Summary], threads: int) -> dict[str, Interval]:
-    """How many times as fast the kernel is as each form, in the first run that has numbers of both."""
+    """How many times as fast the kernel is as each of those layers, in the first run that has numbers of both."""
     over: dict[str, Interval] = {}
-    for form in FORMS:
-        rows = ((s.row(KERNEL, threads), s.row(form, threads)) for s in summaries)
+    for name in IN_PYTORCH:
+        rows = ((s.row(KERNEL, threads), s.row(name, threads)) for s in summaries)
         ratios = (tokens_ratio(kernel.measurement, other.measurement) for kernel, other in rows if kernel and other)
         if ratio := next(filter(None, ratios), None):
-            over[form] = ratio
+            over[name] = ratio
     return over
 
 
@@ -106,12 +106,12 @@ def _verdicts(shape: Shape, result: Result, before: Sequence[Result]) -> Iterato
     if threads in shape.beyond_us:
         beyond = Interval(*((end - result.bound_s) * 1e6 for end in astuple(result.latency_s)))
         yield _verdict("µs beyond the limit", shape.beyond_us[threads], beyond, most=True)
-    for form in USUAL_FORMS:
-        if threads in shape.over_torch and form in result.over:
-            yield _verdict(f"× {form}", shape.over_torch[threads], result.over[form])
+    for name in USUAL:
+        if threads in shape.over_torch and name in result.over:
+            yield _verdict(f"× {name}", shape.over_torch[threads], result.over[name])
     if result.nearest is not None:
-        form, ratio = result.nearest
-        yield _verdict(f"× {form}", 1.0, ratio)
+        name, ratio = result.nearest
+        yield _verdict(f"× {name}", 1.0, ratio)
 
 
 def _verdict(what: str, goal: float, measured: Interval, *, most: bool = False) -> Verdict:

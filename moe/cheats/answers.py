@@ -1,7 +1,5 @@
 """Layers that answer without computing, or what nobody asked: remembered, stale, in part, or in another form."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,8 @@ from moe.problem import Weights
 
 class RemembersAddresses(Honest):
     """Remembers an answer by where its input lies, and computes none twice."""
+
+    tried_on_one_token = True
 
     def _prepare(self, weights: Weights) -> None:
         self.known: dict[Any, Any] = {}

@@ -1,7 +1,5 @@
 """Layers that turn to whoever times them: its clock, its words, its variables."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable
@@ -24,6 +22,8 @@ LONG_S = 0.02  # a forward after which no more than the fewest are timed
 class SlowClock(Honest):
     """Lets the clock of its process go at half its speed."""
 
+    tried_on_one_token = True
+
     def _prepare(self, weights: Weights) -> None:
         begun = perf_counter()
         set_clock(lambda: begun + (perf_counter() - begun) / 2)
@@ -32,6 +32,7 @@ class SlowClock(Honest):
 class StopsClock(Honest):
     """Stops the clock of its process for more than half of its own forwards, and for nothing else."""
 
+    tried_on_one_token = True
     hidden_s = 0.0
 
     def _prepare(self, weights: Weights) -> None:
@@ -118,6 +119,8 @@ class Rewrites(Honest):
 
 class ClaimsOldInputs(Rewrites):
     """Repeats the answers of its first turn ever after, and says that it was given the inputs of that turn."""
+
+    tried_on_one_token = True
 
     def _prepare(self, weights: Weights) -> None:
         super()._prepare(weights)

@@ -1,7 +1,5 @@
 """Layers that have others do their work, or keep others from theirs."""
 
-from __future__ import annotations
-
 import threading
 import warnings
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -21,6 +19,8 @@ HELPED: list[Honest] = []  # in a helper process: the layer that it helps
 
 class InBackground(Honest):
     """Has a thread fill the output in, and returns before that has begun."""
+
+    tried_threads = 2
 
     def _prepare(self, weights: Weights) -> None:
         self.pool = ThreadPoolExecutor(1)
@@ -78,6 +78,7 @@ def answer_as_helper(x: Any) -> Any:
 class Burns(Honest):
     """Keeps a core busy, but not in its own turns: whoever is measured then looks slow."""
 
+    tried_threads = 2
     last = 0.0
 
     def _prepare(self, weights: Weights) -> None:

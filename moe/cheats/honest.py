@@ -1,7 +1,5 @@
 """The layer that the cheats are made from: right, and with a place for each trick."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.implementations.numpy_layer import NumpyLayer
@@ -15,6 +13,8 @@ class Honest(NumpyLayer):
 
     name = "honest"
     description = "NumPy, batched by expert"
+    tried_threads = 1
+    tried_on_one_token = False  # too, where its trick is one for short forwards as well
     calls = 0
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:

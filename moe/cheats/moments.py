@@ -1,7 +1,5 @@
 """Layers that compute at a moment that is not timed: before the forward, or after it."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +20,8 @@ AHEAD = 64  # inputs that are predicted together
 class Promises(Honest):
     """Returns a promise at once, which `to_numpy` keeps, off the clock."""
 
+    tried_on_one_token = True
+
     def _answer(self, x: Any) -> Any:
         return partial(super()._answer, x)
 
@@ -31,6 +31,8 @@ class Promises(Honest):
 
 class PromisesArrays(Honest):
     """Returns a promise that even `to_numpy` leaves alone: whoever takes it for an array has it kept."""
+
+    tried_on_one_token = True
 
     def _answer(self, x: Any) -> Any:
         return Promise(partial(super()._answer, x))
@@ -48,6 +50,8 @@ class Promise:
 
 class PutsOff(Honest):
     """Returns outputs to be filled in later, eight at once: seven forwards of eight take no time."""
+
+    tried_on_one_token = True
 
     def _prepare(self, weights: Weights) -> None:
         self.owed: list[tuple[Any, Any]] = []
@@ -71,6 +75,8 @@ class PutsOff(Honest):
 class ComputesBefore(Honest):
     """Computes in `to_native`, off the clock; a forward returns what is there."""
 
+    tried_on_one_token = True
+
     def _take(self, x: Any) -> Any:
         return super()._answer(x)
 
@@ -80,6 +86,8 @@ class ComputesBefore(Honest):
 
 class ComputesAhead(Honest):
     """Computes all that waits in the first forward after `to_native`, which is not timed."""
+
+    tried_on_one_token = True
 
     def _prepare(self, weights: Weights) -> None:
         self.waiting: list[Any] = []

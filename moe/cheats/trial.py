@@ -1,13 +1,11 @@
 """Runs on the layers that cheat, and whether each was seen through."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from moe.cheats import CHEATS, Cheat, Honest, label_of
+from moe.cheats import CHEATS, Honest, label_of
 from moe.config import MoEConfig
 from moe.measure.compare import compare
 from moe.processor import usable_cores
@@ -24,7 +22,7 @@ SHARE = 0.75  # of the honest layer's fastest round: what is no faster than this
 class Outcome:
     """How a run ended for a layer that cheats."""
 
-    cheat: Cheat
+    cheat: type[Honest]
     config: MoEConfig
     beaten: bool
     text: str
@@ -38,20 +36,21 @@ def trials() -> Iterator[Outcome]:
             yield from (outcome(cheat, run) for cheat in tried_on(config, threads))
 
 
-def tried_on(config: MoEConfig, threads: int) -> list[Cheat]:
+def tried_on(config: MoEConfig, threads: int) -> list[type[Honest]]:
     """The layers that are tried on a problem and number of threads."""
-    return [cheat for cheat in CHEATS if cheat.threads == threads and (cheat.one_token or config.tokens > 1)]
+    wanted = [cheat for cheat in CHEATS if cheat.tried_threads == threads]
+    return [cheat for cheat in wanted if cheat.tried_on_one_token or config.tokens > 1]
 
 
 def trial(config: MoEConfig, threads: int) -> Run:
     """A run of the layers that cheat beside the honest one."""
-    names = [label_of(Honest), *(cheat.label for cheat in tried_on(config, threads))]
+    names = [label_of(Honest), *map(label_of, tried_on(config, threads))]
     return compare(names, config, [threads], budget_s=TRIALS[config, threads], progress=False, **SETTINGS)
 
 
-def outcome(cheat: Cheat, run: Run) -> Outcome:
+def outcome(cheat: type[Honest], run: Run) -> Outcome:
     """Whether a run sees through a cheat: it failed, or it is right and no faster than the honest layer was."""
-    found, honest = (_row(run, label) for label in (cheat.label, label_of(Honest)))
+    found, honest = (_row(run, label_of(layer)) for layer in (cheat, Honest))
     if found.status == "failed":
         return Outcome(cheat, found.config, True, f"failed: {found.reason}")
     for which, m in (("", found), ("the honest layer ", honest)):

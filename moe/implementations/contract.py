@@ -1,7 +1,5 @@
 """What an implementation is, for the type checker and for whoever writes one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol

@@ -1,12 +1,11 @@
 """Whether PyTorch has a CUDA device here, found out without importing PyTorch."""
 
-from __future__ import annotations
-
 import ctypes
 import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 DRIVER = "libcuda.so.1"
 # As a build of PyTorch writes them: cuda: Optional[str] = '13.0'
@@ -25,7 +24,7 @@ def cuda_available() -> tuple[bool, str]:
         return False, "no CUDA device: this PyTorch is a CPU build"
     if sys.platform != "linux" or versions.get("cuda", "None") == "None":
         return True, ""
-    missing = _missing_device()
+    _, _, missing = _opened()
     return not missing, missing and f"no CUDA device: {missing}"
 
 
@@ -37,16 +36,13 @@ def torch_version() -> str | None:
 
 def cuda_devices() -> list[str]:
     """Names of the devices that NVIDIA's driver knows, each with the CUDA version of the driver; none without it."""
-    try:
-        driver = ctypes.CDLL(DRIVER)
-    except OSError:
+    driver, count, _ = _opened()
+    if not count:
         return []
-    count, version = ctypes.c_int(0), ctypes.c_int(0)
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-        return []
+    version = ctypes.c_int(0)
     driver.cuDriverGetVersion(ctypes.byref(version))
     said = f"driver for CUDA {version.value // 1000}.{version.value % 1000 // 10}"
-    return [f"{_name(driver, number)} ({said})" for number in range(count.value)]
+    return [f"{_name(driver, number)} ({said})" for number in range(count)]
 
 
 def _name(driver: ctypes.CDLL, number: int) -> str:
@@ -64,15 +60,13 @@ def _built_for() -> dict[str, str]:
     return dict(BUILT_FOR.findall(files[0].read_text(encoding="utf-8"))) if files else {}
 
 
-def _missing_device() -> str:
-    """Why the driver has no device, or nothing."""
+def _opened() -> tuple[Any, int, str]:
+    """NVIDIA's driver, how many devices it has, and why that is none."""
     try:
         driver = ctypes.CDLL(DRIVER)
     except OSError:
-        return f"no driver ({DRIVER})"
-    if code := driver.cuInit(0):
-        return f"the driver says error {code}"
+        return None, 0, f"no driver ({DRIVER})"
     count = ctypes.c_int(0)
-    if code := driver.cuDeviceGetCount(ctypes.byref(count)):
-        return f"the driver says error {code}"
-    return "" if count.value > 0 else "the driver knows none"
+    if code := driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return driver, 0, f"the driver says error {code}"
+    return driver, count.value, "" if count.value > 0 else "the driver knows none"

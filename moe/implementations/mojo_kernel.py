@@ -1,7 +1,5 @@
 """The compiled kernel as Python calls it: a shared library of plain C functions, through ctypes."""
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Mapping
 from functools import cache
@@ -25,9 +23,9 @@ FUNCTIONS = (
     ("moe_probe_run", 3, True),
 )
 
-# The switches that a library holds every setting of, in the order of their bits in a form's number.
-FORM_SWITCHES = ("simd", "tile", "batch", "pool")
-ALL_ON = 2 ** len(FORM_SWITCHES) - 1
+# The switches that a library holds every setting of, in the order of their bits in a setting's number.
+SWITCHES = ("simd", "tile", "batch", "pool")
+ALL_ON = 2 ** len(SWITCHES) - 1
 
 # What describes a layer of any form, in the order of `mojo_src/knobs.mojo`: addresses, then sizes and kinds.
 ARRAYS = (
@@ -41,9 +39,9 @@ def is_on(switch: str, value: str) -> bool:
     return check_option(switch, value, SWITCH) == "on"
 
 
-def form_number(**switches: str) -> int:
-    """The number by which the kernel knows a setting of FORM_SWITCHES."""
-    return sum(is_on(name, switches[name]) << bit for bit, name in enumerate(FORM_SWITCHES))
+def setting_number(**switches: str) -> int:
+    """The number by which the kernel knows a setting of SWITCHES."""
+    return sum(is_on(name, switches[name]) << bit for bit, name in enumerate(SWITCHES))
 
 
 def describe(arrays: Mapping[str, NDArray[np.float32]], form: Form, *, top_k: int, threads: int) -> NDArray[np.int64]:

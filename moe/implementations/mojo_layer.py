@@ -1,7 +1,5 @@
 """The layer as a compiled Mojo kernel, called through ctypes without copying input or output."""
 
-from __future__ import annotations
-
 import ctypes
 import threading
 import weakref
@@ -12,7 +10,7 @@ import numpy as np
 
 from moe import mojo_build
 from moe.implementations.contract import EVERY_KNOB, NotAvailableError
-from moe.implementations.mojo_kernel import ALL_ON, describe, form_number, is_on, load_kernel
+from moe.implementations.mojo_kernel import ALL_ON, describe, is_on, load_kernel, setting_number
 from moe.problem import Float32Array, Weights
 from moe.processor import read_processor
 
@@ -44,11 +42,7 @@ class MojoLayer:
     @staticmethod
     def available() -> tuple[bool, str]:
         """Say whether the Mojo toolchain is there; nothing is compiled."""
-        try:
-            mojo_build.find_toolchain()
-        except mojo_build.MojoBuildError as error:
-            return False, str(error)
-        return True, ""
+        return mojo_build.is_installed()
 
     @staticmethod
     def sources() -> list[Path]:
@@ -67,14 +61,14 @@ class MojoLayer:
         pool: str = "on",
         tile: str = "on",
     ) -> None:
-        form = form_number(simd=simd, tile=tile, batch=batch, pool=pool)
+        setting = setting_number(simd=simd, tile=tile, batch=batch, pool=pool)
         available, reason = self.available()
         if not available:
             raise NotAvailableError(reason)
         specialized = is_on("specialize", specialize)
         half = weights.form.precision == "bfloat16"
         self.note = WIDENED if half and MULTIPLIES_PAIRS not in read_processor().features else ""
-        if weights.knobs and (specialized or form != ALL_ON):
+        if weights.knobs and (specialized or setting != ALL_ON):
             raise NotAvailableError(
                 "the Mojo kernel's switches are of the default form; others have them as they are"
             )
@@ -92,7 +86,7 @@ class MojoLayer:
                 weights.w2.ctypes.data,
                 *sizes,
                 threads,
-                form,
+                setting,
             )
         if not handle:
             raise RuntimeError(f"the Mojo kernel could not start {threads} threads")

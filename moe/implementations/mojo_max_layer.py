@@ -5,8 +5,6 @@ and starts the kernel's threads, one is the forward, one ends them. Between them
 prepared, as a tensor, so that every step of a forward is code that MAX compiled, and none the library of `mojo`.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import threading
@@ -43,10 +41,9 @@ class MojoMaxLayer:
     @staticmethod
     def available() -> tuple[bool, str]:
         """Say whether MAX and the Mojo toolchain are there; nothing is compiled."""
-        try:
-            mojo_build.find_toolchain()
-        except mojo_build.MojoBuildError as error:
-            return False, str(error)
+        installed, reason = mojo_build.is_installed()
+        if not installed:
+            return False, reason
         if find_spec("max") is None or find_spec("max.engine") is None:
             return False, f"MAX is not installed (the package `max.engine` is missing): {mojo_build.HOW_TO_INSTALL}"
         return True, ""

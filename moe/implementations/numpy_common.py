@@ -1,7 +1,5 @@
 """What the NumPy layer does for forms beyond the published one: its router, and what stands between products."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

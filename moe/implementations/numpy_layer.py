@@ -1,7 +1,5 @@
 """The layer in NumPy, batched by expert: the baseline."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

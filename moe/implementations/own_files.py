@@ -1,7 +1,5 @@
 """Classes from files of one's own, `path/to/file.py:Class`, each of which can import what lies beside it."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator

@@ -1,6 +1,4 @@
-"""What the layer in plain Python does for forms beyond the published one: numbers, and one token's router."""
-
-from __future__ import annotations
+"""What the layer in plain Python is made of, for every form: numbers, and one token's router."""
 
 from math import erf, exp, isfinite, isnan, nan
 
@@ -40,7 +38,7 @@ def _gelu(z: float) -> float:
 
 def choose(form: Form, token: Vector, logits: Vector, bias: Vector | None, top_k: int) -> list[tuple[int, float]]:
     """A token's k experts with their weights; sorted() is stable, so a tie goes to the lower number."""
-    scores = _softmax(logits) if form.score == "softmax" else [sigmoid(z) for z in logits]
+    scores = softmax(logits) if form.score == "softmax" else [sigmoid(z) for z in logits]
     choice = scores if bias is None else [score + b for score, b in zip(scores, bias, strict=True)]
     eligible = _of_best_groups(form, choice) if form.groups > 1 else range(len(choice))
     chosen = sorted(eligible, key=lambda e: -choice[e])[:top_k]
@@ -50,7 +48,8 @@ def choose(form: Form, token: Vector, logits: Vector, bias: Vector | None, top_k
     return [(e, scores[e] / total * form.scale + lost) for e in chosen]
 
 
-def _softmax(logits: Vector) -> Vector:
+def softmax(logits: Vector) -> Vector:
+    """Each expert's share of a token."""
     largest = max(logits)
     powers = [exp(logit - largest) for logit in logits]
     total = sum(powers)  # over all experts: one logit that is NaN makes every probability NaN

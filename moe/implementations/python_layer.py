@@ -1,18 +1,17 @@
 """The layer in lists and loops, without an array library."""
 
-from __future__ import annotations
-
-from math import exp
 from operator import mul
+from typing import Any
 
 import numpy as np
 
 from moe.implementations.contract import EVERY_KNOB
-from moe.implementations.python_common import Vector, choose, hidden, sigmoid
+from moe.implementations.python_common import Vector, choose, hidden, sigmoid, softmax
 from moe.problem import Float32Array, Weights
 
 Matrix = list[Vector]
-MATRICES = ("w3", "shared_w1", "shared_w2", "shared_w3", "shared_gate")
+MATRICES = ("gate", "w1", "w2", "w3", "shared_w1", "shared_w2", "shared_w3", "shared_gate")
+EXPERT = ("w1", "w2", "w3", "b1", "b2", "b3")
 
 
 class PythonLayer:
@@ -33,18 +32,14 @@ class PythonLayer:
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:
         self.top_k = top_k
         # Columns as lists, so that every product is one pass over two flat lists.
-        self.gate: Matrix = weights.gate.T.tolist()  # E × d
-        self.w1: list[Matrix] = weights.w1.transpose(0, 2, 1).tolist()  # E × f × d
-        self.w2: list[Matrix] = weights.w2.transpose(0, 2, 1).tolist()  # E × d × f
+        self.own: dict[str, Any] = {
+            name: (array.swapaxes(-1, -2) if name in MATRICES else array).tolist()
+            for name, array in weights.arrays().items()
+        }
+        self.gate: Matrix = self.own["gate"]  # E × d
         self.form = weights.form
         self.note = "bfloat16 widened to float64" if self.form.precision == "bfloat16" else ""
         self._routes_as_published = weights.routes_as_published
-        self._has_published_experts = weights.has_published_experts and not self.form.shared_d_ff
-        self._rest = {
-            name: (array.swapaxes(-1, -2) if name in MATRICES else array).tolist()
-            for name, array in weights.arrays().items()
-            if name not in ("gate", "w1", "w2")
-        }
 
     def to_native(self, x: Float32Array) -> Matrix:
         """A (T, d) array as lists."""
@@ -60,24 +55,11 @@ class PythonLayer:
         return [self._token(token) for token in x]
 
     def _token(self, token: Vector) -> Vector:
-        y = [0.0] * len(token)
-        if not self._has_published_experts:
-            return self._formed(token)
-        for expert, weight in self._route(token):
-            # Not max(0.0, …), which is 0 for NaN.
-            inner = [max(sum(map(mul, token, column)), 0.0) for column in self.w1[expert]]  # (f,)
-            for i, column in enumerate(self.w2[expert]):
-                y[i] += weight * sum(map(mul, inner, column))
-        return y
-
-    def _formed(self, token: Vector) -> Vector:
-        """The same of any form."""
-        own = self._rest
-        y = [0.0] * len(token)
+        own, y = self.own, [0.0] * len(token)
         for e, weight in self._route(token):
-            w3, b1, b2, b3 = (own[name][e] if name in own else None for name in ("w3", "b1", "b2", "b3"))
+            matrices: list[Any] = [own[name][e] if name in own else None for name in EXPERT]
             before, after = (weight, 1.0) if self.form.weight_on == "input" else (1.0, weight)
-            out = self._expert([before * value for value in token], self.w1[e], self.w2[e], w3, b1, b2, b3)
+            out = self._expert([before * value for value in token], *matrices)
             y = [total + after * value for total, value in zip(y, out, strict=True)]
         if self.form.shared_d_ff:
             out = self._expert(token, own["shared_w1"], own["shared_w2"], own.get("shared_w3"))
@@ -103,13 +85,10 @@ class PythonLayer:
         """The token's k experts with their weights; sorted() is stable, so a tie goes to the lower number."""
         logits = [sum(map(mul, token, column)) for column in self.gate]
         if not self._routes_as_published:
-            if "gate_bias" in self._rest:
-                logits = [logit + bias for logit, bias in zip(logits, self._rest["gate_bias"], strict=True)]
-            return choose(self.form, token, logits, self._rest.get("select_bias"), self.top_k)
-        largest = max(logits)
-        powers = [exp(logit - largest) for logit in logits]
-        total = sum(powers)  # over all experts: one logit that is NaN makes every probability NaN
-        probabilities = [power / total for power in powers]
+            if "gate_bias" in self.own:
+                logits = [logit + bias for logit, bias in zip(logits, self.own["gate_bias"], strict=True)]
+            return choose(self.form, token, logits, self.own.get("select_bias"), self.top_k)
+        probabilities = softmax(logits)
         chosen = sorted(range(len(logits)), key=lambda e: -logits[e])[: self.top_k]
         kept = sum(probabilities[e] for e in chosen)
         return [(e, probabilities[e] / kept) for e in chosen]

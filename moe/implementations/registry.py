@@ -40,7 +40,7 @@ class Entry:
     library: str = ""  # what it calls for its work, by a name that `moe.measure.boundary` knows
     affordable_flops: int | None = None  # it gets the first tokens of a larger problem, as many as take no more
     most_threads: int | None = None
-    peer: bool = False  # measured when it is named: another form of what is measured anyway
+    peer: bool = False  # measured when it is named: another way to compute what is measured anyway
 
     def affordable(self, config: MoEConfig) -> MoEConfig:
         """A problem with no more of its first tokens than are affordable, and at least one."""

@@ -1,10 +1,7 @@
 """What all PyTorch layers share: the weights as tensors, the router, and tokens in the order of their experts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib.util import find_spec
-from itertools import repeat
 from typing import Any
 
 from moe.implementations.contract import DTYPES, NotAvailableError, check_option
@@ -73,8 +70,14 @@ class TorchWeights:
 
     def parts(self) -> list[tuple[Any, ...]]:
         """Each expert's tensors, as `expert_of` says that they are given."""
-        own = [self.tensors.get(name) for name in EXPERTS]
-        return list(zip(*(repeat(None, len(self.w1)) if t is None else t.unbind() for t in own), strict=True))
+        none = [None] * len(self.tensors["w1"])
+        return list(zip(*(self.tensors.get(name, none) for name in EXPERTS), strict=True))
+
+    def weighted(self, rows: Any, weights: Any, part: tuple[Any, ...]) -> Any:
+        """What an expert adds to y for rows (n, d) with their weights (n, 1), from its tensors."""
+        if self.form.weight_on == "input":
+            return self.expert((rows * weights).to(self.dtype), *part).to(weights.dtype)
+        return self.expert(rows, *part) * weights
 
     def shared(self, x: Any) -> Any:
         """The part (T, d) of the expert that every token takes; None where there is none."""
@@ -105,6 +108,23 @@ class OnTheCpu:
         """A (T, d) array in float32; over the same memory if the output has that dtype."""
         array: Float32Array = y.detach().float().numpy()
         return array
+
+
+class SortedByExpert(OnTheCpu):
+    """A layer with one pass over all experts, tokens in their order; what computes their products is its own."""
+
+    top_k: int
+
+    def forward(self, x: Any) -> Any:
+        """x (T, d) → y (T, d)."""
+        import torch
+
+        with torch.inference_mode():
+            return sorted_by_expert(x, self.native, self.top_k, self._products)
+
+    def _products(self, rows: Any, counts: list[int]) -> Any:
+        """The outputs of rows (T·k, d) in the order of their experts, of which each has so many."""
+        raise NotImplementedError
 
 
 def sorted_by_expert(x: Any, native: TorchWeights, top_k: int, products: Callable[[Any, list[int]], Any]) -> Any:

@@ -1,17 +1,16 @@
 """The layer in PyTorch, its experts compiled."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.implementations.contract import EVERY_KNOB, NotAvailableError
-from moe.implementations.torch_common import OnTheCpu, TorchWeights, sorted_by_expert
+from moe.implementations.torch_common import SortedByExpert, TorchWeights
+from moe.implementations.torch_experts import by_expert
 from moe.problem import Weights
 
 RECOMPILES = 200
 
 
-class TorchCompileLayer(OnTheCpu):
+class TorchCompileLayer(SortedByExpert):
     """PyTorch: tokens sorted by expert, an expert's products compiled by `torch.compile` for any number of rows.
 
     The whole layer would be cut in two where the numbers of tokens leave the graph, and be no faster. Compiling is
@@ -43,18 +42,5 @@ class TorchCompileLayer(OnTheCpu):
         except (InductorError, InvalidCxxCompiler) as error:
             raise NotAvailableError(f"torch.compile failed here: {error}") from error
 
-    def forward(self, x: Any) -> Any:
-        """x (T, d) → y (T, d)."""
-        import torch
-
-        with torch.inference_mode():
-            return sorted_by_expert(x, self.native, self.top_k, self._products)
-
     def _products(self, rows: Any, counts: list[int]) -> Any:
-        import torch
-
-        out = torch.empty_like(rows)
-        for own, result, tensors in zip(rows.split(counts), out.split(counts), self.parts, strict=True):
-            if len(own):
-                result.copy_(self.expert(own, *tensors))  # (n, d) → (n, d)
-        return out
+        return by_expert(self.expert, rows, counts, self.parts)

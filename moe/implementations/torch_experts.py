@@ -1,7 +1,5 @@
 """An expert in PyTorch, for every form."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any

@@ -1,11 +1,9 @@
 """The layer in PyTorch with its grouped product."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.implementations.contract import EVERY_KNOB, NotAvailableError
-from moe.implementations.torch_common import OnTheCpu, TorchWeights, sorted_by_expert
+from moe.implementations.torch_common import SortedByExpert, TorchWeights
 from moe.implementations.torch_experts import hidden_of
 from moe.problem import Weights
 
@@ -22,7 +20,7 @@ def require_whole_rows(weights: Weights) -> None:
         )
 
 
-class TorchGroupedLayer(OnTheCpu):
+class TorchGroupedLayer(SortedByExpert):
     """PyTorch: tokens sorted by expert, and `torch.nn.functional.grouped_mm` for all experts at once.
 
     One call takes the place of a loop over experts, which counts where experts are many and small.
@@ -38,33 +36,17 @@ class TorchGroupedLayer(OnTheCpu):
         self.hidden = hidden_of(weights.form.expert)
         self.top_k = top_k
 
-    def forward(self, x: Any) -> Any:
-        """x (T, d) → y (T, d)."""
-        import torch
-
-        with torch.inference_mode():
-            return sorted_by_expert(x, self.native, self.top_k, self._products)
-
     def _products(self, rows: Any, counts: list[int]) -> Any:
         import torch
         from torch.nn.functional import grouped_mm
 
-        ends = torch.tensor(counts).cumsum(0).to(torch.int32)  # where each expert's rows end
-        if self.native.has_published_experts:
-            return grouped_mm(grouped_mm(rows, self.native.w1, offs=ends).relu_(), self.native.w2, offs=ends)
-        return self._formed(rows, counts, ends)
-
-    def _formed(self, rows: Any, counts: list[int], ends: Any) -> Any:
-        """The same of any form; grouped_mm takes no biases, which are added to each row of their experts."""
-        import torch
-        from torch.nn.functional import grouped_mm
-
-        own = self.native.tensors
-        experts = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        own, each = self.native.tensors, torch.tensor(counts)
+        ends = each.cumsum(0).to(torch.int32)  # where each expert's rows end
 
         def product(x: Any, name: str, bias: str) -> Any:
             out = grouped_mm(x, own[name], offs=ends)
-            return out + own[bias].index_select(0, experts) if bias in own else out
+            # It takes no biases, which are added to each row of their experts.
+            return out + own[bias].repeat_interleave(each, dim=0) if bias in own else out
 
         up = product(rows, "w3", "b3") if self.native.form.gated else None
         return product(self.hidden(product(rows, "w1", "b1"), up), "w2", "b2")

@@ -1,7 +1,5 @@
 """The layer in PyTorch, batched by expert, on the CPU or a CUDA device."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.implementations.contract import EVERY_KNOB, SWITCH, check_option
@@ -14,7 +12,7 @@ from moe.problem import Float32Array, Weights
 class TorchLayer:
     """PyTorch: tokens sorted by expert, an expert's products at once, one weighted sum, under inference_mode.
 
-    Against a mask an expert, a sum an expert and `grouped_mm`, this form was nowhere clearly slower and with
+    Against a mask an expert, a sum an expert and `grouped_mm`, this was nowhere clearly slower and with
     64 small experts up to three times faster.
 
     `device=cuda` runs on the GPU with its input already there; `transfer=on` starts and ends in CPU memory.
@@ -65,15 +63,13 @@ class TorchLayer:
 
         device = self.native.device
         with torch.inference_mode():
-            y = self._layer(x.to(device) if self.transfer else x)
+            x = x.to(device) if self.transfer else x
+            y = sorted_by_expert(x, self.native, self.top_k, self._products)
             if self.transfer:
                 return y.cpu()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             return y
-
-    def _layer(self, x: Any) -> Any:
-        return sorted_by_expert(x, self.native, self.top_k, self._products)
 
     def _products(self, rows: Any, counts: list[int]) -> Any:
         import torch

@@ -1,7 +1,5 @@
 """The layer in PyTorch as most model code writes it: a mask an expert."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.implementations.contract import EVERY_KNOB, SWITCH, check_option
@@ -13,7 +11,7 @@ from moe.problem import Weights
 class TorchLoopLayer(OnTheCpu):
     """PyTorch: for each expert its tokens found by a mask, two products, and a sum into the output.
 
-    The form that published models are usually written in; with many experts the masks cost more than the products.
+    What published models usually have; with many experts the masks cost more than the products.
     `grad=on` records each forward for autograd, as a model that is not told otherwise does.
     """
 
@@ -32,19 +30,13 @@ class TorchLoopLayer(OnTheCpu):
         """x (T, d) → y (T, d)."""
         import torch
 
+        native = self.native
         with torch.inference_mode(not self.grad):
-            experts, weights = route(x, self.native, self.top_k)
+            experts, weights = route(x, native, self.top_k)
             y = torch.zeros_like(x, dtype=weights.dtype)
-            for e, part in enumerate(self.native.parts()):
+            for e, part in enumerate(native.parts()):
                 tokens, slots = torch.where(experts == e)
                 if len(tokens):
-                    y.index_add_(0, tokens, self._expert(x[tokens], weights[tokens, slots].unsqueeze(1), part))
-            shared = self.native.shared(x)
+                    y.index_add_(0, tokens, native.weighted(x[tokens], weights[tokens, slots].unsqueeze(1), part))
+            shared = native.shared(x)
             return y if shared is None else y + shared
-
-    def _expert(self, rows: Any, weights: Any, part: tuple[Any, ...]) -> Any:
-        """An expert's part of y for rows (n, d) with their weights (n, 1)."""
-        native = self.native
-        if native.form.weight_on == "input":
-            return native.expert((rows * weights).to(native.dtype), *part).to(weights.dtype)
-        return native.expert(rows, *part) * weights

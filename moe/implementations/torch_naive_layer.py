@@ -1,7 +1,5 @@
 """The layer in PyTorch as it is first written down: one token at a time."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.implementations.contract import EVERY_KNOB
@@ -49,18 +47,14 @@ class TorchNaiveLayer(OnTheCpu):
         """The same of any form."""
         import torch
 
-        native, expert = self.native, self.native.expert
-        on_input = native.form.weight_on == "input"
+        native = self.native
         with torch.inference_mode():
             y = torch.zeros_like(x, dtype=native.gate.dtype)
             for t in range(len(x)):
                 row = x[t : t + 1]  # (1, d)
                 experts, weights = route(row, native, self.top_k)
-                for weight, e in zip(weights[0], experts[0].tolist(), strict=True):
-                    if on_input:
-                        y[t] += expert((weight * row).to(native.dtype), *self.parts[e])[0]
-                    else:
-                        y[t] += weight * expert(row, *self.parts[e])[0]
+                for weight, e in zip(weights.T, experts[0].tolist(), strict=True):
+                    y[t] += native.weighted(row, weight, self.parts[e])[0]
                 if native.form.shared_d_ff:
                     y[t] += native.shared(row)[0]
             return y

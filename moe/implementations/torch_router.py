@@ -1,7 +1,5 @@
 """The router of PyTorch's layers, for every form."""
 
-from __future__ import annotations
-
 from typing import Any
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from moe import mojo_build
 from moe.config import MoEConfig
 from moe.implementations import create
-from moe.implementations.mojo_kernel import FORM_SWITCHES, form_number, load_kernel
+from moe.implementations.mojo_kernel import ALL_ON, load_kernel
 from moe.problem import make_problem
 
 CALLS = 1_000
@@ -82,8 +82,7 @@ def _mojo() -> Calls:
     kernel = load_kernel(mojo_build.build().path)
     one = np.ones((1, 1), np.float32)
     address = one.ctypes.data
-    form = form_number(**dict.fromkeys(FORM_SWITCHES, "on"))
-    handle = kernel.moe_prepare(address, address, address, 1, 1, 1, 1, 1, form)
+    handle = kernel.moe_prepare(address, address, address, 1, 1, 1, 1, 1, ALL_ON)
     call = partial(kernel.moe_forward, handle, address, address, 0)
     weakref.finalize(call, kernel.moe_release, handle)
     return {"a forward of no tokens in Mojo": call}

@@ -136,14 +136,13 @@ class MachineLimits:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        try:
-            mojo_build.find_toolchain()
-        except mojo_build.MojoBuildError:
-            self._probes: list[Probes | Products] = [Products(size) for size in _sizes()]
-        else:
+        installed, _ = mojo_build.is_installed()
+        if installed:
             probes = [Probes(threads, size) for size in _sizes()]
             keep_apart([own.started for own in probes])
-            self._probes = [*probes]
+            self._probes: list[Probes | Products] = [*probes]
+        else:
+            self._probes = [Products(size) for size in _sizes()]
 
     def capacity(self) -> float:
         """Floating-point operations a second that these threads reach right now."""

@@ -12,14 +12,14 @@ from moe.measure.loaded import first_difference, shown
 from moe.measure.waiting import UsageClock
 from moe.run import Measurement
 
-SHARED = ("numpy", "torch")  # libraries whose forms in this package share a worker
+SHARED = ("numpy", "torch")  # libraries whose layers in this package share a worker
 Key = tuple[str, int, str, bool]
 
 
 class Workers:
     """Starts a worker when it is first asked, and a fresh one after it died; ends them all at the end.
 
-    The package's own forms of NumPy share a worker, and those of PyTorch another, for each number of threads. What
+    The package's own layers in NumPy share a worker, and those in PyTorch another, for each number of threads. What
     else is measured has one of its own, so that a crash or a trick costs nobody else; so has a control.
     """
 

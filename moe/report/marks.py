@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from moe.analysis import Interval, Summary, summarise, tokens_ratio
-from moe.analysis.goals import FORMS, Result, Verdict
+from moe.analysis.goals import IN_PYTORCH, Result, Verdict
 from moe.analysis.summary import KERNEL
 from moe.config import MoEConfig
 from moe.report.origin import versions_text
@@ -37,7 +37,7 @@ def result_lines(results: Sequence[Result]) -> list[str]:
 
 def goals_table(results: Sequence[Result], calls: Mapping[str, Interval], run: Run) -> str:
     """A line for each result, and the seconds of calls; one of their runs says on what they were measured."""
-    head = ("shape (T, d, f, E, k)", "threads", "time, µs", "% of the limit", "goal", "× torch", "× the fastest form")
+    head = ("shape (T, d, f, E, k)", "threads", "time, µs", "% of the limit", "goal", "× torch", "× fastest PyTorch")
     lines = [f"{_measured_on(run)}.", "", _line(*head), "| --- | --: | --: | --: | --- | --: | --: |"]
     without = []
     for r in results:
@@ -46,7 +46,7 @@ def goals_table(results: Sequence[Result], calls: Mapping[str, Interval], run: R
         nearest = f"{span(r.nearest[1])} ({r.nearest[0]})" if r.nearest else "–"
         measured = (str(r.threads), span(r.latency_s, 1e6), span(r.share, 100))
         lines.append(_line(f"{r.shape} {_sizes(r.config)}", *measured, wanted, torch, nearest))
-        if missing := [form for form in FORMS if form not in r.over]:
+        if missing := [name for name in IN_PYTORCH if name not in r.over]:
             without += [f"No numbers of {', '.join(missing)} at {r.shape} on {threads_text(r.threads)}.", ""]
     lines += ["", *without, "A call from Python into the kernel:", ""]
     return "\n".join([*lines, *(f"- {what}: {span(seconds, 1e6)} µs" for what, seconds in calls.items())])

@@ -140,8 +140,8 @@ def beside_the_time(run: Run) -> str:
         "What happens before the timed forwards, and the libraries that each worker found inside itself. Workers "
         "load side by side: the first column says what waiting is like, not who is faster. NumPy is loaded before. "
         "Variants of an implementation share a worker on as many threads, and with it import, peak memory and empty "
-        "call; so do this package's forms of PyTorch, and of NumPy: peak memory names who else was in the worker. An "
-        "empty call is what it costs to get from Python into the library behind an implementation. Lines of "
+        "call; so do this package's layers in PyTorch, and in NumPy: peak memory names who else was in the worker. "
+        "An empty call is what it costs to get from Python into the library behind an implementation. Lines of "
         "code are those of its module and of what that imports from this package, without comments and docstrings."
     )
     headings = {
