@@ -44,7 +44,8 @@ def check_layer(layer: Layer, problem: Problem) -> Parity:
     both = (problem, Problem(problem.weights, problem.x[::-1], problem.top_k))
     inputs = [p.x.copy() for p in both]
     outputs = [layer(x) for x in inputs]
-    found = worst(compare_output(y, reference(p)) for y, p in zip(outputs, both, strict=True))
+    references = (reference(p).for_router(layer.router_precision) for p in both)
+    found = worst(compare_output(y, ref) for y, ref in zip(outputs, references, strict=True))
     if any(mark_of(x) != mark_of(p.x) for x, p in zip(inputs, both, strict=True)):
         return replace(found, passed=False, reason=INPUT_CHANGED)
     return found
