@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import repeat
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -27,15 +27,14 @@ class ZentorchLayer(OnTheCpu):
     tokens are sorted by expert, and all experts' products made at once, twice.
 
     zentorch finds packed weights again by their address: those of another layer, put where the first one's were,
-    would be taken for them. Weights therefore stay in memory until the process ends. Unless told otherwise it writes
-    packed weights over those that it is given, and refuses another number of threads afterwards; it is told so before
-    it is loaded.
+    would be taken for them. It forgets all when a layer is made, and packs an older one's again at its next forward.
+    Unless told otherwise it writes packed weights over those that it is given, and refuses another number of threads
+    afterwards; it is told so before it is loaded.
     """
 
     name = "zentorch"
     description = "PyTorch, zentorch's fused or grouped products"
     knobs = EVERY_KNOB
-    _kept: ClassVar[list[Any]] = []  # see above
 
     @staticmethod
     def available() -> tuple[bool, str]:
@@ -62,7 +61,7 @@ class ZentorchLayer(OnTheCpu):
         self.inner = self._joined(tensors["w1"].mT, tensors["w3"].mT) if form.gated else _copy(tensors["w1"].mT)
         self.outer = _copy(tensors["w2"].mT)
         self.inner_bias, self.outer_bias = self._inner_bias(tensors), tensors.get("b2")
-        self._kept.extend((self.inner, self.outer, self.inner_bias, self.outer_bias))
+        torch.ops.zentorch.zentorch_clear_weight_cache()
         for name in set(tensors) & {"w1", "w2", "w3"}:
             del tensors[name]
         del self.native.w1, self.native.w2

@@ -37,7 +37,7 @@ def a_sweep() -> Run:
             continue
         factor = 1.0 if m.implementation == "mojo" else 0.5 if m.config.num_experts > 4 else 2.0
         m.status, m.reason, m.parity = "ok", "", PARITY
-        m.details["note"] = "" if m.implementation == "mojo" else "its fused operator"
+        m.details |= {"note": "its fused operator"} if m.implementation == "zentorch" else {}
         m.processes = list(range(PROCESSES))
         m.samples_s = [[factor * m.config.tokens * 1e-3 / m.threads * (1 + i / 1000)] for i in range(PROCESSES)]
         m.others_cores, m.stolen_cores, m.waited = [0.0] * PROCESSES, [0.0] * PROCESSES, [None] * PROCESSES
