@@ -4,7 +4,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # Two benchmarks at once would measure each other.
 .NOTPARALLEL:
-.PHONY: help env report sample test test-all test-browser lab bench selfcheck lint format clean .venv
+.PHONY: help env report sample test test-all test-browser lab bench models selfcheck lint format clean .venv
 
 PROFILE ?= quick
 PARAMS ?=
@@ -54,6 +54,10 @@ lab: $(READY) ## Open copies of the notebooks, my_*.ipynb, in JupyterLab: LABFLA
 
 bench: $(READY) ## The kernel beside its goals and PyTorch's layers, 45 minutes: SHAPES="seed medium"
 	$(BIN)/moe goals$(AT_ONCE) $(SHAPES)
+
+models: $(READY) ## The kernel beside other libraries on models' layers, 20 minutes, into docs/models.md
+	$(BIN)/moe peers --models$(AT_ONCE)
+	$(BIN)/moe peers --models --page docs/models.md
 
 selfcheck: $(READY) ## Do intervals hold, also on a busy machine, and are cheats seen through? 17 minutes
 	$(BIN)/moe selfcheck$(AT_ONCE)

@@ -64,7 +64,7 @@ def check_layer(layer: Layer, problem: Problem, known: Callable[[Problem], Refer
     both = (problem.x, problem.x[::-1])
     inputs = [np.array(x, order="C") for x in both]
     outputs = [layer(x) for x in inputs]
-    forth = known(problem)
+    forth = known(problem).for_router(layer.router_precision)
     found = worst(compare_output(y, ref) for y, ref in zip(outputs, (forth, forth.reversed()), strict=True))
     if not all(map(same_bits, inputs, both)):
         return replace(found, passed=False, reason=INPUT_CHANGED)

@@ -20,6 +20,7 @@ Float64Array = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
 U = 2.0**-24
+U_BFLOAT16 = 2.0**-8  # bfloat16's unit roundoff
 SIGMOID = 8 * U  # relative: exp, a sum and a division, each within a few roundings
 SMALLEST = 2.0**-125  # what is below may be 0 in float32
 MOST_GROUPINGS = 200  # a token with more admissible sets of groups than this is not searched

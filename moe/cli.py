@@ -143,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
 
     peers = add("peers", _peers, "measure the Mojo kernel beside every library that is installed")
     options.shapes(peers, "one, few, seed, many, many-small", "reports/peers", "runs", 240.0)
+    peers.add_argument("--models", action="store_true", help="models' layers instead; SHAPE is what --config takes")
 
     holds = "whether intervals hold, also on a busy machine, and cheats are found (17 minutes)"
     itself = add("selfcheck", _selfcheck, holds)
@@ -330,9 +331,9 @@ def _goals(parsed: argparse.Namespace) -> int:
 
 
 def _peers(parsed: argparse.Namespace) -> int:
-    from moe.shapes import measure_peers, render_peers
+    from moe.shapes import measure_models, measure_peers, render_models, render_peers
 
-    return _shapes(parsed, measure_peers, render_peers)
+    return _shapes(parsed, *((measure_models, render_models) if parsed.models else (measure_peers, render_peers)))
 
 
 def _shapes(parsed: argparse.Namespace, measure: Callable[..., int], render: Callable[[Path, Path], None]) -> int:

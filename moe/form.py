@@ -17,6 +17,7 @@ CHOICES = {
     "weight_on": ("output", "input"),
     "precision": ("float32", "bfloat16"),
 }
+ROUTER_PRECISION = "float32"  # which the layer's router computes in; what measures others tells by it
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
 
 

@@ -7,14 +7,14 @@ y[t] = Σ weight · expert(x[t]), or Σ expert(weight · x[t]), over the token's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moe.choice import Choice, U, choose, scores
-from moe.form import ALPHA, CLAMP
+from moe.choice import U_BFLOAT16, Choice, U, choose, scores
+from moe.form import ALPHA, CLAMP, ROUTER_PRECISION
 from moe.problem import Problem
 from moe.weights import Weights
 
@@ -29,13 +29,14 @@ class Reference:
     """What the layer gives for one problem.
 
     y (T, d) is float64; experts (T, k) are in order of what decides their choice. For each token that could go either
-    way in float32, `contested` has what it may take.
+    way in the precision of a `router`, `contested` has what it may take.
     """
 
     problem: Problem
     experts: IndexArray
     y: Float64Array
     contested: Mapping[int, tuple[Choice, ...]]
+    router: str = ROUTER_PRECISION
 
     @np.errstate(invalid="ignore", over="ignore")
     def output_for(self, token: int, experts: tuple[int, ...]) -> Float64Array:
@@ -51,13 +52,33 @@ class Reference:
         """The reference for some of the tokens."""
         problem = Problem(self.problem.weights, self.problem.x[start:stop], self.problem.top_k)
         contested = {token - start: found for token, found in self.contested.items() if start <= token < stop}
-        return Reference(problem, self.experts[start:stop], self.y[start:stop], contested)
+        return Reference(problem, self.experts[start:stop], self.y[start:stop], contested, self.router)
+
+    @np.errstate(invalid="ignore", over="ignore")
+    def for_router(self, precision: str) -> Reference:
+        """The same for a router that computes its logits in `precision`: with that, other tokens are contested."""
+        if precision == self.router:
+            return self
+        routed = (_route(self.problem, rows, precision) for rows in _parts(self.problem))
+        contested = {token: found for part in routed for token, found in part.contested.items()}
+        return replace(self, contested=contested, router=precision)
+
+
+@dataclass(frozen=True)
+class _Routed:
+    """Some tokens' way to their experts: x (n, d) without NaN and Inf, and which of its rows have an output."""
+
+    x: Float64Array
+    known: NDArray[np.bool_]
+    logits: Float64Array
+    experts: IndexArray
+    contested: Mapping[int, tuple[Choice, ...]]
 
     def reversed(self) -> Reference:
         """The reference for the tokens in reverse, none of which knows of another."""
         problem = Problem(self.problem.weights, self.problem.x[::-1], self.problem.top_k)
         contested = {len(self.y) - 1 - token: found for token, found in self.contested.items()}
-        return Reference(problem, self.experts[::-1], self.y[::-1], contested)
+        return replace(self, problem=problem, experts=self.experts[::-1], y=self.y[::-1], contested=contested)
 
 
 @np.errstate(invalid="ignore", over="ignore")  # of weights with NaN or Inf: nothing to warn about
@@ -69,32 +90,46 @@ def reference(problem: Problem) -> Reference:
     number for each token and expert is made for some tokens at a time.
     """
     weights, tokens = problem.weights, len(problem.x)
-    widest = max(weights.num_experts, weights.d_ff, weights.form.shared_d_ff, weights.d_model)
-    at_once = max(1, NUMBERS_AT_ONCE // widest)
-    bias = None if weights.select_bias is None else weights.select_bias.astype(np.float64)
     chosen = np.empty((tokens, problem.top_k), np.intp)
     y = np.empty((tokens, weights.d_model))
     contested: dict[int, tuple[Choice, ...]] = {}
-    for start in range(0, tokens, at_once):
-        rows = slice(start, start + at_once)
-        x = problem.x[rows].astype(np.float64)
-        finite = np.isfinite(x).all(axis=1, keepdims=True)
-        safe = np.where(finite, x, 0.0)
-        logits, error = _logits(weights, safe)
-        known = finite & ~np.isnan(logits if bias is None else logits + bias).any(axis=1, keepdims=True)
-        logits = np.where(known, logits, np.nan)
-        experts, open_ = choose(weights.form, bias, logits, error, problem.top_k)
-        out = _combine(weights, safe, experts, _expert_weights(weights, logits, experts))
-        chosen[rows], y[rows] = experts, np.where(known, out, np.nan)
-        contested |= {start + token: found for token, found in open_.items()}
+    for rows in _parts(problem):
+        routed = _route(problem, rows, ROUTER_PRECISION)
+        out = _combine(weights, routed.x, routed.experts, _expert_weights(weights, routed.logits, routed.experts))
+        chosen[rows], y[rows] = routed.experts, np.where(routed.known, out, np.nan)
+        contested |= routed.contested
     return Reference(problem, chosen, y, contested)
 
 
-def _logits(weights: Weights, x: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Logits (T, E) of x (T, d), and a bound on the error of each in float32, whatever the order of its sum.
+def _parts(problem: Problem) -> Iterator[slice]:
+    """Rows of a problem's tokens, so many at a time."""
+    weights = problem.weights
+    widest = max(weights.num_experts, weights.d_ff, weights.form.shared_d_ff, weights.d_model)
+    at_once = max(1, NUMBERS_AT_ONCE // widest)
+    return (slice(start, start + at_once) for start in range(0, len(problem.x), at_once))
+
+
+def _route(problem: Problem, rows: slice, router: str) -> _Routed:
+    """The experts of some tokens, and what they may be by a router that computes in its own precision."""
+    weights = problem.weights
+    bias = None if weights.select_bias is None else weights.select_bias.astype(np.float64)
+    x = problem.x[rows].astype(np.float64)
+    finite = np.isfinite(x).all(axis=1, keepdims=True)
+    safe = np.where(finite, x, 0.0)
+    logits, error = _logits(weights, safe, router)
+    nan = np.isnan(logits if bias is None else logits + bias).any(axis=1, keepdims=True)
+    known: NDArray[np.bool_] = np.logical_and(finite, ~nan)
+    logits = np.where(known, logits, np.nan)
+    experts, contested = choose(weights.form, bias, logits, error, problem.top_k)
+    return _Routed(safe, known, logits, experts, {rows.start + token: found for token, found in contested.items()})
+
+
+def _logits(weights: Weights, x: Float64Array, router: str = ROUTER_PRECISION) -> tuple[Float64Array, Float64Array]:
+    """Logits (T, E) of x (T, d), and a bound on each one's error in a router's precision, whatever the order of sums.
 
     |fl(x·g) − x·g| ≤ d·u·|x|·|g| (Higham, Accuracy and Stability of Numerical Algorithms, §3.1), and adding the bias
-    rounds once more; where all products are 0 nothing does.
+    rounds once more; where all products are 0 nothing does. Logits in bfloat16 are sums in float32, rounded then: by
+    at most its unit roundoff of a token's largest.
     """
     gate = weights.gate.astype(np.float64)
     logits = x @ gate
@@ -102,6 +137,8 @@ def _logits(weights: Weights, x: Float64Array) -> tuple[Float64Array, Float64Arr
     if weights.gate_bias is not None:
         logits = logits + weights.gate_bias
         error = error + np.where(error > 0, U * (np.abs(logits) + error), 0.0)
+    if router == "bfloat16":
+        error = error + U_BFLOAT16 * np.abs(logits).max(axis=1, keepdims=True)
     return logits, np.where(np.isfinite(logits), error, 0.0)
 
 

@@ -16,6 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from moe.config import MoEConfig
+from moe.form import ROUTER_PRECISION
 from moe.variant import Variant
 
 if TYPE_CHECKING:
@@ -111,6 +112,20 @@ class Measurement:
     def variant(self) -> str:
         """The implementation with its options, as names are written everywhere."""
         return str(Variant(self.implementation, self.options))
+
+    @property
+    def note(self) -> str:
+        """What a reader of its row has to know about how it was computed; empty where that is nothing."""
+        note, tokens = str(self.details.get("note", "")), self.parity.get("tokens", 0) if self.parity else 0
+        if self.router_precision == ROUTER_PRECISION or not self.parity or not tokens:
+            return note
+        share = 100 * self.parity["rerouted_tokens"] / tokens
+        return f"{note} in {self.router_precision}, {share:.2g} % of tokens with other experts".lstrip()
+
+    @property
+    def router_precision(self) -> str:
+        """The precision that its router computes in."""
+        return str(self.details.get("router_precision", ROUTER_PRECISION))
 
     @property
     def probed_threads(self) -> int:

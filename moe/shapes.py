@@ -1,4 +1,4 @@
-"""Named shapes, each with a run, and one table of them all: the kernel beside its goals, and beside its peers."""
+"""Named shapes and one table of them all: the kernel beside its goals, beside its peers, and on models' layers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -15,13 +16,17 @@ from moe.analysis.goals import IN_PYTORCH, Result, Shape, judge
 from moe.analysis.statistics import median_interval
 from moe.analysis.summary import KERNEL
 from moe.config import parse_config, unknown_name
+from moe.form import CHOICES
 from moe.implementations import names as implementations
 from moe.measure.busy import wait_until_quiet
 from moe.measure.child import Child
 from moe.measure.compare import compare
+from moe.measure.grid import Value
 from moe.measure.protocol import Protocol
+from moe.measure.sweep import sweep
+from moe.models import held
 from moe.mojo_build import SOURCE
-from moe.report.marks import goals_table, peers_table, result_lines, write_between
+from moe.report.marks import goals_table, models_table, peers_table, result_lines, write_between
 from moe.report.text import span
 from moe.run import Run, load_run, plain, write_atomically
 
@@ -32,13 +37,21 @@ PEER_SHAPES = {
     "many": "seed,tokens=4096",
     "many-small": "small",
 }
+MODEL_SHAPES = ("seed,expert=swiglu", "granite-3.0-1b-a400m", "olmoe-1b-7b", "qwen3-30b-a3b")
+MODEL_TOKENS = (1, 16, 256)
+MODEL_BYTES = (
+    384 * 2**20
+)  # of a layer's experts in float32, or fewer of them are held: each library holds a few copies
+MODEL_LABELS = (KERNEL, "torch", "torch-onednn", "transformers", "zentorch")  # which compute every such layer
+# The fewest rounds that give an interval; a forward that takes a second is not timed thrice in each.
+MODEL_EFFORT: dict[str, Any] = {"processes": 4, "turn_forwards": 1}
 # Token by token, which nobody would use instead; and one that takes longer to load than all others together, and is
 # in the table of `moe goals`.
 NO_PEERS = ("python", "torch-naive", "torch-compile")
 EMPTY_CALL_S = 2e-6  # most that a call into the kernel should take
 TURN_FORWARDS = {"warm": Protocol.turn_forwards, "cold": 5}  # writing over the caches takes far longer than a forward
-SUMMARY = "goals.json"
-GOALS_MARK, PEERS_MARK = "<!-- goals -->", "<!-- peers -->"
+SUMMARY, MODELS = "goals.json", "models.json"
+GOALS_MARK, PEERS_MARK, MODELS_MARK = "<!-- goals -->", "<!-- peers -->", "<!-- models -->"
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,24 @@ def measure_peers(asked: Asked) -> int:
         failed = failed or run.went_wrong
         print(peers_table([run]), flush=True)
     return 1 if failed else 0
+
+
+def measure_models(asked: Asked) -> int:
+    """Measure the kernel and other libraries on models' layers in both precisions; returns the exit status.
+
+    The names are layers as `--config` takes them. All are one sweep, of budget_s seconds for each of them. Raises
+    ValueError for a name that is none.
+    """
+    layers = [held(parse_config(name), MODEL_BYTES) for name in asked.names or MODEL_SHAPES]
+    if asked.wait:
+        wait_until_quiet()
+    axes: dict[str, Sequence[Value]] = {
+        "config": layers, "precision": CHOICES["precision"], "tokens": MODEL_TOKENS, "threads": asked.threads,
+    }  # fmt: skip
+    path, budget_s = asked.folder / MODELS, asked.budget_s * len(layers)
+    run = sweep(MODEL_LABELS, axes, path=path, force=True, budget_s=budget_s, **MODEL_EFFORT)
+    print(models_table(run), flush=True)
+    return 1 if run.went_wrong else 0
 
 
 def _measure(
@@ -186,6 +217,13 @@ def render_peers(folder: Path, page: Path) -> None:
     """Put what a folder holds between a page's two marks, without measuring; raises ValueError where it can't."""
     found = _saved_alike(folder, peer_shapes(), "peers")
     write_between(page, PEERS_MARK, peers_table([runs[0] for _, runs in found]))
+
+
+def render_models(folder: Path, page: Path) -> None:
+    """Put what a folder holds between a page's two marks, without measuring; raises ValueError where it can't."""
+    if not (folder / MODELS).exists():
+        raise ValueError(f"{folder / MODELS} not found: `moe peers --models` writes it")
+    write_between(page, MODELS_MARK, models_table(load_run(folder / MODELS)))
 
 
 def _saved_alike(folder: Path, shapes: Sequence[Shape], command: str) -> Found:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from moe import bfloat16
 from moe.implementations import NotAvailableError
 from moe.implementations.numpy_layer import NumpyLayer
 from moe.problem import Weights
@@ -265,3 +266,21 @@ class EndsItsMachine(Wrong):
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(60)
         return y
+
+
+class RoutesRoughly(NumpyLayer):
+    """Chooses experts by logits in bfloat16, and says nothing of it."""
+
+    name = "rough"
+
+    def _route(self, x: Any) -> Any:
+        logits = x @ self.gate
+        experts = np.argsort(-bfloat16.rounded(logits), axis=1, kind="stable")[:, : self.top_k]
+        weights = np.exp(np.take_along_axis(logits, experts, axis=1))
+        return experts, weights / weights.sum(axis=1, keepdims=True)
+
+
+class SaysSo(RoutesRoughly):
+    """The same, honestly."""
+
+    router_precision = "bfloat16"

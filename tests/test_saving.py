@@ -19,7 +19,7 @@ from moe.measure import agreement, bench, saving
 from moe.measure.child import Child
 from moe.measure.saving import SHARE, RunEndedError, RunInterrupted, Saving
 from moe.measure.worker import Worker
-from moe.run import Run, load_run
+from moe.run import Measurement, Run, load_run
 
 from .synthetic import synthetic_run
 
@@ -243,7 +243,7 @@ def test_what_found_no_room_leaves_nothing(name: str, tmp_path: Path, monkeypatc
         path = tmp_path / "outputs.npz"
         path.write_bytes(b"half of a file")
         with pytest.raises(bench.WorkerFailedError, match="no array"):
-            referee.judge_first(config, path, 2, [])
+            referee.judge_first(Measurement("numpy", "numpy", {}, config, 1), path, 2)
         assert not path.exists()
         return
     monkeypatch.setattr(agreement, "make_weights", lambda _: Halves(moe.make_problem(config).weights))

@@ -61,3 +61,38 @@ def test_what_it_can_not_do_is_said() -> None:
     with pytest.raises(ValueError, match="experts must be one of grouped_mm, eager, batched_mm, got 'fast'"):
         create("transformers[experts=fast]", problem.weights, top_k=2)
     assert check_layer(create("transformers[experts=eager]", problem.weights, top_k=2), problem).passed
+
+
+ROUTERS = {
+    "mixtral": "bfloat16", "olmoe": "bfloat16", "olmoe renormalised": "bfloat16", "qwen2_moe": "bfloat16",
+    "minimax_m2": "bfloat16", "gpt_oss": "bfloat16", "llama4_text": "bfloat16",
+    "deepseek_v2": "float32", "deepseek_v2 in groups": "float32", "deepseek_v3": "float32",
+    "ernie4_5_moe": "float32", "nemotron_h": "float32",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", ROUTERS)
+def test_its_own_router_gives_what_the_familys_block_gives(family: str, precision: str, tmp_path: Path) -> None:
+    block = tiny_models.make_block(family, tmp_path, dtype=precision)
+    found = moe.load_checkpoint(tmp_path, layer=tiny_models.LAYER)
+    x, weights = tiny_models.input_of(40), found.weights
+    layer = create("transformers[router=own]", weights, top_k=found.top_k)
+    assert weights.form.precision == precision
+    assert layer.router_precision == (ROUTERS[family] if precision == "bfloat16" else "float32")
+    assert layer.implementation.note.endswith("'s block and router")
+    y, expected = layer(x), tiny_models.outputs(block, x)
+    assert np.abs(y - expected).max() < (1e-5 if precision == "float32" else 2e-2) * np.abs(expected).max()
+    assert compare_output(y, reference(Problem(weights, x, found.top_k)).for_router(layer.router_precision)).passed
+
+
+def test_a_router_that_no_family_has_is_refused() -> None:
+    problem = moe.make_problem(moe.MoEConfig(3, 16, 16, 4, 2, expert="swiglu", scale=2.0))
+    with pytest.raises(NotAvailableError, match=r"a router of its own as expert=swiglu, scale=2"):
+        create("transformers[router=own]", problem.weights, top_k=2)
+    rough = moe.make_problem(moe.MoEConfig(3, 16, 16, 4, 2, expert="swiglu", precision="bfloat16"))
+    weights = replace(rough.weights, gate=rough.weights.gate + np.float32(1e-3))
+    with pytest.raises(NotAvailableError, match="its own router is bfloat16, and gate is float32"):
+        create("transformers[router=own]", weights, top_k=2)
+    with pytest.raises(ValueError, match="router must be one of layer, own, got 'mine'"):
+        create("transformers[router=mine]", rough.weights, top_k=2)

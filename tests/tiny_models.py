@@ -101,8 +101,9 @@ def outputs(block: Any, x: Any) -> Any:
     """What a block gives for x (T, d), as a NumPy array of the same kind."""
     import torch
 
+    dtype = next(tensor.dtype for name, tensor in block.named_parameters() if "experts" in name)
     with torch.inference_mode():
-        y = block(torch.from_numpy(x).to(next(block.parameters()).dtype)[None])
+        y = block(torch.from_numpy(x).to(dtype)[None])
     y = y[0] if isinstance(y, tuple) else y
     return y.reshape(x.shape).float().numpy()
 

@@ -116,7 +116,7 @@ def _row(m: Measurement, row: Row) -> dict[str, Any]:
         "cache": m.cache,
         "disturbed": sum(m.disturbed),
         "too_disturbed": m.is_disturbed,
-        "note": m.details.get("note", ""),
+        "note": m.note,
         **{name: fields[name] for name in SIZES if name not in RANGES},
     }
 

@@ -63,7 +63,8 @@ class Implementation(Protocol):
 
     An attribute `knobs` names the fields of a config, beyond sizes, that it computes layers with; single values are
     the constructor's to refuse. Without it nothing but the published layer comes to it. An attribute `note` says in a
-    few words what a reader of its row has to know about how it computes this form.
+    few words what a reader of its row has to know about how it computes this form. A `router_precision`,
+    "bfloat16", says that its router's logits are rounded to that: of experts that they can't tell apart any is right.
     """
 
     name: str

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from moe.config import MoEConfig, unknown_name
+from moe.form import ROUTER_PRECISION, check_choice
 from moe.implementations.contract import require_form
 from moe.implementations.foreign import ForeignError, contained, words_of
 from moe.implementations.own_files import forget_beside, load_file, look_beside, looking_beside, own_file
@@ -226,6 +227,8 @@ class Layer:
         self._precision = precision
         self._to_native = getattr(implementation, "to_native", None)
         self._to_numpy = getattr(implementation, "to_numpy", None)
+        self.router_precision = getattr(implementation, "router_precision", ROUTER_PRECISION)
+        check_choice("router_precision", "precision", self.router_precision)
 
     def to_native(self, x: Float32Array) -> Any:
         """The input (T, d) as `forward` takes it; raises TypeError or ValueError for any other array."""

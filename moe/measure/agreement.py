@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moe.config import FLOAT32_BYTES, MoEConfig
+from moe.form import ROUTER_PRECISION
 from moe.measure.child import WorkerFailedError
 from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.mapped import write_weights
@@ -19,6 +20,7 @@ from moe.parity import INPUT_CHANGED, Parity, compare_output, mark_of, worst
 from moe.problem import Float32Array, Problem, Weights, make_weights
 from moe.processor import MEMORY_SHARE, usable_memory
 from moe.reference import NUMBERS_AT_ONCE, Reference, reference
+from moe.run import Measurement
 
 MAKING = 3  # times the weights: what making them takes
 A_NUMBER_BYTES = 44  # of each of an input's numbers: itself, its output, both in float64, and differences
@@ -29,13 +31,17 @@ ROWS = 32  # of an output that was timed: half of the tokens left out would esca
 
 @dataclass(frozen=True)
 class Kept:
-    """An output of a timed forward: which measurement's, for which input, and what it is at some of its tokens."""
+    """An output of a timed forward: which measurement's, for which input, and what it is at some of its tokens.
+
+    `router_precision` is that of its router.
+    """
 
     number: int
     config: MoEConfig
     x: Float32Array
     y: NDArray[np.generic]
     flaw: str = ""  # what is wrong with the whole of it
+    router_precision: str = ROUTER_PRECISION
 
 
 class Referee:
@@ -88,12 +94,13 @@ class Referee:
         if list(marks) != [mark_of(first.problem.x) for first in references]:
             raise WorkerFailedError(INPUT_CHANGED)
 
-    def judge_first(self, config: MoEConfig, path: Path, inputs: int, before: Sequence[Parity]) -> Parity:
-        """The worst of a worker's outputs for the first inputs, saved at `path`, and of what was found `before`.
+    def judge_first(self, m: Measurement, path: Path, inputs: int) -> Parity:
+        """The worst of a worker's outputs for the first inputs, saved at `path`, and of what was found before.
 
         The file is gone afterwards. Raises WorkerFailedError where their number is wrong.
         """
-        references = self.references(config)[:inputs]
+        references = [first.for_router(m.router_precision) for first in self.references(m.config)[:inputs]]
+        before = [Parity.from_dict(m.parity)] if m.parity else []
         try:
             with np.load(path, allow_pickle=False) as saved:
                 outputs = [saved[name] for name in saved.files]
@@ -115,14 +122,14 @@ class Referee:
             whole = reference(Problem(weights, np.concatenate([k.x for k in own]), config.top_k))
             ends = np.cumsum([len(k.x) for k in own]).tolist()
             for k, end in zip(own, ends, strict=True):
-                verdict = compare_output(k.y, whole.part(end - len(k.x), end))
+                verdict = compare_output(k.y, whole.part(end - len(k.x), end).for_router(k.router_precision))
                 if k.flaw:
                     verdict = replace(verdict, passed=False, reason=k.flaw)
-                found[k.number] = worst([found.get(k.number, verdict), verdict])
+                found[k.number] = worst([found[k.number], verdict] if k.number in found else [verdict])
         return found
 
 
-def keep(number: int, config: MoEConfig, x: Float32Array, path: Path, random: Random) -> Kept:
+def keep(number: int, m: Measurement, x: Float32Array, path: Path, random: Random) -> Kept:
     """Some rows of an output that a worker saved at `path`, which is gone then, and of the input x that it is for."""
     try:
         y = np.load(path, allow_pickle=False)
@@ -133,11 +140,11 @@ def keep(number: int, config: MoEConfig, x: Float32Array, path: Path, random: Ra
     flaw = ""
     if y.shape != x.shape or y.dtype != x.dtype:
         flaw = f"an output of a timed forward has shape {y.shape} and is {y.dtype}, expected {x.shape} and float32"
-        return Kept(number, config, x[:1], x[:1], flaw)
+        return Kept(number, m.config, x[:1], x[:1], flaw)
     if not np.isfinite(y).all():
         flaw = "an output of a timed forward is not finite"
     tokens = sorted(random.sample(range(len(x)), min(ROWS, len(x))))
-    return Kept(number, config, x[tokens], y[tokens], flaw)
+    return Kept(number, m.config, x[tokens], y[tokens], flaw, m.router_precision)
 
 
 def _require_memory(config: MoEConfig, inputs: int, *, made: bool) -> None:

@@ -247,7 +247,7 @@ class Bench:
         if "not_run" in reply:
             raise NotRunError(reply["not_run"])
         m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]
-        m.details |= {key: reply[key] for key in ("pools", "library", "note") if reply.get(key)}
+        m.details |= {key: reply[key] for key in ("pools", "library", "note", "router_precision") if reply.get(key)}
         m.details["files"] = require_files(m.implementation, reply.get("files", {}))
         require_threads(reply["pools"], m.threads)
         self._core_check.require_cores(workers, m, self._machine.capacity, settings.timeout_s)
@@ -275,8 +275,7 @@ class Bench:
 
     def _judge_first(self, number: int, m: Measurement, path: Path, inputs: int) -> None:
         """Compare a worker's first outputs with the reference; only agreement on every one is agreement."""
-        found = self.referee.judge_first(m.config, path, inputs, [Parity.from_dict(m.parity)] if m.parity else [])
-        self._note_parity(number, m, found)
+        self._note_parity(number, m, self.referee.judge_first(m, path, inputs))
         first = self.referee.references(m.config)[0]
         m.details["bytes_moved"] = first.problem.bytes_moved(first.experts)
 
@@ -360,7 +359,7 @@ class Bench:
         own_s = making.stop() + count * self._copying_s(m.config)
         if kept["mark"] != mark_of(x):
             raise WorkerFailedError(INPUT_CHANGED)
-        self._kept.append(keep(number, m.config, x, path, self.random))
+        self._kept.append(keep(number, m, x, path, self.random))
         turn = Turn(
             timed["samples"], timed["flush_s"], framed, used, m.threads, made_s, own_s, self._copying_s(m.config)
         )

@@ -94,7 +94,7 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
             m.details["files"] = require_files(m.implementation, reply.get("files", {}))
             marks = child.ask("outputs", timeout=settings.timeout_s, number=number, path=str(path))["marks"]
             referee.require_unchanged(m.config, marks)
-            parity = referee.judge_first(m.config, path, settings.inputs, [])
+            parity = referee.judge_first(m, path, settings.inputs)
             m.parity = parity.to_dict()
             if not parity.passed:
                 _require_weights(child, number, settings)

@@ -86,6 +86,7 @@ class Worker:
     ) -> dict[str, Any]:
         """Make the layer from the weights at a path, and some inputs; time the former and the first call."""
         from moe.config import MoEConfig
+        from moe.form import ROUTER_PRECISION
         from moe.implementations import NotAvailableError, create
         from moe.measure.inputs import KNOWN
         from moe.measure.loaded import loaded_files
@@ -110,6 +111,7 @@ class Worker:
             "pools": thread_pools(layer.implementation),
             "library": library_of(layer.implementation),
             "note": str(getattr(layer.implementation, "note", "")),
+            "router_precision": layer.router_precision if layer.router_precision != ROUTER_PRECISION else "",
             "files": loaded_files(layer.variant.name),
         }
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from moe.analysis import Interval, Summary, summarise, tokens_ratio
 from moe.analysis.goals import IN_PYTORCH, Result, Verdict
 from moe.analysis.summary import KERNEL
 from moe.config import MoEConfig
+from moe.form import PUBLISHED
+from moe.models import title_of
 from moe.report.origin import versions_text
 from moe.report.text import percent, span, threads_text, times
-from moe.run import Run, write_atomically
+from moe.run import Measurement, Run, write_atomically
 
 
 def write_between(page: Path, mark: str, text: str) -> None:
@@ -73,16 +76,59 @@ def peers_table(runs: Sequence[Run]) -> str:
         lines += [_line(threads_text(threads), *sizes), "| --- |" + " --: |" * len(runs)]
         lines += [_line(label, *(_cell(s, label, threads) for s in summaries)) for label in labels]
         lines.append("")
+    return "\n".join([*lines, *_without_numbers(measured)])
+
+
+def models_table(run: Run) -> str:
+    """A table of a sweep for each number of threads: a line for every layer, a column for every library.
+
+    Below them is what libraries note about how they computed a layer, and what did not run.
+    """
+    measured = [m for m in run.measurements if not m.control]
+    labels = list(dict.fromkeys([KERNEL, *(m.label for m in measured)]))
+    lines = [
+        f"{_measured_on(run)}: the kernel's time in ms, and how many times as fast it is as each of the others, in "
+        "bold where another is faster. Weights and input are a seed's.",
+        "",
+    ]
+    for threads in sorted({m.threads for m in measured}):
+        lines += [
+            _line(threads_text(threads), "precision", "T", *labels),
+            "| --- | --- |" + " --: |" * (1 + len(labels)),
+        ]
+        own = [m for m in measured if m.threads == threads]
+        for config in sorted(dict.fromkeys(m.config for m in own), key=_from_small_to_large):
+            summary = summarise(replace(run, measurements=[m for m in own if m.config == config]))
+            cells = (_cell(summary, label, threads, 1e3) for label in labels)
+            lines.append(_line(_layer(config), config.precision, f"{config.tokens}", *cells))
+        lines.append("")
+    noted = dict.fromkeys(f"- {m.label}, {m.config.precision}: {m.note}" for m in measured if m.note)
+    how = ["How it was computed:", "", *noted, ""] if noted else []
+    return "\n".join([*lines, *how, *_without_numbers(measured)])
+
+
+def _from_small_to_large(config: MoEConfig) -> tuple[int, bool, int]:
+    """What layers are sorted by: a token's work, float32 first, tokens."""
+    return config.with_tokens(1).flops, config.precision != PUBLISHED.precision, config.tokens
+
+
+def _layer(config: MoEConfig) -> str:
+    """A model's name, or sizes and knobs without the precision."""
+    return title_of(config) or replace(config, precision=PUBLISHED.precision).label.partition(" ")[2]
+
+
+def _without_numbers(measured: Sequence[Measurement]) -> list[str]:
+    """What did not run, and why, each once."""
     reasons = (f"- {m.label}: {m.status.replace('_', ' ')}, {m.reason}" for m in measured if m.status != "ok")
     once = list(dict.fromkeys(reasons))
-    return "\n".join([*lines, *(["Without numbers:", "", *once] if once else [])])
+    return ["Without numbers:", "", *once] if once else []
 
 
-def _cell(summary: Summary, label: str, threads: int) -> str:
-    """The kernel's microseconds, or how many times as fast it is as another."""
+def _cell(summary: Summary, label: str, threads: int, factor: float = 1e6) -> str:
+    """The kernel's microseconds, or seconds times another factor; or how many times as fast it is as another."""
     row, kernel = summary.row(label, threads), summary.row(KERNEL, threads)
     if row is not None and row.latency is not None and label == KERNEL:
-        return span(row.latency, 1e6)
+        return span(row.latency, factor)
     ratio = tokens_ratio(kernel.measurement, row.measurement) if kernel and row else None
     if ratio is None:
         return "–"

@@ -50,8 +50,9 @@ def arguments(
         {"tokens": sizes, "num_experts": _numbers("experts", experts), "threads": most, **SMALL},
         {
             "config": [_held(name, model_mib) for name in words(models)],
-            "tokens": _numbers("model_tokens", model_tokens),
+            # Cells of one precision side by side: their weights are made once.
             "precision": words(model_precisions),
+            "tokens": _numbers("model_tokens", model_tokens),
             "threads": most,
         },
     ]

@@ -36,9 +36,7 @@ def table_lines(summary: Summary) -> list[str]:
     lines = []
     for row in summary.rows:
         m = row.measurement
-        name = label_text(
-            row.label, m.config.tokens, summary.tokens, note=m.details.get("note", ""), disturbed=m.is_disturbed
-        )
+        name = label_text(row.label, m.config.tokens, summary.tokens, note=m.note, disturbed=m.is_disturbed)
         lines.append(_line(row, name, summary.baseline))
     failed = [m for m in summary.run.measurements if m.control and m.status == "failed"]
     lines += [f"{m.label:34} {threads_text(m.threads):10} failed: {m.reason}" for m in failed]
