@@ -52,7 +52,7 @@ lab: $(READY) ## Open copies of the notebooks, my_*.ipynb, in JupyterLab: LABFLA
 	cd notebooks && for name in *.ipynb; do [[ $$name = my_* || -e my_$$name ]] || cp $$name my_$$name; done
 	$(BIN)/jupyter lab $(LABFLAGS) --LabApp.default_url=/lab/tree/notebooks/my_explore.ipynb
 
-bench: $(READY) ## The kernel beside its goals and PyTorch's layers, 45 minutes: SHAPES="seed medium"
+bench: $(READY) ## The kernel beside its goals and PyTorch's layers, 45 minutes: SHAPES="seed medium", or bfloat16
 	$(BIN)/moe goals$(AT_ONCE) $(SHAPES)
 
 models: $(READY) ## The kernel beside other libraries on models' layers, 20 minutes, into docs/models.md

@@ -138,11 +138,13 @@ def _parser() -> argparse.ArgumentParser:
     options.saving(merge, "the merged run")
 
     goals = add("goals", _goals, "measure the Mojo kernel beside its goals and every layer in PyTorch")
-    options.shapes(goals, "shapes of mojo_src/goals.yaml", "reports/goals", "results", 100.0)
+    of_goals = "shapes of mojo_src/goals.yaml, or its groups bfloat16 and gated (all of the published layer)"
+    options.shapes(goals, of_goals, "reports/goals", "results", 100.0)
     goals.add_argument("--beside", metavar="NAME,…", help="add these layers in PyTorch to what was measured (all)")
 
     peers = add("peers", _peers, "measure the Mojo kernel beside every library that is installed")
-    options.shapes(peers, "one, few, seed, many, many-small", "reports/peers", "runs", 240.0)
+    of_peers = "shapes, or groups of those that have goals (one, few, seed, many and many-small)"
+    options.shapes(peers, of_peers, "reports/peers", "runs", 240.0)
     peers.add_argument("--models", action="store_true", help="models' layers instead; SHAPE is what --config takes")
 
     holds = "whether intervals hold, also on a busy machine, and cheats are found (17 minutes)"
@@ -336,14 +338,12 @@ def _peers(parsed: argparse.Namespace) -> int:
     return _shapes(parsed, *((measure_models, render_models) if parsed.models else (measure_peers, render_peers)))
 
 
-def _shapes(parsed: argparse.Namespace, measure: Callable[..., int], render: Callable[[Path, Path], None]) -> int:
+def _shapes(parsed: argparse.Namespace, measure: Callable[..., int], render: Callable[..., None]) -> int:
     from moe.shapes import Asked
 
     if parsed.page is None:
         return measure(Asked(parsed.names, parsed.threads, parsed.budget, parsed.folder, wait=not parsed.anyway))
-    if parsed.names:
-        raise ValueError("--page shows all shapes that the folder holds: name none")
-    render(parsed.folder, parsed.page)
+    render(parsed.folder, parsed.page, parsed.names)
     return 0
 
 

@@ -45,7 +45,7 @@ def checkpoint(parser: ArgumentParser) -> None:
 
 def shapes(parser: ArgumentParser, named: str, folder: str, what: str, budget_s: float) -> None:
     """Which shapes, of those `named` so, are measured how, and which folder or page `what` is found goes to."""
-    parser.add_argument("names", nargs="*", metavar="SHAPE", help=f"{named} (all)")
+    parser.add_argument("names", nargs="*", metavar="SHAPE", help=named)
     parser.add_argument("--threads", type=threads, default=[1, 2], help="numbers of threads, 1,2 (1,2)")
     measuring(parser, budget_s, " a shape")
     parser.add_argument("--folder", type=Path, default=Path(folder), help=f"where {what} go (%(default)s)")

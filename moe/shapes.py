@@ -15,7 +15,7 @@ from moe.analysis import Interval
 from moe.analysis.goals import IN_PYTORCH, Result, Shape, judge
 from moe.analysis.statistics import median_interval
 from moe.analysis.summary import KERNEL
-from moe.config import parse_config, unknown_name
+from moe.config import FLOAT32_BYTES, MoEConfig, parse_config, unknown_name
 from moe.form import CHOICES
 from moe.implementations import names as implementations
 from moe.measure.busy import wait_until_quiet
@@ -26,6 +26,7 @@ from moe.measure.protocol import Protocol
 from moe.measure.sweep import sweep
 from moe.models import held
 from moe.mojo_build import SOURCE
+from moe.processor import MEMORY_SHARE, usable_memory
 from moe.report.marks import goals_table, models_table, peers_table, result_lines, write_between
 from moe.report.text import span
 from moe.run import Run, load_run, plain, write_atomically
@@ -56,9 +57,10 @@ GOALS_MARK, PEERS_MARK, MODELS_MARK = "<!-- goals -->", "<!-- peers -->", "<!-- 
 
 @dataclass(frozen=True)
 class Asked:
-    """What to measure: the shapes of these names, or all, each in a run of its own that is saved in `folder`.
+    """What to measure: the shapes of these names or groups, each in a run of its own that is saved in `folder`.
 
-    Each gets budget_s seconds times its effort. With `wait` a busy machine gets some seconds to come to rest first.
+    Without names, those of no group. Each gets budget_s seconds times its effort. With `wait` a busy machine gets
+    some seconds to come to rest first.
     """
 
     names: Sequence[str]
@@ -72,13 +74,29 @@ Found = list[tuple[Shape, list[Run]]]  # the runs of each shape, its own before 
 
 
 def goal_shapes() -> list[Shape]:
-    """The shapes at which the kernel has goals."""
-    return [Shape(**entry) for entry in yaml.safe_load((SOURCE / "goals.yaml").read_text(encoding="utf-8"))]
+    """The shapes at which the kernel has goals, the published layer's before those of groups."""
+    found = yaml.safe_load((SOURCE / "goals.yaml").read_text(encoding="utf-8"))
+    grouped = (shape for name, group in found["groups"].items() for shape in _group(name, **group))
+    return [*(Shape(**entry) for entry in found["shapes"]), *grouped]
+
+
+def _group(
+    name: str, config: str, shares: dict[int, list[float]], layers: dict[str, dict[str, Any]], **further: Any
+) -> Iterator[Shape]:
+    """The shapes of a group: each of its layers at its own numbers of tokens, many before few, and at the group's."""
+    for layer, entry in layers.items():
+        own = {**further, **entry}
+        sizes, goals = own.pop("config"), shares | own.pop("shares")
+        for tokens in sorted(goals, reverse=True):
+            share = dict(zip((1, 2), goals[tokens], strict=True))
+            whole = f"{sizes},tokens={tokens},{config}"
+            yield Shape(f"{name}-{layer}-{tokens}", whole, group=name, share=share, **own)
 
 
 def peer_shapes() -> list[Shape]:
-    """The shapes at which the kernel is measured beside its peers."""
-    return [Shape(name, config, processes=5) for name, config in PEER_SHAPES.items()]
+    """The shapes at which the kernel is measured beside its peers, the published layer's before those of groups."""
+    published = (Shape(name, config, processes=5) for name, config in PEER_SHAPES.items())
+    return [*published, *(shape for shape in goal_shapes() if shape.group)]
 
 
 def measure_goals(asked: Asked, beside: Sequence[str] = IN_PYTORCH) -> int:
@@ -135,14 +153,14 @@ def _measure(
     shapes: Sequence[Shape], chosen: Sequence[str], asked: Asked, added: str = ""
 ) -> Iterator[tuple[Shape, Run]]:
     """Every shape asked for with its run, as they come; `added` ends the names of files that add to a shape's own."""
-    _require("shape", asked.names, [shape.name for shape in shapes])
+    own = _chosen(shapes, asked.names)
     if asked.wait:
         wait_until_quiet()
-    for shape in (shape for shape in shapes if not asked.names or shape.name in asked.names):
+    for shape in own:
         print(f"{shape.name}: {shape.config}", file=sys.stderr, flush=True)
         run = compare(
             chosen,
-            parse_config(shape.config),
+            _fitting(shape, len(asked.threads) * (len(chosen) + 1)),
             asked.threads,
             path=asked.folder / f"{shape.name}{added}.json",
             force=True,
@@ -152,6 +170,25 @@ def _measure(
             turn_forwards=TURN_FORWARDS[shape.cache],
         )
         yield shape, run
+
+
+def _chosen(shapes: Sequence[Shape], names: Sequence[str]) -> list[Shape]:
+    """The shapes of these names or groups, or those of no group; raises ValueError for another name."""
+    groups = dict.fromkeys(shape.group for shape in shapes if shape.group)
+    _require("shape", names, [*(shape.name for shape in shapes), *groups])
+    if not names:
+        return [shape for shape in shapes if not shape.group]
+    return [shape for shape in shapes if shape.name in names or shape.group in names]
+
+
+def _fitting(shape: Shape, workers: int) -> MoEConfig:
+    """A shape's layer, of which so many workers and this process each hold the weights.
+
+    A worker holds them in the layer's precision, this process in float32.
+    """
+    config = parse_config(shape.config)
+    copies = 1 + workers * config.weight_bytes / FLOAT32_BYTES
+    return held(config, MEMORY_SHARE * usable_memory() / copies) if shape.fewer else config
 
 
 def _require(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
@@ -203,19 +240,23 @@ def _save_goals(folder: Path, run: Run, calls: dict[str, Interval]) -> list[Resu
     return results
 
 
-def render_goals(folder: Path, page: Path) -> None:
-    """Put what a folder holds between a page's two marks, without measuring; raises ValueError where it can't."""
+def render_goals(folder: Path, page: Path, groups: Sequence[str] = ()) -> None:
+    """Put what a folder holds of some groups, or of none, between a page's two marks, without measuring.
+
+    Raises ValueError where it can't.
+    """
+    shapes = _of_groups(goal_shapes(), groups)
     if not (folder / SUMMARY).exists():
         raise ValueError(f"{folder / SUMMARY} not found: `moe goals` writes it")
     saved = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     calls = {what: Interval(**interval) for what, interval in saved["calls_s"].items()}
-    found = _saved_alike(folder, goal_shapes(), "goals")
+    found = _saved_alike(folder, shapes, "goals")
     write_between(page, GOALS_MARK, goals_table(_judge_all(found), calls, found[0][1][0]))
 
 
-def render_peers(folder: Path, page: Path) -> None:
-    """Put what a folder holds between a page's two marks, without measuring; raises ValueError where it can't."""
-    found = _saved_alike(folder, peer_shapes(), "peers")
+def render_peers(folder: Path, page: Path, groups: Sequence[str] = ()) -> None:
+    """The same of peers."""
+    found = _saved_alike(folder, _of_groups(peer_shapes(), groups), "peers")
     write_between(page, PEERS_MARK, peers_table([runs[0] for _, runs in found]))
 
 
@@ -224,6 +265,13 @@ def render_models(folder: Path, page: Path) -> None:
     if not (folder / MODELS).exists():
         raise ValueError(f"{folder / MODELS} not found: `moe peers --models` writes it")
     write_between(page, MODELS_MARK, models_table(load_run(folder / MODELS)))
+
+
+def _of_groups(shapes: Sequence[Shape], groups: Sequence[str]) -> list[Shape]:
+    """The shapes of these groups, or of none; raises ValueError for the name of a shape."""
+    if set(groups) - {shape.group for shape in shapes}:
+        raise ValueError("--page shows all shapes that the folder holds: name none, or a group like bfloat16")
+    return [shape for shape in shapes if shape.group in (groups or [""])]
 
 
 def _saved_alike(folder: Path, shapes: Sequence[Shape], command: str) -> Found:

@@ -16,7 +16,7 @@ from forward import forward, work_on_layer
 from layer import Model
 from pool import Pool
 from vectors import Floats
-from words import PAIRS
+from words import BFLOAT16, PAIRS
 
 comptime FORM = {form}
 

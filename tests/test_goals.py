@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from moe.analysis.goals import IN_PYTORCH, Shape, judge
-from moe.config import parse_config
+from moe.config import PRESETS, MoEConfig, parse_config
 from moe.implementations.registry import REGISTRY
 from moe.report.marks import goals_table, result_lines, write_between
 from moe.run import Run
-from moe.shapes import GOALS_MARK, Asked, goal_shapes, measure_goals, render_goals
+from moe.shapes import GOALS_MARK, Asked, goal_shapes, measure_goals, peer_shapes, render_goals
 
 from .synthetic import synthetic_run
 
@@ -42,6 +42,43 @@ def test_the_goals_are_of_shapes_that_exist() -> None:
     assert {n for n, entry in REGISTRY.items() if entry.peer and entry.library == "torch"} == set(IN_PYTORCH) - {
         "torch"
     }
+
+
+GROUPED = {shape.name: shape for shape in goal_shapes() if shape.group}
+# Of the published layer at as many rows an expert as a gated shape has, or else at the most that are fewer.
+LIKE = {
+    "seed-1024": "seed",
+    "medium-512": "medium",
+    "granite-1024": "medium",
+    "granite-256": "olmoe",
+    "olmoe-256": "olmoe",
+    "qwen3-256": "decode-16",
+}
+
+
+def test_groups_are_of_layers_at_many_few_and_one_token() -> None:
+    for group, precision in (("bfloat16", "bfloat16"), ("gated", "float32")):
+        own = [shape for shape in GROUPED.values() if shape.group == group]
+        configs = [parse_config(shape.config) for shape in own]
+        assert {config.precision for config in configs} == {precision}
+        by_layer: dict[object, list[int]] = {}
+        for config in configs:
+            by_layer.setdefault(config.with_tokens(1), []).append(config.tokens)
+        assert all(tokens[-2:] == [16, 1] and len(tokens) > 2 for tokens in by_layer.values())
+        assert {config.num_experts for config in configs} == {4, 8, 32, 64, 128}
+        assert {config.expert for config in configs} == {"swiglu"} | ({"relu"} if group == "bfloat16" else set())
+        assert all(set(shape.share) == {1, 2} for shape in own)
+
+
+def test_gated_experts_are_to_reach_three_points_less_than_the_published_layer() -> None:
+    goals = {shape.name: shape for shape in goal_shapes()}
+    for name, shape in ((n, s) for n, s in GROUPED.items() if s.group == "gated"):
+        config = parse_config(shape.config)
+        one = "decode-1" if config.d_model == PRESETS["seed"].d_model else "decode-1-wide"
+        like = {1: one, 16: "decode-16"}.get(config.tokens) or LIKE[name.removeprefix("gated-")]
+        published = goals[like]
+        for threads, share in published.share.items():
+            assert shape.share[threads] == pytest.approx(share - 0.03), (name, like, threads)
 
 
 def test_an_unknown_shape_is_named(tmp_path: Path) -> None:
@@ -121,6 +158,30 @@ def test_a_layer_that_a_run_lacks_is_taken_from_one_that_was_added(tmp_path: Pat
         measure_goals(Asked(["seed"], [1], 1.0, tmp_path), ["torch-groupd"])
 
 
+def test_a_limit_and_what_is_special_stand_beside_a_share() -> None:
+    run = a_run()
+    shape = Shape("of-bfloat16", "seed,num_experts=8", share={1: 0.9}, fewer=True)
+    kernel = next(m for m in run.measurements if m.label == "mojo" and not m.control)
+    kernel.details["note"] = "bfloat16 widened in registers"
+    (result,) = judge(shape, [run])
+    assert result.bound == "arithmetic"
+    (line, *_) = result_lines([result])
+    assert "k=2, 4 of 8 experts held, bfloat16 widened in registers, warm)" in line
+    assert line.endswith("% of the limit (arithmetic)")
+    table = goals_table([result], {}, run)
+    assert "(1024, 256, 1024, 4, 2) (4 of 8 experts held, bfloat16 widened in registers) |" in table
+    assert "89.6 [89.6–89.6] (arithmetic)" in table
+
+
+def test_a_form_is_not_taken_from_a_run_of_another_layer() -> None:
+    run, other = a_run(), a_run()
+    run.measurements = [m for m in run.measurements if m.label != "torch-onednn"]
+    for m in other.measurements:
+        m.config = dataclasses.replace(m.config, num_experts=3)
+    (result,) = judge(Shape("seed", "seed"), [run, other])
+    assert list(result.over) == ["torch"]
+
+
 def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("no marks")
@@ -138,9 +199,16 @@ def test_a_page_is_made_from_a_folder_without_measuring(tmp_path: Path) -> None:
     (tmp_path / "goals.json").write_text(
         json.dumps({"calls_s": {"a call": {"value": 2e-6, "low": 1e-6, "high": 3e-6}}})
     )
+    a_run().save(tmp_path / "gated-seed-1.json")
     render_goals(tmp_path, page)
     assert "| seed (1024, 256, 1024, 4, 2) | 1 | 20,000 [20,000–20,000] |" in page.read_text()
+    assert "gated" not in page.read_text()
     assert "- a call: 2.00 [1.00–3.00] µs" in page.read_text()
+    render_goals(tmp_path, page, ["bfloat16", "gated"])
+    assert "| gated-seed-1 (1024, 256, 1024, 4, 2) | 1 | 20,000" in page.read_text()
+    assert "| seed (" not in page.read_text()
+    with pytest.raises(ValueError, match="name none, or a group"):
+        render_goals(tmp_path, page, ["gated-seed-1"])
 
 
 def test_runs_of_other_versions_stand_in_no_table_together(tmp_path: Path) -> None:
@@ -155,6 +223,39 @@ def test_runs_of_other_versions_stand_in_no_table_together(tmp_path: Path) -> No
     older.save(tmp_path / "seed+torch-compile.json")
     with pytest.raises(ValueError, match="other machines or versions"):
         render_goals(tmp_path, page)
+
+
+def asked_of(monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str) -> dict[str, MoEConfig]:
+    """What is measured where these are named, by shape."""
+    asked: dict[str, MoEConfig] = {}
+
+    def measured(_: object, config: MoEConfig, *__: object, path: Path, **___: object) -> Run:
+        asked[path.stem] = config
+        return a_run()
+
+    monkeypatch.setattr("moe.shapes.compare", measured)
+    monkeypatch.setattr("moe.shapes._calls", lambda: {})
+    assert measure_goals(Asked(names, [1, 2], 1.0, folder)) == 0
+    return asked
+
+
+def test_groups_are_measured_where_they_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    published = [shape.name for shape in goal_shapes() if not shape.group]
+    assert list(asked_of(monkeypatch, tmp_path)) == published
+    assert set(asked_of(monkeypatch, tmp_path, "bfloat16")) == {
+        n for n, s in GROUPED.items() if s.group == "bfloat16"
+    }
+    assert list(asked_of(monkeypatch, tmp_path, "gated-seed-1", "seed")) == ["seed", "gated-seed-1"]
+    assert [shape for shape in peer_shapes() if shape.group] == list(GROUPED.values())
+
+
+def test_a_layer_holds_as_many_experts_as_memory_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Two of each form, a control of one, and the problem's own: 1 + 2 * 7 copies, in bfloat16 1 + 7.
+    expert = parse_config("qwen3-30b-a3b").expert_weights * 4
+    monkeypatch.setattr("moe.shapes.usable_memory", lambda: 15 * 64.5 * expert / 0.8)
+    names = ("gated-qwen3-1", "bfloat16-qwen3-1", "gated-granite-1", "seed")
+    held = {name: config.num_experts for name, config in asked_of(monkeypatch, tmp_path, *names).items()}
+    assert held == {"seed": 4, "bfloat16-qwen3-1": 120, "gated-granite-1": 32, "gated-qwen3-1": 64}
 
 
 def test_a_summary_holds_what_may_stand_beside_the_newest_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -65,22 +66,25 @@ def test_drawn_forms(mojo: str, expert: str, precision: str) -> None:
         assert parity.passed, (seed, problem.weights.form, parity.reason)
 
 
-@pytest.fixture
-def rounded_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reference that rounds the hidden activations to bfloat16."""
+@contextmanager
+def rounded_alike() -> Iterator[None]:
+    """Meanwhile the reference rounds hidden activations to bfloat16."""
     exact = reference._hidden
 
     def hidden(*given: Any) -> Any:
         return bfloat16.rounded(exact(*given).astype(np.float32)).astype(np.float64)
 
-    monkeypatch.setattr(reference, "_hidden", hidden)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "_hidden", hidden)
+        yield
 
 
 @pytest.mark.parametrize("expert", CHOICES["expert"])
-def test_bfloat16_rounds_hidden_activations_and_nothing_else(mojo: str, rounded_alike: None, expert: str) -> None:
+def test_bfloat16_rounds_hidden_activations_and_nothing_else(mojo: str, expert: str) -> None:
     for seed in range(25):
         problem = drawn(seed, expert=expert, precision="bfloat16")
-        parity = compare_output(layer(problem)(problem.x), reference.reference(problem))
+        with rounded_alike():
+            parity = compare_output(layer(problem)(problem.x), reference.reference(problem))
         assert parity.max_rel_error < ROUNDED_ALIKE, (seed, problem.weights.form)
 
 

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,21 +16,23 @@ import pytest
 
 import moe
 from moe import mojo_build
-from moe.edges import edge_problems
-from moe.implementations.mojo_kernel import ALL_ON
-from moe.parity import compare_output
+from moe.edges import FORMS, edge_problems, form_problems
+from moe.form import CHOICES
+from moe.implementations.mojo_kernel import ALL_ON, ARRAYS, describe
+from moe.parity import TOLERANCES, compare_output
 from moe.reference import reference
 
 from .assembly import assembly, lanes
+from .test_mojo_forms import ROUNDED_ALIKE, SIZES, drawn, rounded_alike
 
 pytestmark = pytest.mark.long
 
 ALLOW = "ALLOW_NO_QEMU"
 DRIVER = Path(__file__).parent / "platforms" / "driver.c"
 WORD = np.dtype("<i8")
-LAYER = 0  # the driver's number for moe_prepare
+PUBLISHED, ANY_FORM = range(2)  # the driver's numbers for moe_prepare and moe_prepare_form
 THREADS = (1, 3)
-SETTINGS = range(16)  # of the switches
+SETTINGS = range(16)  # of the published layer's switches
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,65 @@ COMPILED = {
     "AVX-512": Platform("x86_64", "x86-64-v4", 16),
     "macOS": Platform("arm64", "apple-m1", 4, "apple-macosx13.0"),
 }
+TILES = {"published": f"form_of({ALL_ON})", "gated, bfloat16": "Form(is_gated=True, words=BFLOAT16)"}
 
 
-def all_problems() -> dict[str, moe.Problem]:
+@dataclass(frozen=True)
+class Case:
+    """A problem, and for the published layer the setting of its switches; other forms have none."""
+
+    name: str
+    problem: moe.Problem
+    switches: int | None = None
+
+    def job(self, threads: int) -> bytes:
+        """What the driver reads: words, and arrays with their sizes."""
+        weights, x = self.problem.weights, self.problem.x
+        arrays = weights.arrays()
+        if self.switches is None:
+            described = describe(arrays, weights.form, top_k=self.problem.top_k, threads=threads)
+            entry, sizes = ANY_FORM, described[len(ARRAYS) :].tolist()
+            given = [arrays[name].tobytes() if name in arrays else b"" for name in ARRAYS]
+        else:
+            own = (weights.d_model, weights.d_ff, weights.num_experts, self.problem.top_k)
+            entry, sizes = PUBLISHED, [*own, threads, self.switches]
+            given = [array.tobytes() for array in arrays.values()]
+        words = [entry, len(x), x.nbytes, len(sizes), len(given) + 1, *sizes]
+        parts = [np.array(words, WORD).tobytes()]
+        for contents in (*given, x.tobytes()):
+            parts += [np.array(len(contents), WORD).tobytes(), contents]
+        return b"".join(parts)
+
+    def error(self, output: bytes) -> tuple[float, float]:
+        """How far an output is from the reference, and how far it may be; in bfloat16 from one that rounds alike."""
+        y = np.frombuffer(output, np.float32).reshape(self.problem.x.shape)
+        is_half = self.problem.weights.form.precision == "bfloat16"
+        with rounded_alike() if is_half else nullcontext():
+            found = compare_output(y, reference(self.problem)).max_rel_error
+        return found, ROUNDED_ALIKE if is_half else TOLERANCES["float32"].largest
+
+
+def published() -> list[Case]:
     """Every edge, and sizes that no edge has: blocks of many tiles, depths of several parts, large weights."""
     sizes = {
         "many blocks": moe.MoEConfig(tokens=500, d_model=37, d_ff=45, num_experts=3, top_k=2),
         "deep": moe.MoEConfig(tokens=7, d_model=1101, d_ff=530, num_experts=2, top_k=1),
         "parts of 64 steps": moe.MoEConfig(tokens=40, d_model=523, d_ff=701, num_experts=2, top_k=1),
     }
-    return edge_problems() | {name: moe.make_problem(config) for name, config in sizes.items()}
+    problems = edge_problems() | {name: moe.make_problem(config) for name, config in sizes.items()}
+    return [Case(name, problem, switches) for name, problem in problems.items() for switches in SETTINGS]
+
+
+def forms() -> list[Case]:
+    """Every edge of every form; and drawn forms with each expert in each precision, at all of their sizes."""
+    edges = [Case(f"{form}: {edge}", p) for form in FORMS for edge, p in form_problems(form).items()]
+    experts = [(e, p) for e in CHOICES["expert"] for p in CHOICES["precision"]]
+    drawn_ones = [
+        Case(f"{expert} in {precision}, seed {seed}", drawn(seed, expert=expert, precision=precision))
+        for expert, precision in experts
+        for seed in range(len(SIZES))
+    ]
+    return edges + drawn_ones
 
 
 def needed(command: str, package: str) -> str:
@@ -105,44 +157,31 @@ def finished(command: list[str], given: bytes) -> bytes:
     return result.stdout
 
 
-def job(problem: moe.Problem, threads: int, setting: int) -> bytes:
-    """What the driver reads: words, and arrays with their sizes."""
-    weights = problem.weights
-    sizes = [*weights.w1.shape[1:], len(weights.w1), problem.top_k, threads, setting]
-    arrays = [weights.gate, weights.w1, weights.w2, problem.x]
-    words = [LAYER, len(problem.x), problem.x.nbytes, len(sizes), len(arrays), *sizes]
-    parts = [np.array(words, WORD).tobytes()]
-    for array in arrays:
-        parts += [np.array(array.nbytes, WORD).tobytes(), array.tobytes()]
-    return b"".join(parts)
-
-
 @pytest.mark.parametrize("target", RUN.values(), ids=RUN)
 def test_the_kernel_is_right_on(mojo: str, target: Platform, tmp_path: Path) -> None:
-    problems = all_problems()
-    jobs = [(name, setting, threads) for name in problems for setting in SETTINGS for threads in THREADS]
-    given = b"".join(job(problems[name], threads, setting) for name, setting, threads in jobs)
+    cases = published() + forms()
+    given = b"".join(case.job(threads) for case in cases for threads in THREADS)
     answer = io.BytesIO(finished(compiled(target, tmp_path), given))
 
     def word() -> int:
         return int.from_bytes(answer.read(WORD.itemsize), "little")
 
     assert word() == target.lanes
-    references = {name: reference(problem) for name, problem in problems.items()}
-    bits: dict[tuple[str, int], bytes] = {}
-    for name, setting, threads in jobs:
-        assert word() == threads
-        x = problems[name].x
-        found = answer.read(x.nbytes)
-        parity = compare_output(np.frombuffer(found, np.float32).reshape(x.shape), references[name])
-        assert parity.passed, (name, setting, threads, parity.reason)
-        assert bits.setdefault((name, setting), found) == found, (name, setting, threads)
+    for case in cases:
+        outputs = []
+        for threads in THREADS:
+            assert word() == threads
+            outputs.append(answer.read(case.problem.x.nbytes))
+        assert outputs[0] == outputs[1], (case.name, case.switches)
+        error, allowed = case.error(outputs[0])
+        assert error <= allowed, (case.name, case.switches, error)
     assert not answer.read()
 
 
+@pytest.mark.parametrize("form", TILES.values(), ids=TILES)
 @pytest.mark.parametrize("target", (RUN | COMPILED).values(), ids=RUN | COMPILED)
-def test_the_register_tile_is_vectors_on(mojo: str, target: Platform) -> None:
-    text = assembly(f"form_of({ALL_ON})", options=target.options)
+def test_the_register_tile_is_vectors_on(mojo: str, target: Platform, form: str) -> None:
+    text = assembly(form, options=target.options)
     assert lanes(text) == target.lanes
     # A full tile has at least six tokens times two vectors of columns, in each of the 16 steps of a block.
     assert sum(lanes(line) == target.lanes for line in text.splitlines()) >= 6 * 2 * 16

@@ -7,8 +7,8 @@ from dataclasses import astuple, dataclass, field, replace
 
 from moe.analysis.statistics import Interval
 from moe.analysis.summary import KERNEL, Summary, summarise, tokens_ratio
-from moe.config import MoEConfig
-from moe.run import Run
+from moe.config import MoEConfig, parse_config
+from moe.run import Measurement, Run
 
 IN_PYTORCH = ("torch", "torch-loop", "torch-grouped", "torch-onednn", "torch-compile")
 # The implementation, which sorts tokens, and the loop by expert that most model code is written as.
@@ -20,7 +20,8 @@ class Shape:
     """Sizes with a name, how they are measured, what binds the kernel there, and its goals by number of threads.
 
     `effort` multiplies the time given to it: preparing gigabytes of weights for every worker takes some, and leaves
-    room for fewer `processes`.
+    room for fewer `processes`. One of a `group` is measured where it or the group is named. With `fewer` the layer
+    may hold fewer experts than `config` says, where memory is short.
     """
 
     name: str
@@ -33,6 +34,8 @@ class Shape:
     of: str = ""
     effort: float = 1.0
     processes: int = 6
+    group: str = ""
+    fewer: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Result:
-    """The kernel on one shape and number of threads, and how many times as fast as PyTorch's layers it is."""
+    """The kernel on one shape and number of threads, and how many times as fast as PyTorch's layers it is.
+
+    `bound` is which limit the share is of, and `note` what is special: how many experts are held where that is not
+    all, and what the kernel notes about itself.
+    """
 
     shape: str
     config: MoEConfig
@@ -56,9 +63,11 @@ class Result:
     threads: int
     latency_s: Interval
     share: Interval
+    bound: str
     bound_s: float
     over: dict[str, Interval]
     verdicts: list[Verdict]
+    note: str = ""
 
     @property
     def nearest(self) -> tuple[str, Interval] | None:
@@ -69,9 +78,11 @@ class Result:
 def judge(shape: Shape, runs: Sequence[Run], before: Sequence[Result] = ()) -> list[Result]:
     """The kernel's results in a shape's first run, by threads; `before` holds those that goals refer to.
 
-    Layers that this run has no numbers of are taken from the others, in which the kernel was measured again.
+    Layers that this run has no numbers of are taken from the others, in which the kernel was measured again at the
+    same size.
     """
-    first, *_ = summaries = [summarise(run, "torch") for run in runs]
+    layer = runs[0].measurements[0].config
+    first, *_ = summaries = [summarise(run, "torch") for run in runs if run.measurements[0].config == layer]
     results = []
     for threads in first.thread_counts:
         row = first.row(KERNEL, threads)
@@ -79,10 +90,18 @@ def judge(shape: Shape, runs: Sequence[Run], before: Sequence[Result] = ()) -> l
             continue
         result = Result(
             shape.name, row.measurement.config, shape.cache, shape.binds, threads,
-            row.latency, row.share_of_limit, row.bound.seconds, _over(summaries, threads), [],
+            row.latency, row.share_of_limit, row.bound.by, row.bound.seconds, _over(summaries, threads), [],
+            _note(shape, row.measurement),
         )  # fmt: skip
         results.append(replace(result, verdicts=list(_verdicts(shape, result, before))))
     return results
+
+
+def _note(shape: Shape, kernel: Measurement) -> str:
+    """What is special about a measurement of a shape."""
+    held, of = kernel.config.num_experts, parse_config(shape.config).num_experts
+    fewer = f"{held} of {of} experts held" if held < of else ""
+    return ", ".join(filter(None, [fewer, kernel.details.get("note", "")]))
 
 
 def _over(summaries: Sequence[Summary], threads: int) -> dict[str, Interval]:

@@ -31,8 +31,9 @@ def result_lines(results: Sequence[Result]) -> list[str]:
     lines = []
     for r in results:
         lines.append(
-            f"{r.shape} ({r.config.label}, {r.cache}), {threads_text(r.threads)}: {span(r.latency_s, 1e6)} µs, "
-            f"{span(r.share, 100)} % of the limit ({r.binds})"
+            f"{r.shape} ({', '.join(filter(None, [r.config.label, r.note, r.cache]))}), {threads_text(r.threads)}: "
+            f"{span(r.latency_s, 1e6)} µs, {span(r.share, 100)} % of the limit "
+            f"({', '.join(filter(None, [r.bound, r.binds]))})"
         )
         lines += [f"    {v.what}: {span(v.measured)}, goal {v.goal:g}: {v.verdict}" for v in r.verdicts]
     return lines
@@ -47,8 +48,9 @@ def goals_table(results: Sequence[Result], calls: Mapping[str, Interval], run: R
         wanted = "; ".join(f"{_goal_text(v)}: {v.verdict}" for v in r.verdicts)
         torch = span(r.over["torch"]) if "torch" in r.over else "–"
         nearest = f"{span(r.nearest[1])} ({r.nearest[0]})" if r.nearest else "–"
-        measured = (str(r.threads), span(r.latency_s, 1e6), span(r.share, 100))
-        lines.append(_line(f"{r.shape} {_sizes(r.config)}", *measured, wanted, torch, nearest))
+        measured = (str(r.threads), span(r.latency_s, 1e6), f"{span(r.share, 100)} ({r.bound})")
+        note = f" ({r.note})" if r.note else ""
+        lines.append(_line(f"{r.shape} {_sizes(r.config)}{note}", *measured, wanted, torch, nearest))
         if missing := [name for name in IN_PYTORCH if name not in r.over]:
             without += [f"No numbers of {', '.join(missing)} at {r.shape} on {threads_text(r.threads)}.", ""]
     lines += ["", *without, "A call from Python into the kernel:", ""]
@@ -140,7 +142,8 @@ def _line(*cells: str) -> str:
 
 
 def _sizes(config: MoEConfig) -> str:
-    return f"({config.tokens}, {config.d_model}, {config.d_ff}, {config.num_experts}, {config.top_k})"
+    sizes = f"({config.tokens}, {config.d_model}, {config.d_ff}, {config.num_experts}, {config.top_k})"
+    return f"{sizes} {config.knobs_text}".rstrip()
 
 
 def _measured_on(run: Run) -> str:

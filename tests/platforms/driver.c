@@ -8,7 +8,7 @@
        y_bytes   size of the output
        n, m      how many sizes and arrays follow
        n words   sizes
-       m arrays  each a word that says its bytes, and its contents; the last one is x
+       m arrays  each a word that says its bytes, and its contents; the last one is x, another of no bytes is absent
 
    Its answer: how many threads it runs on, and the y_bytes of the output. */
 
@@ -47,15 +47,22 @@ int KGEN_CompilerRT_fprintf(FILE *file, const char *format, ...) {
 intptr_t moe_vector_width(void);
 intptr_t moe_prepare(intptr_t gate, intptr_t w1, intptr_t w2, intptr_t d, intptr_t f, intptr_t experts, intptr_t k,
                      intptr_t threads, intptr_t form);
+intptr_t moe_prepare_form(intptr_t description);
 void moe_forward(intptr_t handle, intptr_t x, intptr_t y, intptr_t tokens);
 intptr_t moe_threads(intptr_t handle);
 void moe_release(intptr_t handle);
 
 enum { MOST = 32 };
 
-static intptr_t prepare(int64_t entry, const int64_t *s, const intptr_t *a) {
+/* Entry 0 is moe_prepare; 1 is moe_prepare_form, whose description is the addresses of all arrays but x, then sizes. */
+static intptr_t prepare(int64_t entry, const int64_t *s, int64_t n, const intptr_t *a, int64_t m) {
+    int64_t description[2 * MOST];
     switch (entry) {
     case 0: return moe_prepare(a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4], s[5]);
+    case 1:
+        for (int64_t i = 0; i < m - 1; i++) description[i] = a[i];
+        memcpy(description + m - 1, s, (size_t)n * sizeof *s);
+        return moe_prepare_form((intptr_t)description);
     default: return 0;
     }
 }
@@ -82,6 +89,8 @@ static void run(const int64_t *job) {
     for (int64_t i = 0; i < m; i++) {
         uint64_t bytes;
         get(&bytes, sizeof bytes);
+        arrays[i] = 0;
+        if (bytes == 0 && i < m - 1) continue;
         void *array = KGEN_CompilerRT_AlignedAlloc(1, bytes);
         get(array, bytes);
         arrays[i] = (intptr_t)array;
@@ -89,7 +98,7 @@ static void run(const int64_t *job) {
     void *y = KGEN_CompilerRT_AlignedAlloc(1, y_bytes);
     void *again = KGEN_CompilerRT_AlignedAlloc(1, y_bytes);
 
-    intptr_t handle = prepare(entry, sizes, arrays);
+    intptr_t handle = prepare(entry, sizes, n, arrays, m);
     if (handle == 0) fail("no handle from entry", entry);
     moe_forward(handle, arrays[m - 1], (intptr_t)y, tokens);
     moe_forward(handle, arrays[m - 1], (intptr_t)again, tokens);
