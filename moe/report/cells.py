@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import escape
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ CELL = re.compile(r'<td id="\S+_row(\d+)_col(\d+)"')
 def carry_numbers(html: str, frame: pd.DataFrame) -> str:
     """A table of pandas' with the numbers of its `frame` in its cells: data-value, and data-low and -high if known.
 
-    Where the unit of a number is not that of its text, it is in data-unit.
+    Where the unit of a number is not that of its text, it is in data-unit; what is remarked of it is in data-note.
     """
     return CELL.sub(lambda found: found[0] + _attributes(frame.iat[int(found[1]), int(found[2])]), html)
 
@@ -34,4 +35,5 @@ def _attributes(cell: object) -> str:
     if cell.number.bounded:
         ends |= {"low": cell.number.low, "high": cell.number.high}
     found = "".join(f' data-{name}="{float(value)!r}"' for name, value in ends.items() if isfinite(value))
-    return found + (f' data-unit="{cell.unit}"' if cell.unit else "")
+    found += f' data-unit="{cell.unit}"' if cell.unit else ""
+    return found + (f' data-note="{escape(cell.remark.strip())}"' if cell.remark else "")

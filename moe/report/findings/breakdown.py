@@ -37,11 +37,14 @@ WORDS = {
     "threads": "threads",
     "framework": "the framework itself",
 }
-BEGINNINGS = {
-    "mojo": "What Mojo's optimisations give together",
-    "numpy to torch": "From NumPy, token by token in float64, to PyTorch",
+# What gives so many times, and over what; with threads among the factors.
+COMPARED = {
+    ("mojo", False): ("Mojo's optimisations give", "all on against all off"),
+    ("mojo", True): ("Mojo's optimisations and threads give", "all on against all off"),
+    ("numpy to torch", False): ("PyTorch gives", "against NumPy in float64, token by token"),
+    ("numpy to torch", True): ("PyTorch gives", "against NumPy in float64, token by token, on fewer threads"),
 }
-NAMED = {"mojo": 3, "numpy to torch": 1}  # factors in the first screen
+NAMED = {"mojo": 2, "numpy to torch": 1}  # factors in the first screen
 CHAINS = {
     "ladder": "Turned on one after another in the Mojo kernel",
     "bridge": "From NumPy in float64, one token after the other, over PyTorch to Mojo, each step a measured variant",
@@ -68,16 +71,22 @@ def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
     if whole is None:
         return f"What gives the speedup {experiment.name} can't be told: a variant of it was not measured."
     ratio = interval_of(whole, "times")
-    begin = f"{BEGINNINGS[name]} at {found.summary.tokens:,} tokens"
+    who, over = COMPARED[name, "threads" in experiment.factors]
+    given = f"{rounded(ratio)} × at {found.summary.tokens:,} tokens, {over}"
     if not ratio.bounded:
         why = lacking(found.least_measured(experiment), found.run)
-        return f"{begin} is undecided: about {rounded(ratio)} × ({why})."
+        return f"{who} about {given}: undecided ({why})."
     if not whole["resolved"]:
-        return f"{begin} is not resolved: {rounded(ratio)} ×."
+        return f"{who} {given}: not resolved."
     most = [row for row in factors if row["resolved"] and row["times"] > 1][: NAMED[name]]
-    parts = [f"{WORDS.get(f['factor'], f['factor'])} ({rounded(interval_of(f, 'times'))} ×)" for f in most]
-    counts = f"mostly {listed(parts)}" if parts else "of which no part makes it faster"
-    return f"{begin} is {rounded(ratio)} ×, {counts}."
+    parts = [_named(row["factor"], rounded(interval_of(row, "times"))) for row in most]
+    return f"{who} {given}: {f'mostly {listed(parts)}' if parts else 'no part makes it faster'}."
+
+
+def _named(factor: str, given: str) -> str:
+    """A factor in words, with its name in figures and tables, and how many times as fast it makes."""
+    words = WORDS.get(factor, factor)
+    return f"{words} ({given} ×)" if words == factor else f"{words} ({factor}, {given} ×)"
 
 
 def _of(rows: pd.DataFrame, name: str) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
