@@ -129,3 +129,13 @@ def test_a_control_that_failed_is_among_the_lines() -> None:
     assert not any("(control)" in line for line in table_lines(summarise(run)))
     control.status, control.reason, control.samples_s = "failed", "it changed its input", []
     assert any("(control)" in line and "failed: it changed its input" in line for line in table_lines(summarise(run)))
+
+
+def test_how_many_processes_there_were_of_those_asked_for() -> None:
+    run = synthetic_run(TIMES)
+    run.protocol["processes"] = 3
+    assert "12 rounds in 3 processes a variant" in " ".join(sentences.what_is_measured(summarise(run)))
+    run.protocol["processes"] = 6
+    assert "rounds in 3 processes of the 6 that were asked for" in " ".join(
+        sentences.what_is_measured(summarise(run))
+    )

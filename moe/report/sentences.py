@@ -197,8 +197,8 @@ def what_is_measured(summary: Summary) -> list[str]:
         "Each turn runs forwards until they get no faster, then times single ones for at least "
         f"{significant(1e3 * protocol['turn_s'])} ms and "
         f"{protocol['turn_forwards']} of them; a round gives every variant one turn in shuffled order. "
-        f"Here: {count_text(rounds)} rounds in {len(generations)} "
-        f"{'process' if len(generations) == 1 else 'processes'} a variant, caches {protocol.get('cache', 'warm')}"
+        f"Here: {count_text(rounds)} rounds in {processes_text(summary.run, len(generations))}, caches "
+        f"{protocol.get('cache', 'warm')}"
         f"{inputs_text(summary.run)}.",
         "A row's value is the median of its rounds; brackets hold its 95 % interval, the wider of a bootstrap over "
         "processes and rounds and Student's t over processes, or a question mark where there are too few rounds or "
@@ -224,6 +224,13 @@ def inputs_text(run: Run) -> str:
     if not any(m.capacities for m in run.measurements):
         return f", cycling through {run.protocol['inputs']} inputs"
     return ", every forward on an input of its own, written shortly before"
+
+
+def processes_text(run: Run, made: int) -> str:
+    """How many processes a variant had, and of how many where the time did not reach all."""
+    asked = run.protocol.get("processes", made)
+    fewer = f" ({asked} were asked for)" if made < asked else ""
+    return f"{made} {'process' if made == 1 else 'processes'} a variant{fewer}"
 
 
 def count_text(counts: list[int]) -> str:

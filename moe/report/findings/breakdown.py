@@ -13,7 +13,7 @@ from moe.analysis.factors import WHOLE, experiments
 from moe.analysis.frames import interval_of, records
 from moe.analysis.overhead import FITS
 from moe.report.findings.words import listed, rounded
-from moe.report.sentences import count_text, how_sure, inputs_text
+from moe.report.sentences import count_text, how_sure, inputs_text, processes_text
 from moe.report.text import (
     lacking,
     percent,
@@ -102,11 +102,12 @@ def what_is_measured(found: Breakdown) -> str:
     rounds = [len(row.measurement.values_s) for row in summary.measured]
     processes = {p for row in summary.measured for p in row.measurement.processes}
     counts = listed([threads_text(count) for count in found.threads])
+    made = processes_text(found.run, len(processes))
     least = significant(1e3 * found.run.protocol["warm_up_s"], 2)
     return (
         f"{len({row.label for row in summary.measured})} variants on {counts}, {len(summary.measured)} measurements "
         "beside those of overhead, in one run, each compared with the float64 reference before it was timed: "
-        f"{summary.config_label}; {count_text(rounds)} rounds in {len(processes)} processes, after warm-ups of at "
+        f"{summary.config_label}; {count_text(rounds)} rounds in {made}, after warm-ups of at "
         f"least {least} ms{inputs_text(found.run)}."
     )
 
