@@ -234,7 +234,7 @@ def overheads(points: pd.DataFrame) -> str:
 
 def _point(row: Mapping[str, Any]) -> str:
     share = f" ({percent(row['overhead_share'])})" if row["fits"] else ""
-    return f"{seconds(row['latency_s'])}{share}"
+    return seconds(row["latency_s"]) + share
 
 
 def calls(rows: pd.DataFrame) -> str:
