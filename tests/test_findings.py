@@ -126,7 +126,10 @@ def test_claims_of_which_none_is_off_or_none_can_be_judged(tmp_path: Path) -> No
     assert trial_headline(tmp_path, a_claim("a", RATIO, 4.0))[1] == "No number that could be judged is off."
     noisy = a_comparison(noise=0.5)
     said = trial_headline(tmp_path, a_claim("a", RATIO, 4.0), runs=[noisy])
-    assert said == ["Of 1 published claim 1 is undecided.", "None of their numbers could be judged by these runs."]
+    assert said == [
+        "Of 1 published claim 1 is undecided.",
+        "None of the published numbers could be judged by these runs.",
+    ]
 
 
 def test_what_was_divided_instead_of_measured_is_said(tmp_path: Path) -> None:

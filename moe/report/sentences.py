@@ -68,6 +68,12 @@ def how_sure(summary: Summary, on: Sequence[int]) -> str:
     return f"How sure: {', '.join(said)}{cut}."
 
 
+def is_too_noisy(summary: Summary, threads: int) -> bool:
+    """Whether nothing can be read from what was measured on so many threads."""
+    _, grade, _ = _grade(summary, threads)
+    return grade == TOO_NOISY
+
+
 def _grade(summary: Summary, threads: int) -> tuple[float, str, str]:
     """How far the run can be off on so many threads, what that is called, and why."""
     share = summary.resolution.get(threads)

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from math import isnan, log
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from moe.analysis.breakdown import AUTOGRAD, Breakdown
+from moe.analysis.breakdown import AUTOGRAD, Breakdown, Experiment
 from moe.analysis.factors import WHOLE, experiments
 from moe.analysis.frames import interval_of, records
 from moe.analysis.overhead import FITS
-from moe.report.findings.words import listed, rounded
+from moe.report.findings.words import LONGEST_REASON, listed, rounded
 from moe.report.sentences import count_text, how_sure, inputs_text, processes_text
 from moe.report.text import (
     lacking,
@@ -39,8 +40,8 @@ WORDS = {
 }
 # What gives so many times, and over what; with threads among the factors.
 COMPARED = {
-    ("mojo", False): ("Mojo's optimisations give", "all on against all off"),
-    ("mojo", True): ("Mojo's optimisations and threads give", "all on against all off"),
+    ("mojo", False): ("Mojo's optimisations give", "all against none"),
+    ("mojo", True): ("Mojo's optimisations and threads give", "all against none"),
     ("numpy to torch", False): ("PyTorch gives", "against NumPy in float64, token by token"),
     ("numpy to torch", True): ("PyTorch gives", "against NumPy in float64, token by token, on fewer threads"),
 }
@@ -69,7 +70,7 @@ def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
         return f"What gives the speedup {experiment.name} was not asked for in this run."
     whole, factors = _of(rows, name)
     if whole is None:
-        return f"What gives the speedup {experiment.name} can't be told: a variant of it was not measured."
+        return f"What gives the speedup {experiment.name} can't be told: {_lacking(found, experiment)}."
     ratio = interval_of(whole, "times")
     who, over = COMPARED[name, "threads" in experiment.factors]
     given = f"{rounded(ratio)} × at {found.summary.tokens:,} tokens, {over}"
@@ -80,7 +81,14 @@ def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
         return f"{who} {given}: not resolved."
     most = [row for row in factors if row["resolved"] and row["times"] > 1][: NAMED[name]]
     parts = [_named(row["factor"], rounded(interval_of(row, "times"))) for row in most]
-    return f"{who} {given}: {f'mostly {listed(parts)}' if parts else 'no part makes it faster'}."
+    none = "which part gives most is not resolved" if ratio.value > 1 else "no part makes it faster"
+    return f"{who} {given}: {f'mostly {listed(parts)}' if parts else none}."
+
+
+def _lacking(found: Breakdown, experiment: Experiment) -> str:
+    """What keeps an experiment from being told, in few words; all of it stands below."""
+    reasons = [why.partition(": ")[2] for why in found.missing(experiment)]
+    return f"a variant of it was not measured ({shorten(reasons[0], LONGEST_REASON, placeholder=' …')})"
 
 
 def _named(factor: str, given: str) -> str:
