@@ -158,5 +158,8 @@ def test_the_index_begins_with_its_pages_sentences_as_far_as_there_is_room(tmp_p
     assert index.headline([sure, found[1], nearly])[0] == "Mojo leads; how sure: usable."
     full = page("breakdown", f"{'x ' * 71}y.")
     assert index.headline([sure, found[1], full]) == ["Mojo leads.", "382 does not hold.", f"{'x ' * 71}y."]
+    # What was never measured is said where a claim is not judged.
+    never = page("claims", "Many.", "None.", "The row “M (Simulated)” was never measured.")
+    assert index.headline([never]) == ["None; the row “M (Simulated)” was never measured."]
     failed = Page("comparison", "t", tmp_path / "none.svg", failed="why")
     assert index.headline([failed]) == ["Of this report no page could be made that says what was found."]
