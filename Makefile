@@ -46,7 +46,7 @@ test-all: lint ## Lint, then all tests but the browser's: some forty minutes, an
 	$(BIN)/python -m pytest -m "not browser"
 
 test-browser: $(READY) ## Tests of the pages and of explore.ipynb in a real browser: needs Chromium
-	$(BIN)/python -m pytest -m browser tests/test_browser.py
+	$(BIN)/python -m pytest -m browser tests/test_browser*.py
 
 lab: $(READY) ## Open copies of the notebooks, my_*.ipynb, in JupyterLab: LABFLAGS=--allow-root
 	cd notebooks && for name in *.ipynb; do [[ $$name = my_* || -e my_$$name ]] || cp $$name my_$$name; done

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
@@ -16,6 +17,14 @@ from moe import run as run_module
 from moe.implementations import availability, names
 from moe.report import pipeline
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+COMMANDS = ("chromium", "chromium-browser", "google-chrome")
+HOW_TO_INSTALL = (
+    f"no browser found (tried {', '.join(COMMANDS)}): install Chromium with the system's packages, "
+    "`apt-get install chromium` say, or name one in CHROMIUM=/path/to/it"
+)
 ALLOW = "ALLOW_NO_MOJO"
 # What the contract's tests run; others by IMPLEMENTATIONS="numba file.py:Class" pytest tests/test_contract.py.
 CHOSEN = os.environ.get("IMPLEMENTATIONS", "").split() or names()
@@ -49,6 +58,20 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(pipeline, "REPORTS", folder)
         assert pipeline.make_report("smoke", ["tokens=48", "threads=1"]) == 0
         return folder / "latest"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium of the system's."""
+    from playwright.sync_api import sync_playwright  # which only these tests need
+
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, COMMANDS)), None)
+    if path is None:
+        pytest.fail(HOW_TO_INSTALL, pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
 
 
 def require(name: str) -> str:

@@ -52,7 +52,7 @@ def test_a_sweep_says_first_who_is_faster_where() -> None:
     assert fast[0].startswith("Mojo is faster than PyTorch at all of the ")
     assert fast[1].startswith("It is ")
     assert ", and up to " in fast[1]
-    assert fast[2].startswith("Clear: NumPy timed twice differs from itself by at most ")
+    assert fast[2].startswith("How sure: clear (NumPy timed twice differs by up to ")
     slow = sweep_headline(call_s=CALL_S | {"mojo": 1e-3}, rate=FLOPS_PER_S | {"mojo": 1e9}, noise=0.001)
     assert slow[0].startswith("Mojo is slower than PyTorch at all of the ")
     mixed = sweep_headline(call_s=CALL_S | {"mojo": 5e-3}, rate=FLOPS_PER_S | {"mojo": 2e11}, noise=0.001)
@@ -64,7 +64,7 @@ def test_a_sweep_says_where_two_are_equal_and_where_nothing_is_decided() -> None
     assert "within 5.0 % of PyTorch at all of the" in sweep_headline(**EVEN, noise=0.001)[0]
     undecided = sweep_headline(**EVEN, noise=0.6)
     assert undecided[0].startswith("Whether Mojo or PyTorch is faster is undecided at the ")
-    assert undecided[-1].startswith("Noisy: ")
+    assert undecided[-1].startswith("How sure: too noisy (")
     assert len(undecided) == 2
 
 
@@ -82,7 +82,9 @@ def test_a_disturbed_or_unfinished_sweep_says_so() -> None:
     run = a_sweep(noise=0.001)
     for m in run.measurements:
         m.disturbed = [True] * len(m.samples_s)
-    assert scaling.headline({"": Scaling(run)})[-1].startswith("Too noisy to cite: the machine was disturbed during ")
+    assert scaling.headline({"": Scaling(run)})[-1].startswith(
+        "How sure: too noisy (the machine was disturbed during "
+    )
     run = a_sweep(noise=0.001)
     for m in run.measurements:
         if m.details["cell"] == 0:
@@ -124,7 +126,10 @@ def test_claims_of_which_none_is_off_or_none_can_be_judged(tmp_path: Path) -> No
     assert trial_headline(tmp_path, a_claim("a", RATIO, 4.0))[1] == "No number that could be judged is off."
     noisy = a_comparison(noise=0.5)
     said = trial_headline(tmp_path, a_claim("a", RATIO, 4.0), runs=[noisy])
-    assert said == ["Of 1 published claim 1 is undecided.", "None of their numbers could be judged by these runs."]
+    assert said == [
+        "Of 1 published claim 1 is undecided.",
+        "None of the published numbers could be judged by these runs.",
+    ]
 
 
 def test_what_was_divided_instead_of_measured_is_said(tmp_path: Path) -> None:
@@ -147,9 +152,14 @@ def test_the_index_begins_with_its_pages_sentences_as_far_as_there_is_room(tmp_p
     assert index.headline([*found, long]) == ["Mojo leads.", "382 does not hold."]
     assert index.headline([page("breakdown", "Vectors do."), *found])[-1] == "Vectors do."
     sure = page("comparison", "Mojo leads.", "It is near the limit.", "How sure: usable (by 19 %).")
-    assert index.headline([sure, found[1]]) == ["Mojo leads; usable (by 19 %).", "382 does not hold."]
-    # Where there is no room for it, every page's own sentence comes first.
+    assert index.headline([sure, found[1]]) == ["Mojo leads; how sure: usable (by 19 %).", "382 does not hold."]
+    # Where there is no room for it, it is said in brief; every page's own sentence comes first.
+    nearly = page("breakdown", f"{'x ' * 70}y.")
+    assert index.headline([sure, found[1], nearly])[0] == "Mojo leads; how sure: usable."
     full = page("breakdown", f"{'x ' * 71}y.")
     assert index.headline([sure, found[1], full]) == ["Mojo leads.", "382 does not hold.", f"{'x ' * 71}y."]
+    # What was never measured is said where a claim is not judged.
+    never = page("claims", "Many.", "None.", "The row “M (Simulated)” was never measured.")
+    assert index.headline([never]) == ["None; the row “M (Simulated)” was never measured."]
     failed = Page("comparison", "t", tmp_path / "none.svg", failed="why")
     assert index.headline([failed]) == ["Of this report no page could be made that says what was found."]

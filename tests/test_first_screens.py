@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 import moe
 from moe.analysis import summarise
 from moe.analysis.breakdown import CONTROLLED, Breakdown
@@ -87,7 +89,34 @@ def test_mojo_is_ahead_on_one_thread_and_behind_on_two() -> None:
 def test_a_difference_is_not_resolved() -> None:
     fastest = said(made({"numpy": 0.0100, "torch": 0.0101, "mojo": 0.0100}, noise=0.1))[0]
     assert "Mojo is not resolved from the best of the others: on 1 thread" in fastest
+    assert fastest.count("not resolved") == 1
     assert "is the fastest" not in fastest
+
+
+def test_ahead_of_the_next_and_not_resolved_from_the_baseline() -> None:
+    run = made({"numpy": 0.02, "torch": 0.015, "mojo": 0.01}, noise=0.01)
+    random = np.random.default_rng(4)
+    for m in run.measurements:
+        if m.label == "numpy" and not m.control:
+            m.samples_s = [[s * float(np.exp(random.normal(0, 2))) for s in turn[:1]] * 3 for turn in m.samples_s]
+    fastest = said(run)[0]
+    assert "Mojo is faster than PyTorch: on 1 thread 1.5" in fastest
+    assert "× as fast as PyTorch, the next, but not resolved from NumPy" in fastest
+    assert "is the fastest" not in fastest
+
+
+def test_what_is_too_noisy_has_no_ranking() -> None:
+    fastest, limit, sure = said(made(noise=1.5))
+    assert fastest == "At 1,024 tokens what is the fastest can't be told for noise on 1 thread and on 2 threads."
+    assert limit == "Nor can it be told how near that is to the machine's limit."
+    assert sure.startswith("How sure: too noisy (")
+    half = made(noise=0.01)
+    for m in half.measurements:
+        m.disturbed = [m.threads == 2 and place > 2 for place in range(len(m.samples_s))]
+    fastest, limit, _ = said(half)
+    assert fastest.endswith(" NumPy; what is the fastest can't be told for noise on 2 threads.")
+    assert limit.startswith("Mojo reaches ")
+    assert "on 2 threads" not in limit
 
 
 def test_too_few_rounds_leave_it_undecided() -> None:
@@ -151,30 +180,33 @@ def of_breakdown(found: Breakdown) -> list[str]:
 
 def test_what_makes_mojo_fast() -> None:
     mojo, framework, sure = of_breakdown(a_run())
-    assert mojo.startswith("What Mojo's optimisations give together at 1,024 tokens is 3")
-    assert "×, mostly vector instructions (6.0" in mojo
-    assert framework.startswith("From NumPy, token by token in float64, to PyTorch at 1,024 tokens is ")
+    assert mojo.startswith("Mojo's optimisations and threads give 3")
+    assert "× at 1,024 tokens, all against none: mostly vector instructions (simd, 6.0" in mojo
+    assert framework.startswith("PyTorch gives ")
+    assert "× at 1,024 tokens, against NumPy in float64, token by token, on fewer threads: " in framework
     assert "mostly float32 (2.0" in framework
     assert sure.startswith("How sure: clear (NumPy timed twice")
 
 
 def test_optimisations_that_make_it_slower_or_do_nothing() -> None:
     slow, *_ = of_breakdown(a_run(speed={"simd=on": 0.5, "tile=on": 0.8}, threads=(1,)))
-    assert "is 0.398 ×, of which no part makes it faster" in slow
-    assert "of which no part makes it faster" in slow
+    assert slow.startswith("Mojo's optimisations give 0.398 × at ")
+    assert slow.endswith(", all against none: no part makes it faster.")
     nothing, *_ = of_breakdown(a_run(("specialize",), threads=(1,)))
-    assert "is not resolved: " in nothing
+    assert nothing.endswith(", all against none: not resolved.")
 
 
 def test_a_breakdown_that_lacks_something() -> None:
     found = a_run()
     broken = next(m for m in found.run.measurements if "simd=off" in m.variant)
     broken.status, broken.reason, broken.samples_s, broken.processes = "failed", "killed", [], []
-    assert "can't be told: a variant of it was not measured" in of_breakdown(found)[0]
+    assert "can't be told: a variant of it was not measured (killed)." in of_breakdown(found)[0]
     few = a_run()
     for m in few.run.measurements:
         m.samples_s, m.processes = m.samples_s[:3], [0, 1, 2]
-    assert "is undecided: about 3" in of_breakdown(few)[0]
+    undecided = of_breakdown(few)[0]
+    assert undecided.startswith("Mojo's optimisations and threads give about 3")
+    assert undecided.endswith(", all against none: undecided (3 rounds, 4 needed: --budget 80).")
     only = a_run()
     only.run.measurements = [
         m for m in only.run.measurements if m.implementation == "mojo" or m.variant == CONTROLLED

@@ -118,6 +118,21 @@ def test_addresses_are_links_in_sentences_and_captions() -> None:
     assert 'aria-label="Table: From “x”, https://example.org/c"' in table
 
 
+def test_no_line_ends_inside_a_number_with_its_unit_or_an_interval() -> None:
+    said = "It is 1.4 × NumPy [1.06–1.72] × 2 in 24.7 ms on 2 threads, 95 % of 3 GB/s; 2 sizes."
+    page = BeautifulSoup(show_sentences(said).data, "html.parser")
+    text = page.get_text()
+    assert text.replace("\N{NO-BREAK SPACE}", " ") == said
+    for kept in ("1.4\xa0× NumPy", "24.7\xa0ms on 2\xa0threads", "95\xa0% of 3\xa0GB/s", "2 sizes"):
+        assert kept in text
+    assert [span.get_text() for span in page.select("span.number")] == ["[1.06–1.72]"]
+    rows = [{"name": "mojo[simd=on,tile=off]", "number": "1.4 × [1.06–1.72]"}]
+    table = BeautifulSoup(show_table(html_table("t", rows, "95 % of it.")).data, "html.parser")
+    assert [cell.get_text() for cell in table.select("td")] == ["mojo[simd=on,tile=off]", "1.4 × [1.06–1.72]"]
+    assert "simd=on,<wbr/>tile" in str(table)
+    assert "95\xa0% of it." in table.get_text()
+
+
 def test_a_page_names_the_repository_where_the_package_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_parameters(tmp_path, "moe report", {})
     run = synthetic_run({"numpy": 1.0})

@@ -25,6 +25,7 @@ def test_links_lead_to_files_or_sections(name: str) -> None:
 
 def test_its_findings_are_those_of_its_runs() -> None:
     index = BeautifulSoup((SAMPLE / "index.html").read_text(), "html.parser").get_text()
+    index = index.replace("\N{NO-BREAK SPACE}", " ")
     for name, experiment in EXPERIMENTS.items():
         validate_run(json.loads((SAMPLE / f"{name}.json").read_text()))
         for line in experiment.findings(SAMPLE / f"{name}.json").headline:

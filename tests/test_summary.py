@@ -5,17 +5,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import seaborn as sns
+from matplotlib.colors import to_rgb
 
 import moe
 from moe.analysis import Interval, summarise
 from moe.report import figures, sentences, tables
 from moe.report.findings import comparison as said
-from moe.report.style import WIDTH
+from moe.report.style import COLOURS, OTHER, OTHERS, WIDTH
 from moe.report.text import percent, power_of_ten, seconds, significant, span, times
 
 from .synthetic import synthetic_run
 
 TIMES = {"python": 40.0, "numpy": 0.02, "torch": 0.025, "mojo": 0.01}
+SEEN = 3.0  # the least contrast of what is drawn, by WCAG
 
 
 def test_speedup_is_tokens_a_second_over_the_baseline_on_as_many_threads() -> None:
@@ -267,6 +269,29 @@ def test_what_is_far_slower_is_in_the_caption_and_not_in_the_figure() -> None:
     rows = figures.drawn(moe.rows(synthetic_run(TIMES)))
     assert list(figures.near(rows).label) == ["mojo", "numpy", "torch"]
     assert "Far slower, and not drawn: python on 1 thread, 25.6 tokens/s." in said.first_caption(rows)
+
+
+def test_whiskers_are_seen_on_white_and_on_every_bar() -> None:
+    rows = figures.drawn(moe.rows(synthetic_run({"numpy": 0.02})))
+    (axes,) = bars(rows, "linear").axes.flat
+    (whisker,) = axes.lines
+    assert whisker.get_color() == figures.WHISKER
+    assert len(whisker.get_path_effects()) == 1
+    assert contrast(figures.WHISKER, "white") >= SEEN
+    assert contrast(figures.WHISKER, figures.HALO) >= SEEN
+    for bar in (*COLOURS.values(), *OTHERS, OTHER):
+        assert max(contrast(figures.WHISKER, bar), contrast(figures.HALO, bar)) >= SEEN
+
+
+def contrast(one: str, other: str) -> float:
+    """How far apart two colours are in luminance, as WCAG has it: from 1 to 21."""
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
 
 def test_intervals_are_drawn_as_they_are() -> None:

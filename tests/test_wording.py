@@ -129,3 +129,10 @@ def test_a_control_that_failed_is_among_the_lines() -> None:
     assert not any("(control)" in line for line in table_lines(summarise(run)))
     control.status, control.reason, control.samples_s = "failed", "it changed its input", []
     assert any("(control)" in line and "failed: it changed its input" in line for line in table_lines(summarise(run)))
+
+
+def test_how_many_processes_there_were_of_those_asked_for() -> None:
+    run = synthetic_run(TIMES)
+    for asked, made in ((3, "3 processes a variant"), (6, "3 processes a variant (6 were asked for)")):
+        run.protocol["processes"] = asked
+        assert f"12 rounds in {made}, caches" in " ".join(sentences.what_is_measured(summarise(run)))

@@ -94,7 +94,7 @@ def _measured(row: Any) -> Interval:
 def _value(kind: str, value: Interval) -> str:
     if kind == "order":
         return f"{value.value:g} [{value.low:g}–{value.high:g}] {_unit(kind)}"
-    return f"{span(value)} {_unit(kind)}" if kind == "throughput" else times(value)
+    return span(value) + f" {_unit(kind)}" if kind == "throughput" else times(value)
 
 
 def _meaning(row: Any, found: str | None) -> str:

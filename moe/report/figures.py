@@ -15,6 +15,7 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import HTML
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
 from moe.analysis import frames
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 NEAR = 10.0  # times as slow as the fastest: what is slower takes the whole axis, and stands below the figure
 ROW = 0.3  # inches of a bar
 LONGEST = 36  # characters of a label
+WHISKER, HALO = "#000000", "#FFFFFF"  # one of them is seen on a bar of any colour
 INSIDE = 0.25  # of the axis: a bar so long has room for its number
 
 
@@ -132,7 +134,7 @@ def bars(rows: pd.DataFrame) -> dict[str, Any]:
         "width": 0.75,
         "saturation": 1,
         "capsize": 0.3,
-        "err_kws": {"color": GREY, "linewidth": 1.5},
+        "err_kws": {"color": WHISKER, "linewidth": 1.5, "path_effects": [withStroke(linewidth=4, foreground=HALO)]},
     }
 
 
@@ -301,7 +303,7 @@ def _plain_numbers(axis: Axis) -> None:
         low, high = sorted(axis.get_view_interval())
         subs = (1.0, 2.0, 5.0) if math.log10(high / low) < 2 else (1.0,)
         axis.set_minor_locator(NullLocator())
-        locator: Locator = LogLocator(subs=subs, numticks=5)
+        locator: Locator = LogLocator(subs=subs, numticks=4)  # longer numbers would touch
     else:
         locator = MaxNLocator(5)
     if not chosen:

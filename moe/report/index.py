@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,13 @@ from jinja2 import Environment, FileSystemLoader
 from moe.report.findings.words import MOST_WORDS, words_in
 from moe.report.origin import Foot
 from moe.report.pages import POLICY, REPORT, SCRIPT, STYLES, TEMPLATES, numbered
-from moe.report.show import FIGURES, figure_html
+from moe.report.show import FIGURES, figure_html, table_html, text_html
 
 TITLE = "Mixture-of-Experts in Python, NumPy, PyTorch and Mojo: the reports of one run"
 # Whose sentences, by their places, are among the first of all: what is fastest and how sure that is, what was
-# claimed, what makes it so.
-FIRST = (("comparison", (0, 2)), ("claims", (1,)), ("breakdown", (0,)))
+# claimed and what of that was never measured, what makes it so.
+FIRST = (("comparison", (0, 2)), ("claims", (1, 2)), ("breakdown", (0,)))
+REMARK = re.compile(r" \([^()]*\)(?=[,;.])")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Page:
             return ""
         return figure_html(self.figure.stem, self.figure.read_text(encoding="utf-8"), self.findings.caption)
 
+    @property
+    def table(self) -> str:
+        """The table of its findings as HTML, or nothing."""
+        return table_html(self.findings.table) if self.findings else ""
+
 
 def figure_path(folder: Path, name: str) -> Path:
     """Where a report's notebooks leave a figure."""
@@ -61,22 +68,26 @@ def headline(pages: Sequence[Page]) -> list[str]:
         if words_in([*(other[0] for other in fitting), own[0]]) <= MOST_WORDS:
             fitting.append(own)
     lines = [own[0] for own in fitting]
-    # What belongs to a first sentence follows it where there is room beside those of all pages.
+    # What belongs to a first sentence follows it where there is room beside those of all pages, if need be in brief.
     for place, own in enumerate(fitting):
-        longer = [*lines[:place], _joined(own), *lines[place + 1 :]]
-        lines = longer if words_in(longer) <= MOST_WORDS else lines
+        for more in (own[1:], [REMARK.sub("", sentence) for sentence in own[1:]]):
+            longer = [*lines[:place], _joined([own[0], *more]), *lines[place + 1 :]]
+            if words_in(longer) <= MOST_WORDS:
+                lines = longer
+                break
     return lines or ["Of this report no page could be made that says what was found."]
 
 
 def _joined(sentences: Sequence[str]) -> str:
     """Sentences as one, the later ones as its last parts."""
     first, *others = (sentence.removesuffix(".") for sentence in sentences)
-    return "; ".join([first, *(other.removeprefix("How sure: ") for other in others)]) + "."
+    return "; ".join([first, *(other[:1].lower() + other[1:] for other in others)]) + "."
 
 
 def render_index(pages: Sequence[Page], foot: Foot) -> str:
     """The page as HTML; names and sentences are text in it, whatever they hold."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
+    environment.filters["text"] = text_html
     page = environment.get_template("index/page.html.j2").render(
         title=TITLE,
         headline=headline(pages),

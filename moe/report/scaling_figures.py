@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import log2
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 PANELS = {"height": 3.6, "aspect": 4.3 / 3.6, "sharex": False, "sharey": False, "despine": False}
 GREY = "#767676"
 MAP_COLOURS = "PuOr_r"  # told apart under the common forms of colour blindness; the values stand in the cells too
+LONGEST_TITLE = 48  # characters that fit above a panel
 MOST_TIMES = 16  # the end of the map's colours: more is as dark
 
 
@@ -233,6 +235,8 @@ def finish(grid: Any) -> None:
             if axis.get_scale() == "log":
                 _plain_numbers(axis)
     grid.set_titles("{row_name}", size=9.5)
+    for axes in grid.axes.flat:
+        axes.set_title("\n".join(wrap(axes.get_title(), LONGEST_TITLE)), size=9.5)
 
 
 def _plain_numbers(axis: Axis) -> None:

@@ -69,6 +69,12 @@ def how_sure(summary: Summary, on: Sequence[int]) -> str:
     return f"How sure: {', '.join(said)}{cut}."
 
 
+def is_too_noisy(summary: Summary, threads: int) -> bool:
+    """Whether nothing can be read from what was measured on so many threads."""
+    _, grade, _ = _grade(summary, threads)
+    return grade == TOO_NOISY
+
+
 def _grade(summary: Summary, threads: int) -> tuple[float, str, str]:
     """How far the run can be off on so many threads, what that is called, and why."""
     share = summary.resolution.get(threads)
@@ -199,8 +205,8 @@ def what_is_measured(summary: Summary) -> list[str]:
         f"{significant(1e3 * protocol['turn_s'])} ms and "
         f"{protocol['turn_forwards']} of them{_or_fewer(protocol)}; "
         "a round gives every variant one turn in shuffled order. "
-        f"Here: {count_text(rounds)} rounds in {len(generations)} "
-        f"{'process' if len(generations) == 1 else 'processes'} a variant, caches {protocol.get('cache', 'warm')}"
+        f"Here: {count_text(rounds)} rounds in {processes_text(summary.run, len(generations))}, caches "
+        f"{protocol.get('cache', 'warm')}"
         f"{inputs_text(summary.run)}.",
         "A row's value is the median of its rounds; brackets hold its 95 % interval, the wider of a bootstrap over "
         "processes and rounds and Student's t over processes, or a question mark where there are too few rounds or "
@@ -231,6 +237,13 @@ def inputs_text(run: Run) -> str:
 def _or_fewer(protocol: dict[str, Any]) -> str:
     most_s = protocol.get("turn_most_s")
     return f", or as many as {significant(1e3 * most_s)} ms have room for, but one" if most_s else ""
+
+
+def processes_text(run: Run, made: int) -> str:
+    """How many processes a variant had, and of how many where the time did not reach all."""
+    asked = run.protocol.get("processes", made)
+    fewer = f" ({asked} were asked for)" if made < asked else ""
+    return f"{made} {'process' if made == 1 else 'processes'} a variant{fewer}"
 
 
 def count_text(counts: list[int]) -> str:

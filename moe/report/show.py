@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,26 +19,46 @@ if TYPE_CHECKING:
 DOTS_PER_INCH = 144
 FIGURES = "figures"
 ADDRESS = re.compile(r"https://[^\s<>\"&]*[\w/]")
+# A blank between a number and its unit, at which no line ends.
+BEFORE_UNIT = re.compile(
+    r"(?<=[\d\]]) (?=(?:[×%]|[mµn]?s|[KMG]iB|[MG]Hz|[MGT]?(?:B|FLOP)/s|tokens?(?:/s)?|threads?)(?![\w/]))"
+)
+INTERVAL = re.compile(r"\[[\d.,e−-]+(?:–| to )[\d.,e−-]+\]")
 
 
 def show_sentences(lines: str | Sequence[str], kind: str = "findings") -> HTML:
     """One sentence as a paragraph, several as a list; `kind` is the class that styles them."""
     if isinstance(lines, str):
-        return HTML(f'<p class="{kind}">{linked(escape(lines))}</p>')
-    return HTML(f'<ul class="{kind}">' + "".join(f"<li>{linked(escape(line))}</li>" for line in lines) + "</ul>")
+        return HTML(f'<p class="{kind}">{text_html(lines)}</p>')
+    return HTML(f'<ul class="{kind}">' + "".join(f"<li>{text_html(line)}</li>" for line in lines) + "</ul>")
 
 
-def linked(html: str) -> str:
-    """Escaped text in which addresses are links."""
-    return ADDRESS.sub(r'<a href="\g<0>">\g<0></a>', html)
+def text_html(text: str) -> str:
+    """A text as HTML, in which addresses are links, and no line ends inside a number with its unit or an interval."""
+    return _whole_numbers(ADDRESS.sub(r'<a href="\g<0>">\g<0></a>', escape(text)))
+
+
+def _whole_numbers(html: str) -> str:
+    return INTERVAL.sub(r'<span class="number">\g<0></span>', BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", html))
 
 
 def show_table(html: str) -> HTML:
+    """A table of `tables.html_table`, as `table_html` has it."""
+    return HTML(table_html(html))
+
+
+def table_html(html: str) -> str:
     """A table that scrolls by itself where the page is narrow, called by the first sentence of its caption."""
     caption = re.search(r"<caption>(.*?)</caption>", html, re.DOTALL)
     name = re.split(r"(?<=[a-z])[.:] ", caption[1], maxsplit=1)[0] if caption else ""
-    html = re.sub(r"(?<=<caption>).*?(?=</caption>)", lambda found: linked(found[0]), html, flags=re.DOTALL)
-    return HTML(f'<div class="table" tabindex="0" role="group" aria-label="Table: {name}">{html}</div>')
+    html = re.sub(r"(?<=<caption>).*?(?=</caption>)", lambda found: text_html(unescape(found[0])), html, flags=re.S)
+    html = re.sub(r"(<td[^>]*>)(.*?)(?=</td>)", lambda found: found[1] + _cell_html(found[2]), html, flags=re.S)
+    return f'<div class="table" tabindex="0" role="group" aria-label="Table: {name}">{html}</div>'
+
+
+def _cell_html(html: str) -> str:
+    """A cell in which a line may end between a variant's options, and in no interval."""
+    return INTERVAL.sub(r'<span class="number">\g<0></span>', re.sub(r",(?=[a-z])", ",<wbr>", html))
 
 
 def show_figure(figure: Figure, name: str, finding: str, run: str | None) -> HTML:
@@ -58,5 +78,5 @@ def figure_html(name: str, drawn: str, finding: str) -> str:
     """A figure that was drawn as SVG, with its caption; its anchor is its name."""
     return (
         f'<figure id="figure-{name}"><div class="picture" tabindex="0" role="group" aria-label="Figure: {name}">'
-        f"{drawn}</div><figcaption>{escape(finding)}</figcaption></figure>"
+        f"{drawn}</div><figcaption>{text_html(finding)}</figcaption></figure>"
     )

@@ -37,7 +37,7 @@ def html_table(name: str, rows: Sequence[Mapping[str, Any]], caption: str, numbe
     style = style.set_properties(subset=list(set(right) - set(unbroken)), **{"min-width": "12em"})
     # A fixed identifier instead of a random one: two renders of one run are the same bytes.
     html = style.set_uuid(name).to_html(table_attributes='class="results"')
-    return carry_numbers(html.replace("<th ", '<th scope="col" '), frame)
+    return carry_numbers(html.replace("<th ", '<th scope="col" '), frame, numbers)
 
 
 def frame_table(
@@ -234,7 +234,7 @@ def overheads(points: pd.DataFrame) -> str:
 
 def _point(row: Mapping[str, Any]) -> str:
     share = f" ({percent(row['overhead_share'])})" if row["fits"] else ""
-    return f"{seconds(row['latency_s'])}{share}"
+    return seconds(row["latency_s"]) + share
 
 
 def calls(rows: pd.DataFrame) -> str:

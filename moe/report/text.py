@@ -16,22 +16,23 @@ class Shown(str):
     """A number as text that still has the number: for tables, whose cells carry both.
 
     `number` is an Interval in which the ends are those of the text, or only a value without ends; `unit` is the one
-    that it is in where the text may name another. A remark that is added to the text leaves both.
+    that it is in where the text may name another; `remark` is what was added to the text, which leaves both.
     """
 
     number: Interval
     unit: str
+    remark: str
 
-    def __new__(cls, text: str, number: Interval | float, unit: str = "") -> Shown:
-        """The text of a number."""
+    def __new__(cls, text: str, number: Interval | float, unit: str = "", remark: str = "") -> Shown:
+        """The text of a number, at whose end may be a remark."""
         shown = super().__new__(cls, text)
         shown.number = number if isinstance(number, Interval) else Interval(number, -math.inf, math.inf)
-        shown.unit = unit
+        shown.unit, shown.remark = unit, remark
         return shown
 
     def __add__(self, remark: str) -> Shown:
         """The same number with a remark behind its text."""
-        return Shown(super().__add__(remark), self.number, self.unit)
+        return Shown(super().__add__(remark), self.number, self.unit, self.remark + remark)
 
 
 def significant(value: float, digits: int = 3) -> Shown:

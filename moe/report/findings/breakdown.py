@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 from math import isnan, log
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from moe.analysis.breakdown import AUTOGRAD, Breakdown
+from moe.analysis.breakdown import AUTOGRAD, Breakdown, Experiment
 from moe.analysis.factors import WHOLE, experiments
 from moe.analysis.frames import interval_of, records
 from moe.analysis.overhead import FITS
-from moe.report.findings.words import listed, rounded
-from moe.report.sentences import count_text, how_sure, inputs_text
+from moe.report.findings.words import LONGEST_REASON, listed, rounded
+from moe.report.sentences import count_text, how_sure, inputs_text, processes_text
 from moe.report.text import (
     lacking,
     percent,
@@ -37,11 +38,14 @@ WORDS = {
     "threads": "threads",
     "framework": "the framework itself",
 }
-BEGINNINGS = {
-    "mojo": "What Mojo's optimisations give together",
-    "numpy to torch": "From NumPy, token by token in float64, to PyTorch",
+# What gives so many times, and over what; with threads among the factors.
+COMPARED = {
+    ("mojo", False): ("Mojo's optimisations give", "all against none"),
+    ("mojo", True): ("Mojo's optimisations and threads give", "all against none"),
+    ("numpy to torch", False): ("PyTorch gives", "against NumPy in float64, token by token"),
+    ("numpy to torch", True): ("PyTorch gives", "against NumPy in float64, token by token, on fewer threads"),
 }
-NAMED = {"mojo": 3, "numpy to torch": 1}  # factors in the first screen
+NAMED = {"mojo": 2, "numpy to torch": 1}  # factors in the first screen
 CHAINS = {
     "ladder": "Turned on one after another in the Mojo kernel",
     "bridge": "From NumPy in float64, one token after the other, over PyTorch to Mojo, each step a measured variant",
@@ -66,18 +70,31 @@ def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
         return f"What gives the speedup {experiment.name} was not asked for in this run."
     whole, factors = _of(rows, name)
     if whole is None:
-        return f"What gives the speedup {experiment.name} can't be told: a variant of it was not measured."
+        return f"What gives the speedup {experiment.name} can't be told: {_lacking(found, experiment)}."
     ratio = interval_of(whole, "times")
-    begin = f"{BEGINNINGS[name]} at {found.summary.tokens:,} tokens"
+    who, over = COMPARED[name, "threads" in experiment.factors]
+    given = f"{rounded(ratio)} × at {found.summary.tokens:,} tokens, {over}"
     if not ratio.bounded:
         why = lacking(found.least_measured(experiment), found.run)
-        return f"{begin} is undecided: about {rounded(ratio)} × ({why})."
+        return f"{who} about {given}: undecided ({why})."
     if not whole["resolved"]:
-        return f"{begin} is not resolved: {rounded(ratio)} ×."
+        return f"{who} {given}: not resolved."
     most = [row for row in factors if row["resolved"] and row["times"] > 1][: NAMED[name]]
-    parts = [f"{WORDS.get(f['factor'], f['factor'])} ({rounded(interval_of(f, 'times'))} ×)" for f in most]
-    counts = f"mostly {listed(parts)}" if parts else "of which no part makes it faster"
-    return f"{begin} is {rounded(ratio)} ×, {counts}."
+    parts = [_named(row["factor"], rounded(interval_of(row, "times"))) for row in most]
+    none = "which part gives most is not resolved" if ratio.value > 1 else "no part makes it faster"
+    return f"{who} {given}: {f'mostly {listed(parts)}' if parts else none}."
+
+
+def _lacking(found: Breakdown, experiment: Experiment) -> str:
+    """What keeps an experiment from being told, in few words; all of it stands below."""
+    reasons = [why.partition(": ")[2] for why in found.missing(experiment)]
+    return f"a variant of it was not measured ({shorten(reasons[0], LONGEST_REASON, placeholder=' …')})"
+
+
+def _named(factor: str, given: str) -> str:
+    """A factor in words, with its name in figures and tables, and how many times as fast it makes."""
+    words = WORDS.get(factor, factor)
+    return f"{words} ({given} ×)" if words == factor else f"{words} ({factor}, {given} ×)"
 
 
 def _of(rows: pd.DataFrame, name: str) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
@@ -93,11 +110,12 @@ def what_is_measured(found: Breakdown) -> str:
     rounds = [len(row.measurement.values_s) for row in summary.measured]
     processes = {p for row in summary.measured for p in row.measurement.processes}
     counts = listed([threads_text(count) for count in found.threads])
+    made = processes_text(found.run, len(processes))
     least = significant(1e3 * found.run.protocol["warm_up_s"], 2)
     return (
         f"{len({row.label for row in summary.measured})} variants on {counts}, {len(summary.measured)} measurements "
         "beside those of overhead, in one run, each compared with the float64 reference before it was timed: "
-        f"{summary.config_label}; {count_text(rounds)} rounds in {len(processes)} processes, after warm-ups of at "
+        f"{summary.config_label}; {count_text(rounds)} rounds in {made}, after warm-ups of at "
         f"least {least} ms{inputs_text(found.run)}."
     )
 

@@ -40,7 +40,7 @@ def farthest(trial: Trial) -> str:
     """The claim that is the most times off; where none is, whether any could be judged."""
     judged = [row for row in records(trial.verdicts) if row["verdict"] != UNMEASURABLE and row["kind"] in RATED]
     if not judged:
-        return "None of their numbers could be judged by these runs."
+        return "None of the published numbers could be judged by these runs."
     off = [row for row in judged if row["verdict"] == FAILS and row["off"] > 0]
     if not off:
         return "No number that could be judged is off."

@@ -9,8 +9,8 @@ from moe.analysis import Row, Summary, tokens_ratio
 from moe.analysis.frames import records
 from moe.analysis.summary import KERNEL
 from moe.report.figures import near
-from moe.report.findings.words import listed, rounded, title_of
-from moe.report.sentences import how_sure
+from moe.report.findings.words import LONGEST_REASON, listed, rounded, title_of
+from moe.report.sentences import how_sure, is_too_noisy
 from moe.report.style import QUANTITIES
 from moe.report.text import (
     UNSURE_LIMIT,
@@ -25,7 +25,8 @@ from moe.run import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-LONGEST_REASON = 60  # characters in the first screen; all of it stands in the table
+# Of what is too noisy: numbers of it would be read as if they were not.
+TOO_NOISY_TO_TELL = "what is the fastest can't be told for noise"
 LIMITS = {"arithmetic": "can calculate", "memory": "can read from memory"}
 
 
@@ -35,7 +36,9 @@ def headline(summary: Summary) -> list[str]:
         why = f": {_reason(summary.missing[0])}" if summary.missing else ""
         return [f"Nothing was measured{why}."]
     ends = list(dict.fromkeys((summary.thread_counts[0], summary.thread_counts[-1])))
-    return [_fastest(summary, ends), _limit(summary, ends), how_sure(summary, ends)]
+    calm = [threads for threads in ends if not is_too_noisy(summary, threads)]
+    limit = _limit(summary, calm) if calm else "Nor can it be told how near that is to the machine's limit."
+    return [_fastest(summary, ends), limit, how_sure(summary, ends)]
 
 
 def _reason(row: Row) -> str:
@@ -46,7 +49,7 @@ def _fastest(summary: Summary, ends: list[int]) -> str:
     """The verdict on the fewest and the most threads, said once where it is the same."""
     groups: dict[str, list[str]] = {}
     for threads in ends:
-        verdict, by = _kernel(summary, threads) or _others(summary, threads)
+        verdict, by = (TOO_NOISY_TO_TELL, "") if is_too_noisy(summary, threads) else _verdict(summary, threads)
         if verdict in groups:  # its words have been said
             by = by.replace(" as fast as", "").replace(", the next", "").replace(", and", " and")
         groups.setdefault(verdict, []).append(f"on {threads_text(threads)}{by}")
@@ -57,6 +60,11 @@ def _fastest(summary: Summary, ends: list[int]) -> str:
     if any(row.label == KERNEL for row in summary.measured):
         return f"At {summary.tokens:,} tokens {said}."
     return f"{_why_no_kernel(summary)}; at {summary.tokens:,} tokens {said}."
+
+
+def _verdict(summary: Summary, threads: int) -> tuple[str, str]:
+    """What is the fastest on so many threads, and by how much."""
+    return _kernel(summary, threads) or _others(summary, threads)
 
 
 def _why_no_kernel(summary: Summary) -> str:
@@ -75,21 +83,21 @@ def _kernel(summary: Summary, threads: int) -> tuple[str, str] | None:
         return "the fastest is undecided", f" ({kernel} about {rounded(ahead.ratio)} × {other})"
     if not ahead.resolved:
         verdict = f"{kernel} is not resolved from the best of the others:"
-        return verdict, f" {rounded(ahead.ratio)} × {other}{_over_baseline(summary, ahead.mojo, ahead.other)}"
+        return verdict, f" {rounded(ahead.ratio)} × {other}"
     if ahead.ratio.value > 1:
-        baseline = _over_baseline(summary, ahead.mojo, ahead.other)
-        return f"{kernel} is the fastest:", f" {rounded(ahead.ratio)} × as fast as {other}, the next{baseline}"
-    baseline = _over_baseline(summary, ahead.other, ahead.mojo)
-    return f"{other} is the fastest:", f" {rounded(ahead.ratio.inverse())} × as fast as {kernel}{baseline}"
+        return _first(summary, ahead.mojo, ahead.other, f" {rounded(ahead.ratio)} × as fast as {other}, the next")
+    by = f" {rounded(ahead.ratio.inverse())} × as fast as {kernel}"
+    return _first(summary, ahead.other, ahead.mojo, by)
 
 
-def _over_baseline(summary: Summary, row: Row, other: Row) -> str:
-    """A row's speedup over the baseline, after that over another, unless one of them is the baseline."""
+def _first(summary: Summary, row: Row, other: Row, by: str) -> tuple[str, str]:
+    """A row that is ahead of another `by` so much, and of the baseline, unless one of them is the baseline."""
+    name, baseline = title_of(row.label), title_of(summary.baseline)
     if row.speedup is None or other.label == summary.baseline:
-        return ""
+        return f"{name} is the fastest:", by
     if not row.resolved:
-        return f", and not resolved from {title_of(summary.baseline)}"
-    return f", and {rounded(row.speedup)} × {title_of(summary.baseline)}"
+        return f"{name} is faster than {title_of(other.label)}:", f"{by}, but not resolved from {baseline}"
+    return f"{name} is the fastest:", f"{by}, and {rounded(row.speedup)} × {baseline}"
 
 
 def _others(summary: Summary, threads: int) -> tuple[str, str]:

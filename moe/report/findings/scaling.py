@@ -10,11 +10,11 @@ from moe.analysis import Interval
 from moe.analysis.frames import interval_of, records
 from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.report.findings.words import begin, counted, listed, rounded, title_of
+from moe.report.sentences import CLEAR, NOISY, TOO_NOISY
 from moe.report.text import percent, threads_text
 from moe.run import NOT_REACHED, OVER_BUDGET
 
 EQUAL = 1.05  # a ratio whose whole interval is nearer to 1 makes no difference to anybody
-CLEAR, USABLE = 0.1, 0.3  # by how much the same program may differ from itself in half of the cells
 MANY_DISTURBED = 0.1  # of all rows
 
 Cell = dict[str, Any]
@@ -99,13 +99,13 @@ def _trust(parts: list[Scaling]) -> str:
     rows = [m for m in own if m.status == "ok" and not m.control]
     disturbed = sum(m.is_disturbed for m in rows)
     if disturbed > MANY_DISTURBED * len(rows):
-        return f"Too noisy to cite: the machine was disturbed during {disturbed} of {len(rows)} rows."
+        return f"How sure: {TOO_NOISY} (the machine was disturbed during {disturbed} of {len(rows)} rows)."
     late = len({(m.details.get("machine"), m.details["cell"]) for m in own if m.code in (NOT_REACHED, OVER_BUDGET)})
     more = f"; time ran out before {counted(late, 'cell', 'cells')}" if late else ""
     twice = [i for part in parts for ratios in part.summary.controls.values() for i in ratios if i.bounded]
     if not twice:
-        return f"How sure this is can't be said: nothing was timed twice often enough{more}."
+        return f"How sure: not known (nothing was timed twice often enough){more}."
     half = median(max(i.high, 1 / i.low) - 1 for i in twice)
-    word = "Clear" if half <= CLEAR else "Usable" if half <= USABLE else "Noisy"
+    grade = "clear" if half <= CLEAR else "usable" if half <= NOISY else TOO_NOISY
     control = title_of(parts[0].summary.controls_label)
-    return f"{word}: {control} timed twice differs from itself by at most {percent(half)} in half of the cells{more}."
+    return f"How sure: {grade} ({control} timed twice differs by up to {percent(half)} in half of the cells){more}."

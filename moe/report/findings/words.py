@@ -18,6 +18,7 @@ TITLES = {
 }
 MOST_DIGITS = 3
 MOST_WORDS = 80
+LONGEST_REASON = 60  # characters in the first screen; all of it stands in a table
 
 
 def title_of(label: str) -> str:

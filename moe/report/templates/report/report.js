@@ -46,10 +46,15 @@
       const own = rows.map((row) => row[i]);
       const unit = own.map((cell) => cell.dataset.unit).find(Boolean);
       const name = unit ? `${text(head)}, ${unit}` : text(head);
-      const value = (cell) => (isMissing(cell) ? "" : "value" in cell.dataset ? cell.dataset.value : text(cell));
-      const found = [[name, ...own.map(value)]];
-      if (own.some((cell) => "low" in cell.dataset))
+      const words = (cell) => (isMissing(cell) ? "" : text(cell));
+      const have = (key) => own.some((cell) => key in cell.dataset);
+      if (!have("value")) return [[name, ...own.map(words)]];
+      /* A column of numbers has nothing else in it: words and remarks have one of their own. */
+      const found = [[name, ...own.map((cell) => cell.dataset.value ?? "")]];
+      if (have("low"))
         for (const end of ["low", "high"]) found.push([`${name} (${end})`, ...own.map((cell) => cell.dataset[end] ?? "")]);
+      const notes = own.map((cell) => ("value" in cell.dataset ? (cell.dataset.note ?? "") : words(cell)));
+      if (notes.some(Boolean)) found.push([`${name} (note)`, ...notes]);
       return found;
     });
     return columns[0].map((_, i) => columns.map((column) => column[i]));
@@ -95,11 +100,17 @@
     const tools = document.createElement("p");
     tools.className = "tools";
     const name = `${page}-${table.id.replace(/^T_/, "")}.csv`;
+    const more = document.createElement("span");
+    more.className = "more-columns";
+    more.textContent = "More columns at the right: scroll the table. ";
     tools.append(
+      more,
       button("Copy", (pressed) => copy(table, pressed)),
       button(`Save as ${name}`, () => save(csv(table), name, "text/csv")),
     );
-    table.closest(".table").after(tools);
+    const frame = table.closest(".table");
+    frame.after(tools);
+    new ResizeObserver(() => (more.hidden = frame.scrollWidth <= frame.clientWidth)).observe(frame);
   }
 
   /* Figures: with the keyboard, the values that a pointer finds. */
