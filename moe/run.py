@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 STATUSES = ("ok", "failed", "not_run")
 CHECKPOINT = "checkpoint"  # where a run's protocol says whose weights it measured, if not a seed's
+NOT_HERE = "not_here"  # and where that of a replay says which of its claims' variants could not run, and why
 MOST_SHOWN = 40  # rows of a run that a notebook shows
 FEWEST_UNDISTURBED = 3  # turns; with fewer, all of them count and none of them gives an interval
 

@@ -14,7 +14,6 @@ import yaml
 from bs4 import BeautifulSoup
 
 import moe
-from moe.analysis import verdicts as verdicts_module
 from moe.analysis.verdicts import (
     FAILED,
     FAILS,
@@ -38,10 +37,10 @@ from moe.report import claims_views
 from moe.report.claims import trial_of
 from moe.report.parameters import NOTEBOOKS
 from moe.report.pipeline import try_claims
-from moe.run import RunFileError, load_run
+from moe.run import Run, RunFileError, load_run
 
 from .conftest import validate_run
-from .synthetic import synthetic_run
+from .synthetic import PROTOCOL, synthetic_run
 from .test_breakdown import a_run
 from .test_sentences import one, other
 
@@ -118,6 +117,11 @@ def test_what_this_run_cannot_tell_is_not_judged(tmp_path: Path) -> None:
 CUDA = "torch[device=cuda,transfer=on]"
 
 
+def a_replay(not_here: dict[str, str]) -> Run:
+    """A replay of no protocol, made where these variants could not run."""
+    return Run({}, {}, {**PROTOCOL, "not_here": not_here}, [])
+
+
 @pytest.mark.parametrize(
     ("quantity", "claimed", "unjudged"),
     [
@@ -136,12 +140,33 @@ def test_what_keeps_a_claim_from_being_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantity: dict[str, Any], claimed: float, unjudged: str
 ) -> None:
     monkeypatch.setattr("moe.claims.parse_variant", lambda name: name)
-    monkeypatch.setattr(verdicts_module, "availability", lambda name: ("cuda" not in name and "no-" not in name, ""))
-    found = judged(tmp_path, quantity, claimed)
-    assert found.unjudged == unjudged
-    assert (found.verdict == UNMEASURABLE) == bool(unjudged)
-    kind = unjudged if unjudged in claims_views.SAID else found.verdict
-    assert found.word == claims_views.SAID[kind][0]
+    claims = load_claims(claims_file(tmp_path, a_claim("it", quantity, claimed)))
+    not_here = a_replay({CUDA: "no device", "no-such-library": "no module"})
+    (row,) = claims_views.verdicts(Trial(claims, [a_comparison()], not_here)).itertuples()
+    assert row.unjudged == unjudged
+    assert (row.verdict == UNMEASURABLE) == bool(unjudged)
+    kind = unjudged if unjudged in claims_views.SAID else row.verdict
+    assert row.word == claims_views.SAID[kind][0]
+
+
+def test_what_the_reader_has_installed_changes_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = load_claims(claims_file(tmp_path, a_claim("it", {"ratio": ["mojo", "jax"]}, 4.0)))
+    run = a_comparison()
+
+    def asked(*_: object) -> Any:
+        raise AssertionError("the reader's machine was asked")
+
+    for asks in ("moe.implementations.contract.find_spec", "moe.implementations.registry.load"):
+        monkeypatch.setattr(asks, asked)
+    (row,) = claims_views.verdicts(Trial(claims, [run])).itertuples()
+    assert (row.unjudged, row.missing) == (NOT_MEASURED, "jax: not measured at T=1024 d=256 f=1024 E=4 k=2")
+    (row,) = claims_views.verdicts(Trial(claims, [run], a_replay({"jax": "no jax then"}))).itertuples()
+    assert (row.unjudged, row.missing) == (NOT_INSTALLED, "jax: no jax then")
+    run.measurements[-1] = dataclasses.replace(
+        run.measurements[0], label="jax", implementation="jax", status="not_run", reason="no jax here", code="other"
+    )
+    (row,) = claims_views.verdicts(Trial(claims, [run])).itertuples()
+    assert (row.unjudged, row.missing) == (NOT_INSTALLED, "jax: no jax here")
 
 
 def test_what_was_measured_and_cannot_be_told_is_undecided(tmp_path: Path) -> None:
@@ -310,6 +335,7 @@ def test_a_replay_does_what_the_source_did(tmp_path: Path) -> None:
     assert shown[-1].startswith("(")
     assert not shown[0].startswith("(")
     assert "exited with code 3" in shown[1]
+    assert run.protocol["not_here"] == {}
     with pytest.raises(RunFileError, match="exists"):
         replay(claims, 1, path)
 

@@ -26,8 +26,7 @@ from moe.analysis.statistics import Interval, ratio_interval, spread_of
 from moe.analysis.summary import summarise, tokens_ratio
 from moe.claims import Claims, kind_of, named_variants
 from moe.config import MoEConfig
-from moe.implementations import availability
-from moe.run import Measurement, Run
+from moe.run import NOT_HERE, Measurement, Run
 from moe.variant import Variant
 
 if TYPE_CHECKING:
@@ -139,7 +138,9 @@ class Trial:
             verdict = UNMEASURABLE
         unjudged = ""
         if verdict == UNMEASURABLE:
-            unjudged = UNDECIDED if found and told == UNMEASURABLE else self._unjudged(claim["quantity"])
+            unjudged = (
+                UNDECIDED if found and told == UNMEASURABLE else self._unjudged(claim["quantity"], claim["layer"])
+            )
         gains = [other.value.value for other in elsewhere] if kind == "factor" else []
         return {
             **{key: claim[key] for key in ("id", "quote", "note")},
@@ -238,34 +239,45 @@ class Trial:
                 if value:
                     yield Found(value, m.config, m.threads, m.threads == max(summary.run.protocol["threads"]))
 
-    def _unjudged(self, quantity: Mapping[str, Any]) -> str:
+    def _unjudged(self, quantity: Mapping[str, Any], config: MoEConfig) -> str:
         """What kind of thing keeps a quantity from being judged, of which not everything was measured."""
         if "none" in quantity:
             return NO_QUANTITY
-        kinds = list(filter(None, map(self._lacks, named_variants(quantity))))
+        kinds = [self._lack(variant, config)[0] for variant in named_variants(quantity)]
         return next((kind for kind in (NO_GPU, NOT_INSTALLED, FAILED) if kind in kinds), NOT_MEASURED)
 
-    def _lacks(self, variant: str) -> str:
-        """What kind of thing a variant has no numbers for, if it has none."""
-        planned = [m for s in self.summaries for m in s.run.measurements if m.variant == variant]
-        if any(m.status == "ok" for m in planned):
-            return ""
-        if any(m.status == "failed" for m in planned):
-            return FAILED
-        if any(m.is_open for m in planned) or not (planned or not availability(variant)[0]):
-            return NOT_MEASURED
-        return NOT_INSTALLED if Variant.read(variant).device == "cpu" else NO_GPU
-
     def _why_none(self, quantity: Mapping[str, Any], config: MoEConfig) -> str:
-        for variant in named_variants(quantity):
-            planned = [m for s in self.summaries for m in s.run.measurements if m.variant == variant]
-            there = [m for m in planned if _same(m.config, config)]
-            if any(m.status == "ok" for m in there):
-                continue
-            _, unavailable = availability(variant)
-            reason = next((m.reason for m in there if m.reason), unavailable)
-            return f"{variant}: {reason or f'not measured at {config.label}'}"
-        return "they were not measured there together, on all threads"
+        """Why a quantity has no value on a layer: the first variant that has none."""
+        lacks = ((variant, self._lack(variant, config)[1]) for variant in named_variants(quantity))
+        first = next((f"{variant}: {why}" for variant, why in lacks if why), "")
+        return first or "they were not measured there together, on all threads"
+
+    def _lack(self, variant: str, config: MoEConfig) -> tuple[str, str]:
+        """Why a variant has no numbers on a layer: the kind of reason, and in words; both empty where it has some.
+
+        What the runs do not say is not known: the machine that reads them may be another one.
+        """
+        there = [m for m in self._measurements if m.variant == variant and _same(m.config, config)]
+        if any(m.status == "ok" for m in there):
+            return "", ""
+        if failed := [m.reason for m in there if m.status == "failed"]:
+            return FAILED, failed[0]
+        if variant in self._absent:
+            return NOT_INSTALLED if Variant.read(variant).device == "cpu" else NO_GPU, self._absent[variant]
+        return NOT_MEASURED, next((m.reason for m in there), f"not measured at {config.label}")
+
+    @property
+    def _measurements(self) -> list[Measurement]:
+        """All of the runs'."""
+        return [m for summary in self.summaries for m in summary.run.measurements]
+
+    @cached_property
+    def _absent(self) -> dict[str, str]:
+        """Variants that could not run where the runs were made, and why."""
+        found: dict[str, str] = dict(self.replay.protocol.get(NOT_HERE, {})) if self.replay else {}
+        found |= {m.variant: m.reason for m in self._measurements if m.status == "not_run" and not m.is_open}
+        ran = {m.variant for m in self._measurements if m.status == "ok"}
+        return {variant: why for variant, why in found.items() if variant not in ran}
 
     def _asked(self, claim: Mapping[str, Any]) -> dict[str, Any]:
         """What a claim about throughput asks of the processor, by the limits and the baseline measured here."""

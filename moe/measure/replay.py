@@ -23,7 +23,7 @@ from moe.measure.start import run_to_measure
 from moe.measure.workers import require_files
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, mark_of
 from moe.progress import Progress
-from moe.run import NO_ROOM, NOT_REACHED, OTHER, Measurement, Run
+from moe.run import NO_ROOM, NOT_HERE, NOT_REACHED, OTHER, Measurement, Run
 
 REPLAY_S = 10.0  # about what the four rows of the published comparison take
 
@@ -39,7 +39,9 @@ def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s:
         processes=1, turn_s=0.0, turn_forwards=protocol["forwards"], turn_most_s=None, warm_up_s=0.0,
         warm_up_most_s=0.0, inputs=FEWEST_INPUTS, timeout_s=timeout_s,
     )  # fmt: skip
-    run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": [threads]})
+    asked = {variant: availability(variant) for variant in claims.variants()}
+    not_here = {variant: reason for variant, (available, reason) in asked.items() if not available}
+    run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": [threads], NOT_HERE: not_here})
     for row in protocol["rows"]:
         variant = parse_variant(row["variant"])
         run.measurements.append(
