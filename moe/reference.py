@@ -63,6 +63,12 @@ class Reference:
         contested = {token: found for part in routed for token, found in part.contested.items()}
         return replace(self, contested=contested, router=precision)
 
+    def reversed(self) -> Reference:
+        """The reference for the tokens in reverse, none of which knows of another."""
+        problem = Problem(self.problem.weights, self.problem.x[::-1], self.problem.top_k)
+        contested = {len(self.y) - 1 - token: found for token, found in self.contested.items()}
+        return replace(self, problem=problem, experts=self.experts[::-1], y=self.y[::-1], contested=contested)
+
 
 @dataclass(frozen=True)
 class _Routed:
@@ -73,12 +79,6 @@ class _Routed:
     logits: Float64Array
     experts: IndexArray
     contested: Mapping[int, tuple[Choice, ...]]
-
-    def reversed(self) -> Reference:
-        """The reference for the tokens in reverse, none of which knows of another."""
-        problem = Problem(self.problem.weights, self.problem.x[::-1], self.problem.top_k)
-        contested = {len(self.y) - 1 - token: found for token, found in self.contested.items()}
-        return replace(self, problem=problem, experts=self.experts[::-1], y=self.y[::-1], contested=contested)
 
 
 @np.errstate(invalid="ignore", over="ignore")  # of weights with NaN or Inf: nothing to warn about
