@@ -253,6 +253,8 @@ def test_lines_of_a_step_are_those_that_were_counted_where_it_was_measured() -> 
         ({"switches": " "}, "switches must name at least one of batch, simd"),
         ({"switches": "simt"}, "unknown switch 'simt'; did you mean simd"),
         ({"sizes": "0, 8, 32"}, "sizes must be numbers of tokens like 1, 8, 64, got '0, 8, 32'"),
+        ({"precisions": "1, 16, 256"}, "precisions must be one or two numbers of tokens like 1, 256, got '1, 16"),
+        ({"precisions": "0"}, "precisions must be one or two numbers of tokens like 1, 256, got '0'"),
         ({"sizes": "few"}, "sizes must be numbers of tokens like 1, 8, 64, got 'few'"),
         ({"threads": "x"}, "threads must be auto or numbers"),
         ({"budget_s": 0.0}, "budget_s must be a number greater than 0"),
@@ -264,6 +266,7 @@ def test_wrong_parameters_are_refused(wrong: dict[str, object], message: str) ->
     right = {
         **{"config": "tokens=16,d_model=8,d_ff=8", "switches": "simd"},
         **{"frameworks": True, "sizes": "1, 8", "threads": "1,2", "budget_s": 1.0, "processes": 2},
+        "precisions": "1, 256",
     }
     assert breakdown.arguments(**right)["implementations"][0] == CONTROLLED
     with pytest.raises(ValueError, match=message):

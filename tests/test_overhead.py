@@ -180,6 +180,14 @@ def test_a_line_needs_three_sizes() -> None:
     assert isinstance(fit_line(measured(1e-6, 1e6)), Line)
 
 
+def test_points_of_another_layer_are_on_no_line() -> None:
+    found = with_overheads()
+    before = Breakdown(found.run).overheads()
+    wider = [replace(m, config=replace(m.config, d_model=512, tokens=2)) for m in found.run.measurements[-2:]]
+    found.run.measurements += wider
+    assert Breakdown(found.run).overheads() == before
+
+
 def test_what_autograd_adds_is_said() -> None:
     run = a_run().run
     assert "was not measured" in said.autograd(Breakdown(run))

@@ -1,7 +1,8 @@
 """Where a speedup comes from: the variants that are measured for that, and what a run of them says.
 
 Two sets of factors, every combination of each a variant: from NumPy to PyTorch, and inside Mojo. A ladder takes the
-Mojo factors one after the other, a bridge goes from NumPy over PyTorch to Mojo.
+Mojo factors one after the other, a bridge goes from NumPy over PyTorch to Mojo. Precision is an experiment apart: the
+kernel's switches are of float32.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ THREADS = "threads"
 SWITCHES = ("batch", "simd", "tile", "specialize", "pool")  # in the order of the ladder
 FRAMEWORK_FACTORS = ("batch", "float32", THREADS, "framework")  # in the order of the bridge
 AUTOGRAD = ("torch-loop", "torch-loop[grad=on]")  # the same forward, and recorded
+IN_BOTH = ("mojo", "torch")  # what is measured in float32 and in bfloat16
 CONTROLLED = "numpy[dtype=float32,batch=on]"  # what a run measures twice
 
 
@@ -104,8 +106,21 @@ class Breakdown:
     def summary(self) -> Summary:
         """The rows of the size that the experiments have."""
         size = self.run.measurements[0].config
-        same = [m for m in self.run.measurements if m.config == size]
+        others = [id(m) for pair in self.in_both() for m in pair]
+        same = [m for m in self.run.measurements if m.config == size and id(m) not in others]
         return summarise(replace(self.run, measurements=same), CONTROLLED)
+
+    def in_both(self) -> list[tuple[Measurement, Measurement]]:
+        """What was to be measured in float32 and in bfloat16 of the same layer; either may have no results."""
+        planned = [m for m in self.run.measurements if m.label in IN_BOTH]
+        return [
+            (first, second)
+            for second in planned
+            for first in planned
+            if second.config.precision == "bfloat16"
+            and (first.label, first.threads) == (second.label, second.threads)
+            and first.config == replace(second.config, precision="float32")
+        ]
 
     def overheads(self) -> list[Line]:
         """Time against tokens of what was measured at several numbers of them, on the fewest threads."""

@@ -1,4 +1,4 @@
-"""A breakdown as tidy frames: factors, steps, time against tokens, and single calls; units as in `frames`."""
+"""A breakdown as tidy frames: factors, steps, precisions, time against tokens, single calls; units as in `frames`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from moe.analysis.attribution import chain
 from moe.analysis.breakdown import Breakdown, Experiment, Place
 from moe.analysis.frames import interval_columns
+from moe.analysis.limits import Limits, bound_of, limits_of
 from moe.analysis.overhead import Line
-from moe.analysis.pairing import grid
-from moe.analysis.statistics import Interval
-from moe.run import Run
+from moe.analysis.pairing import grid, latency_of
+from moe.analysis.statistics import Interval, Ratio, resolve
+from moe.analysis.summary import tokens_ratio
+from moe.run import Measurement, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,6 +116,68 @@ def _steps(found: Breakdown, name: str, names: Sequence[str], places: Sequence[P
             "so_far_resolved": link is not None and link.so_far_resolved,
             "lines": m.details.get("kernel_lines", {}).get(added, nan) if name == "ladder" else nan,
         }
+
+
+def precisions(run: Run) -> pd.DataFrame:
+    """Two rows for each implementation at each number of tokens that it was to be measured at in both precisions.
+
+    times is how many times as fast as in float32, `resolved` by Holm's correction over all of them. By the run's
+    probes share_of_peak is the seconds that a row's products take at least, at its precision's own peak, over its
+    latency, share_of_bandwidth the same of its bytes, and bound which of the two is more; limit_times is how many
+    times as fast bfloat16 could be by that, peak_times how many times float32's peak its own is. A row without
+    results says why (`reason`).
+    """
+    import pandas as pd
+
+    pairs = Breakdown(run).in_both()
+    measured = {
+        place: ratio
+        for place, (first, second) in enumerate(pairs)
+        if first.status == second.status == "ok" and (ratio := tokens_ratio(second, first))
+    }
+    resolved = dict(zip(measured, resolve(list(measured.values())), strict=True))
+    rows = [
+        row
+        for place, pair in enumerate(pairs)
+        for row in _pair(pair, limits_of(run, pair[0].threads), measured.get(place), resolved.get(place, False))
+    ]
+    words = ["label", "implementation", "threads", "tokens", "precision", "status", "reason", "note"]
+    numbers = _columns("latency_s", "times", "share_of_peak", "share_of_bandwidth")
+    return pd.DataFrame(rows, columns=[*words, *numbers, "resolved", "bound", "limit_times", "peak_times"])
+
+
+def _pair(
+    pair: tuple[Measurement, Measurement], limits: Limits | None, times: Ratio | None, resolved: bool
+) -> Iterator[dict[str, Any]]:
+    bounds = [bound_of(m, limits) for m in pair] if limits else []
+    for m in pair:
+        is_half = m.config.precision == "bfloat16"
+        latency = latency_of(m) if m.status == "ok" else None
+        yield {
+            "label": m.label,
+            "implementation": m.implementation,
+            "threads": m.threads,
+            "tokens": m.config.tokens,
+            "precision": m.config.precision,
+            "status": m.status,
+            "reason": m.reason,
+            "note": m.details.get("note", ""),
+            **interval_columns("latency_s", latency),
+            **interval_columns("times", times if is_half else None),
+            **_shares(m, limits, latency),
+            "resolved": is_half and resolved,
+            "bound": bounds[is_half].by if bounds else "",
+            "limit_times": bounds[0].seconds / bounds[1].seconds if bounds else nan,
+            "peak_times": limits.times("bfloat16") if limits else nan,
+        }
+
+
+def _shares(m: Measurement, limits: Limits | None, latency: Interval | None) -> dict[str, float]:
+    """What the products and the bytes of a measurement take at least, as shares of its latency."""
+    peak = bandwidth = None
+    if limits and latency:
+        peak, bandwidth = latency.inverse(limits.arithmetic_s(m.config)), latency.inverse(limits.memory_s(m))
+    return interval_columns("share_of_peak", peak) | interval_columns("share_of_bandwidth", bandwidth)
 
 
 def overheads(run: Run) -> pd.DataFrame:

@@ -45,6 +45,11 @@ class Limits:
         """Read bandwidth of the probe whose size is nearest to `size` bytes, by ratio."""
         return self.read_bytes_per_s[min(self.read_bytes_per_s, key=lambda probe: abs(log(probe / size)))]
 
+    def memory_s(self, measurement: Measurement) -> float:
+        """Seconds that a measurement's bytes take at the read bandwidth of its working set, or past the caches."""
+        size = bytes_of(measurement)
+        return size / (self.far_bandwidth if measurement.cache == "cold" else self.bandwidth(size))
+
     @property
     def far_bandwidth(self) -> float:
         """Read bandwidth past the last cache."""
@@ -95,10 +100,7 @@ def rates_of(run: Run, threads: int) -> Sequence[float]:
 
 def bound_of(measurement: Measurement, limits: Limits) -> Bound:
     """The roofline: arithmetic at the multiply-add peak or memory at the read bandwidth, whichever takes longer."""
-    config = measurement.config
-    arithmetic = limits.arithmetic_s(config)
-    size = bytes_of(measurement)
-    memory = size / (limits.far_bandwidth if measurement.cache == "cold" else limits.bandwidth(size))
+    arithmetic, memory = limits.arithmetic_s(measurement.config), limits.memory_s(measurement)
     return Bound(arithmetic, "arithmetic") if arithmetic >= memory else Bound(memory, "memory")
 
 

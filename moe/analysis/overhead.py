@@ -13,6 +13,7 @@ import numpy as np
 
 from moe.analysis.pairing import forwards_of, grid, latency_of
 from moe.analysis.statistics import Estimate, Interval, Spread, spread_of
+from moe.config import MoEConfig
 from moe.run import Measurement, Run
 
 FEWEST_SIZES = 3  # two points lie on a line whatever they are
@@ -56,12 +57,16 @@ class Line:
 
 
 def fit_lines(run: Run, labels: Sequence[str], threads: int) -> list[Line]:
-    """The line of each of `labels` that was measured with enough numbers of tokens."""
+    """The line of each of `labels` that was measured with enough numbers of tokens of one layer."""
     found = []
     for label in labels:
-        measured = [m for m in run.measurements if m.label == label and m.threads == threads and m.status == "ok"]
-        if len({m.config.tokens for m in measured}) >= FEWEST_SIZES:
-            found.append(fit_line(sorted(measured, key=lambda m: m.config.tokens)))
+        by_layer: dict[MoEConfig, list[Measurement]] = {}
+        for m in run.measurements:
+            if m.label == label and m.threads == threads and m.status == "ok":
+                by_layer.setdefault(m.config.with_tokens(1), []).append(m)
+        for measured in by_layer.values():
+            if len({m.config.tokens for m in measured}) >= FEWEST_SIZES:
+                found.append(fit_line(sorted(measured, key=lambda m: m.config.tokens)))
     return found
 
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from moe import implementations
-from moe.analysis.breakdown import AUTOGRAD, SWITCHES, Breakdown, inside_mojo, to_pytorch, variants_of
+from moe.analysis.breakdown import AUTOGRAD, IN_BOTH, SWITCHES, Breakdown, inside_mojo, to_pytorch, variants_of
 from moe.analysis.factors import factors
 from moe.config import MoEConfig, parse_config
+from moe.form import CHOICES
 from moe.implementations import entry_of, parse_variant
 from moe.measure.plan import plan
 from moe.measure.protocol import FEWEST_INPUTS, Protocol
@@ -22,6 +23,7 @@ from moe.run import Run, load_run
 
 # A layer whose weights stay in the second-level cache: what does not grow with its tokens is overhead.
 SMALL_D_MODEL, SMALL_D_FF = 64, 128
+MOST_PRECISIONS = 2  # numbers of tokens at which precisions are compared: few and many
 # Dozens of variants share the time: the fewest inputs, and no longer warm-ups than forwards were seen to need.
 EFFORT: dict[str, Any] = {"inputs": FEWEST_INPUTS, "turn_s": 0.01, "warm_up_s": 0.06, "warm_up_most_s": 0.09}
 
@@ -32,6 +34,7 @@ def arguments(
     switches: str,
     frameworks: bool,
     sizes: str,
+    precisions: str,
     threads: str,
     budget_s: float,
     processes: int,
@@ -46,7 +49,7 @@ def arguments(
         raise ValueError(f"switches must name at least one of {', '.join(SWITCHES)}")
     mojo = inside_mojo(chosen, with_threads=several)
     names = variants_of([mojo, to_pytorch(with_threads=several)] if frameworks else [mojo])
-    further = by_tokens(layer, sizes)
+    further = list(dict.fromkeys([*in_both(layer, precisions), *by_tokens(layer, sizes)]))
     plan([parse_variant(name) for name in names], layer, counts, [(parse_variant(n), size) for n, size in further])
     effort = Protocol(budget_s=budget_s, processes=processes, **EFFORT)
     return {
@@ -65,20 +68,39 @@ def by_tokens(config: MoEConfig, sizes: str) -> list[tuple[str, MoEConfig]]:
 
     Raises ValueError for what is no number of tokens.
     """
-    try:
-        tokens = [int(part) for part in re.split(r"[,\s]+", sizes.strip()) if part]
-    except ValueError:
-        tokens = [0]
-    if min(tokens, default=1) < 1:
-        raise ValueError(f"sizes must be numbers of tokens like 1, 8, 64, got {sizes!r}")
+    tokens = _token_counts("sizes", sizes, "numbers of tokens like 1, 8, 64")
     small = replace(config, d_model=min(config.d_model, SMALL_D_MODEL), d_ff=min(config.d_ff, SMALL_D_FF))
-    wanted = [small.with_tokens(count) for count in sorted(set(tokens))]
+    wanted = [small.with_tokens(count) for count in tokens]
     return [
         (name, size)
         for name in [*implementations.names(), *AUTOGRAD]
         for size in wanted
         if entry_of(parse_variant(name)).affordable(size) == size
     ]
+
+
+def in_both(config: MoEConfig, counts: str) -> list[tuple[str, MoEConfig]]:
+    """What is measured of the layer in both precisions, at few tokens and at many.
+
+    Raises ValueError for what is no number of tokens, and for more than MOST_PRECISIONS of them.
+    """
+    like = "one or two numbers of tokens like 1, 256"
+    tokens = _token_counts("precisions", counts, like)
+    if len(tokens) > MOST_PRECISIONS:
+        raise ValueError(f"precisions must be {like}, got {counts!r}")
+    sizes = [replace(config, tokens=count, precision=p) for count in tokens for p in CHOICES["precision"]]
+    return [(name, size) for size in sizes for name in IN_BOTH]
+
+
+def _token_counts(name: str, text: str, like: str) -> list[int]:
+    """Numbers of tokens in rising order; raises ValueError, naming the parameter, for anything else."""
+    try:
+        tokens = {int(part) for part in re.split(r"[,\s]+", text.strip()) if part}
+    except ValueError:
+        tokens = {0}
+    if min(tokens, default=1) < 1:
+        raise ValueError(f"{name} must be {like}, got {text!r}")
+    return sorted(tokens)
 
 
 def findings(run: Run) -> Findings:

@@ -21,6 +21,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, 
 from moe.analysis import frames
 from moe.analysis.factors import WHOLE
 from moe.analysis.frames import records, with_numbers
+from moe.report.findings.words import counted
 from moe.report.show import show_figure, show_sentences
 from moe.report.style import COLOURS, GREY, MARKER_OF, MARKERS, OTHERS, QUANTITIES, STYLE, WIDTH, own_settings
 from moe.report.text import label_text, printable, seconds, significant, threads_text
@@ -68,6 +69,19 @@ def factors(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:
     """The factors of one of `moe.factors`' experiments, the most important first, without the whole."""
     own = rows[(rows.experiment == experiment) & (rows.factor != WHOLE)].sort_values("times", ascending=False)
     return own.assign(name=own.factor, on="", colour=COLOURS.get(experiment, OTHERS[0]))
+
+
+def precisions(rows: pd.DataFrame) -> pd.DataFrame:
+    """What bfloat16 gives over float32, a panel a number of tokens; `rows` are `analysis.factors.precisions`.
+
+    `limit` is what it could give by the machine's limits.
+    """
+    own = rows[(rows.precision == "bfloat16") & rows.times.notna()]
+    on = [
+        f"at {counted(row['tokens'], 'token', 'tokens')}" + (f", limited by {row['bound']}" if row["bound"] else "")
+        for row in records(own)
+    ]
+    return own.assign(name=own.label.map(as_text), on=on, limit=own.limit_times)
 
 
 def over_tokens(points: pd.DataFrame) -> pd.DataFrame:
@@ -184,12 +198,12 @@ def _markers(rows: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def limits(data: pd.DataFrame, **_: Any) -> None:
-    """A dashed line at what the machine allows, and what of it that is."""
+def limits(data: pd.DataFrame, text: str = "the machine's limit ({bound})", **_: Any) -> None:
+    """A dashed line at what the machine allows, with a text that may say what of it that is."""
     limit = data[data.limit.notna()]
     if len(limit):
-        what = f"the machine's limit ({limit.bound.iloc[0]})"
-        plt.gca().axvline(limit.limit.median(), color="#444444", linestyle="--", linewidth=1.2, label=what)
+        label = text.format(bound=limit.bound.iloc[0])
+        plt.gca().axvline(limit.limit.median(), color="#444444", linestyle="--", linewidth=1.2, label=label)
 
 
 def spans(data: pd.DataFrame, **_: Any) -> None:

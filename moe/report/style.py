@@ -63,6 +63,8 @@ QUANTITIES = {
     "flops_per_s": Quantity("GFLOP/s", "GFLOP/s (more is better)", 1e-9, "GFLOP/s", _alone(significant)),
     "speedup": Quantity("× baseline", "times as fast as {baseline} (more is better)", 1.0, "×"),
     "share_of_limit": Quantity("% of limit", "% of the machine's limit", write=share_text),
+    "share_of_peak": Quantity("% of peak", write=share_text),
+    "share_of_bandwidth": Quantity("% of read bandwidth", write=share_text),
     "bound": Quantity("limited by"),
     "max_rel_error": Quantity("error", write=_alone(power_of_ten)),
     "median_s": Quantity("median", write=_alone(seconds)),

@@ -211,6 +211,26 @@ def steps(rows: pd.DataFrame, chain: str) -> str:
     return frame_table(chain, own, columns, caption, {"turned_on": "turned on", "label": "variant"})
 
 
+def precisions(rows: pd.DataFrame) -> str:
+    """Each implementation in float32 and in bfloat16; `rows` are `analysis.factors.precisions`."""
+    shown = rows.assign(
+        latency_text=[cell(row, "latency_s") or row["reason"] for row in records(rows)],
+        times_text=[
+            "" if isnan(row["times"]) else speedup_text(interval_of(row, "times"), row["resolved"])
+            for row in records(rows)
+        ],
+    )
+    caption = (
+        "The same layer with weights and input held in float32 and in bfloat16, in one run. % of peak: the least "
+        "time of the products, at the peak of the row's own precision, as a share of the latency; % of read "
+        "bandwidth: that of all bytes, at the bandwidth of the probe nearest in size. The larger limits the row."
+    )
+    headings = {"label": "implementation", "latency_text": heading("latency_s"), "times_text": "× float32"}
+    columns = ["tokens", "label", "precision", "latency_text", "times_text"]
+    columns += ["share_of_peak", "share_of_bandwidth", "bound"]
+    return frame_table("precisions", shown, columns, caption, headings)
+
+
 def overheads(points: pd.DataFrame) -> str:
     """Overhead, rate and n½ of each implementation, and how much of its time is overhead at each size."""
     lines = points.drop_duplicates("label").set_index("label")

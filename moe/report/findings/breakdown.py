@@ -1,6 +1,7 @@
 """What a breakdown found: the three sentences of its first screen, and those below its figures.
 
-`rows` are `analysis.factors.factors` of its run, `steps` and `points` the frames of the same names there.
+`rows` are `analysis.factors.factors` of its run, `steps`, `halves` and `points` what `steps`, `precisions` and
+`overheads` there give.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from moe.analysis.breakdown import AUTOGRAD, Breakdown, Experiment
 from moe.analysis.factors import WHOLE, experiments
 from moe.analysis.frames import interval_of, records
 from moe.analysis.overhead import FITS
-from moe.report.findings.words import LONGEST_REASON, listed, rounded
+from moe.report.findings.words import LONGEST_REASON, counted, listed, rounded, title_of
 from moe.report.sentences import count_text, how_sure, inputs_text, processes_text
 from moe.report.text import (
     lacking,
@@ -45,6 +46,7 @@ COMPARED = {
     ("numpy to torch", False): ("PyTorch gives", "against NumPy in float64, token by token"),
     ("numpy to torch", True): ("PyTorch gives", "against NumPy in float64, token by token, on fewer threads"),
 }
+SAME = 1.005  # a ratio of limits that is written as 1.00
 NAMED = {"mojo": 2, "numpy to torch": 1}  # factors in the first screen
 CHAINS = {
     "ladder": "Turned on one after another in the Mojo kernel",
@@ -114,7 +116,8 @@ def what_is_measured(found: Breakdown) -> str:
     least = significant(1e3 * found.run.protocol["warm_up_s"], 2)
     return (
         f"{len({row.label for row in summary.measured})} variants on {counts}, {len(summary.measured)} measurements "
-        "beside those of overhead, in one run, each compared with the float64 reference before it was timed: "
+        f"beside those of overhead{' and of both precisions' if found.in_both() else ''}, in one run, each compared "
+        "with the float64 reference before it was timed: "
         f"{summary.config_label}; {count_text(rounds)} rounds in {made}, after warm-ups of at "
         f"least {least} ms{inputs_text(found.run)}."
     )
@@ -168,6 +171,44 @@ def chain(steps: pd.DataFrame, name: str) -> str:
     )
     in_all = ratio_text(interval_of(own[-1], "so_far"), own[-1]["so_far_resolved"])
     return f"{CHAINS[name]}: {parts}; in all {in_all}."
+
+
+def precisions(halves: pd.DataFrame) -> list[str]:
+    """At each number of tokens which limit binds, what bfloat16 could give by it, and what it gives."""
+    if halves.empty:
+        return ["What bfloat16 gives in place of float32 was not asked for in this run."]
+    return [_at_tokens(records(own)) for _, own in halves.groupby("tokens")]
+
+
+def _at_tokens(rows: list[dict[str, Any]]) -> str:
+    half = [row for row in rows if row["precision"] == "bfloat16"]
+    where = f"{counted(half[0]['tokens'], 'token', 'tokens')} on {threads_text(half[0]['threads'])}"
+    return f"At {where} {_limits(rows)} What it gives: {'; '.join(_gives(row, rows) for row in half)}."
+
+
+def _limits(rows: list[dict[str, Any]]) -> str:
+    """Which limit binds in each precision, and what follows for bfloat16."""
+    bound = {row["precision"]: row["bound"] for row in rows}
+    half = next(row for row in rows if row["precision"] == "bfloat16")
+    if not half["bound"]:
+        return "the machine's limits were not measured."
+    binds = f"{bound['float32']} is the limit in float32 and {bound['bfloat16']} in bfloat16"
+    if len(set(bound.values())) == 1:
+        binds = f"{half['bound']} is the limit in both precisions"
+    peak = f"a peak {significant(half['peak_times'])} × float32's" if half["peak_times"] > SAME else "the same peak"
+    gain = f"{significant(half['limit_times'])} × as fast" if half["limit_times"] > SAME else "no faster"
+    return f"{binds}: with half the bytes, and {peak} by this run's probes, bfloat16 could be {gain}."
+
+
+def _gives(half: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """What an implementation gains, or why that is not known."""
+    name = title_of(half["label"]) + (f" ({half['note']})" if half["note"] else "")
+    if isnan(half["times"]):
+        without = (r for r in rows if r["label"] == half["label"] and r["status"] != "ok")
+        reasons = [f"{r['precision']} {r['status'].replace('_', ' ')}, {r['reason']}" for r in without]
+        return f"{name} can't be told ({'; '.join(reasons) or 'no rounds in common'})"
+    slower = ", slower" if half["resolved"] and half["times"] < 1 else ""
+    return f"{name} {ratio_text(interval_of(half, 'times'), half['resolved'])}{slower}"
 
 
 def optimisations(found: Breakdown | None, steps: pd.DataFrame) -> str:
