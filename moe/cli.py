@@ -358,7 +358,7 @@ def _selfcheck(parsed: argparse.Namespace) -> int:
 
 
 def _claims(parsed: argparse.Namespace) -> int:
-    from moe.report.claims_views import verdict_lines, verdicts_json
+    from moe.report.findings.claims import verdict_lines, verdicts_json
     from moe.report.pipeline import try_claims
     from moe.run import write_atomically
 
@@ -366,8 +366,7 @@ def _claims(parsed: argparse.Namespace) -> int:
     print("\n".join(verdict_lines(trial)))
     if parsed.json is not None:
         write_atomically(parsed.json, verdicts_json(trial))
-    runs = [summary.run for summary in trial.summaries] + ([trial.replay] if trial.replay else [])
-    return 1 if any(run.went_wrong for run in runs) else 0
+    return 1 if any(run.went_wrong for run in [*trial.runs, trial.replay] if run) else 0
 
 
 def _report(parsed: argparse.Namespace) -> int:

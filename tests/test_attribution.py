@@ -7,7 +7,7 @@ from math import log, prod
 import numpy as np
 import pytest
 
-from moe.analysis.attribution import Attribution, attribute, chain, combination_text
+from moe.analysis.attribution import Attribution, attribute, chain
 from moe.analysis.pairing import Grid
 from moe.analysis.statistics import holm
 
@@ -124,7 +124,3 @@ def test_every_combination_must_be_there() -> None:
     measured = synthetic((2.0, 2.0))
     with pytest.raises(ValueError, match="3 factors have 8 combinations, not 4"):
         attribute(NAMES, measured)
-
-
-def test_combinations_as_text() -> None:
-    assert [combination_text(NAMES, c) for c in (0, 2, 5)] == ["none", "simd", "batch + tile"]

@@ -274,7 +274,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_shows_intervals(browser: Browser
     notebook = _run_all(page)
     figures = len(
         re.findall(
-            r"(?m)^ *.(?:show_figure|panels.figure|figures.show(?:_steps)?)\(",
+            r"(?m)^ *.(?:show_figure|(?:scaling_)?figures.show(?:_steps)?)\(",
             (NOTEBOOKS / f"{name}.ipynb").read_text(),
         )
     )

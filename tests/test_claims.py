@@ -33,8 +33,8 @@ from moe.cli import main
 from moe.config import parse_config
 from moe.measure.replay import replay
 from moe.report import claims as experiment
-from moe.report import claims_views
 from moe.report.claims import trial_of
+from moe.report.findings import claims as findings
 from moe.report.parameters import NOTEBOOKS
 from moe.report.pipeline import try_claims
 from moe.run import Run, RunFileError, load_run
@@ -70,7 +70,7 @@ def a_comparison(noise: float = 0.01) -> Any:
 def judged(folder: Path, quantity: dict[str, Any], claimed: float | list[float], *runs: Any) -> Any:
     """The row of the one claim's verdict."""
     claims = load_claims(claims_file(folder, a_claim("it", quantity, claimed)))
-    (row,) = claims_views.verdicts(Trial(claims, runs or [a_comparison()])).itertuples()
+    (row,) = findings.verdicts(Trial(claims, runs or [a_comparison()])).itertuples()
     assert row.reason
     return row
 
@@ -142,11 +142,11 @@ def test_what_keeps_a_claim_from_being_judged(
     monkeypatch.setattr("moe.claims.parse_variant", lambda name: name)
     claims = load_claims(claims_file(tmp_path, a_claim("it", quantity, claimed)))
     not_here = a_replay({CUDA: "no device", "no-such-library": "no module"})
-    (row,) = claims_views.verdicts(Trial(claims, [a_comparison()], not_here)).itertuples()
+    (row,) = findings.verdicts(Trial(claims, [a_comparison()], not_here)).itertuples()
     assert row.unjudged == unjudged
     assert (row.verdict == UNMEASURABLE) == bool(unjudged)
-    kind = unjudged if unjudged in claims_views.SAID else row.verdict
-    assert row.word == claims_views.SAID[kind][0]
+    kind = unjudged if unjudged in findings.SAID else row.verdict
+    assert row.word == findings.SAID[kind][0]
 
 
 def test_what_the_reader_has_installed_changes_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,14 +158,14 @@ def test_what_the_reader_has_installed_changes_no_page(tmp_path: Path, monkeypat
 
     for asks in ("moe.implementations.contract.find_spec", "moe.implementations.registry.load"):
         monkeypatch.setattr(asks, asked)
-    (row,) = claims_views.verdicts(Trial(claims, [run])).itertuples()
+    (row,) = findings.verdicts(Trial(claims, [run])).itertuples()
     assert (row.unjudged, row.missing) == (NOT_MEASURED, "jax: not measured at T=1024 d=256 f=1024 E=4 k=2")
-    (row,) = claims_views.verdicts(Trial(claims, [run], a_replay({"jax": "no jax then"}))).itertuples()
+    (row,) = findings.verdicts(Trial(claims, [run], a_replay({"jax": "no jax then"}))).itertuples()
     assert (row.unjudged, row.missing) == (NOT_INSTALLED, "jax: no jax then")
     run.measurements[-1] = dataclasses.replace(
         run.measurements[0], label="jax", implementation="jax", status="not_run", reason="no jax here", code="other"
     )
-    (row,) = claims_views.verdicts(Trial(claims, [run])).itertuples()
+    (row,) = findings.verdicts(Trial(claims, [run])).itertuples()
     assert (row.unjudged, row.missing) == (NOT_INSTALLED, "jax: no jax here")
 
 
@@ -186,7 +186,7 @@ def test_a_throughput_that_only_the_replay_has_is_undecided(tmp_path: Path) -> N
     claims = a_protocol(tmp_path, "numpy[dtype=float64]")
     claims.by_id["it"]["quantity"]["throughput"] = "numpy[dtype=float64]"
     run = replay(claims, 1)
-    (row,) = claims_views.verdicts(Trial(claims, [a_comparison()], run)).itertuples()
+    (row,) = findings.verdicts(Trial(claims, [a_comparison()], run)).itertuples()
     assert row.measured == pytest.approx(8 / (sum(run.measurements[0].samples_s[0]) / 3))
     assert row.unjudged == UNDECIDED
     assert "timed in one process, by the source's own protocol" in row.reason
@@ -260,7 +260,7 @@ def test_the_published_claims_are_all_there() -> None:
 
 
 def test_parts_are_multiplied_and_compared_with_the_whole(tmp_path: Path) -> None:
-    lines = claims_views.products(Trial(published(), []))
+    lines = findings.products(Trial(published(), []))
     assert "8.57 × 44.7 = 383.1 (torch-over-numpy, mojo-over-torch), and 382.87 × is claimed" in lines[0]
     assert lines[0].endswith("they fit.")
     assert "15 × 2 × 1.3 = 39" in lines[1]
@@ -330,7 +330,7 @@ def test_a_replay_does_what_the_source_did(tmp_path: Path) -> None:
     assert not first.hollow
     assert divided.hollow
     assert divided.replayed == pytest.approx(4 * 8 * 3 / sum(run.measurements[-1].samples_s[0]))
-    table = BeautifulSoup(claims_views.replay_table(Trial(claims, [], run)), "html.parser")
+    table = BeautifulSoup(findings.replay_table(Trial(claims, [], run)), "html.parser")
     shown = [row.find_all("td")[2].get_text() for row in table.select("tbody tr")]
     assert shown[-1].startswith("(")
     assert not shown[0].startswith("(")
@@ -368,11 +368,11 @@ def test_every_claim_has_a_verdict_in_the_report(smoke: Path) -> None:
     for row, claim in zip(rows, claims.values(), strict=True):
         quote, verdict, _, _, why = (cell.get_text() for cell in row.find_all("td"))
         assert claim["quote"] in quote
-        assert verdict in {word for word, *_ in claims_views.SAID.values()}
-        assert len(why) > 5 or verdict == claims_views.SAID[HOLDS][0]
+        assert verdict in {word for word, *_ in findings.SAID.values()}
+        assert len(why) > 5 or verdict == findings.SAID[HOLDS][0]
     trial = trial_of(smoke)
     assert list(trial.verdicts.id) == list(claims)
-    assert f"{len(claims)} claims of" in page.get_text()
+    assert f"Of {len(claims)} published claims" in page.get_text()
 
 
 def test_the_command_writes_what_it_found(smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -437,7 +437,8 @@ def test_a_page_of_one_hostile_claim(
 
 def test_sentences_follow_the_runs(smoke: Path) -> None:
     fast, slow = (Trial(published(), [run]) for run in (one(), other()))
-    assert not set(claims_views.details(fast)) & set(claims_views.details(slow))
-    assert claims_views.ratios_sentence(fast) != claims_views.ratios_sentence(slow)
-    assert "was not replayed" in claims_views.replay_sentence(fast)
-    assert "as published" in claims_views.replay_sentence(trial_of(smoke))
+    assert not set(findings.extremes(fast)) & set(findings.extremes(slow))
+    assert findings.counts(fast) != findings.counts(slow)
+    assert findings.ratios_sentence(fast) != findings.ratios_sentence(slow)
+    assert "was not replayed" in findings.replay_sentence(fast)
+    assert "as published" in findings.replay_sentence(trial_of(smoke))

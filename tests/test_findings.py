@@ -16,7 +16,7 @@ from moe.report.findings import claims, scaling
 from moe.report.findings.words import MOST_WORDS, rounded, words_in
 from moe.report.index import Findings, Page
 
-from .test_claims import PUBLISHED, RATIO, a_claim, a_comparison, a_protocol, claims_file
+from .test_claims import PUBLISHED, RATIO, a_claim, a_comparison, a_protocol, a_replay, claims_file
 from .test_scaling import CALL_S, FLOPS_PER_S, a_sweep
 
 
@@ -99,7 +99,8 @@ def test_several_machines_are_counted_together() -> None:
 
 
 def trial_headline(folder: Path, *entries: dict[str, Any], runs: list[Any] | None = None) -> list[str]:
-    said = claims.headline(Trial(load_claims(claims_file(folder, *entries)), runs or [a_comparison()]))
+    not_here = a_replay({"torch[device=cuda]": "no device", "jax": "no jax"})
+    said = claims.headline(Trial(load_claims(claims_file(folder, *entries)), runs or [a_comparison()], not_here))
     assert words_in(said) <= MOST_WORDS
     assert len(said) <= 3
     return said
@@ -113,10 +114,12 @@ def test_claims_are_counted_and_the_farthest_off_is_named(tmp_path: Path) -> Non
         a_claim("c", {"throughput": "torch"}, 23_451_277),
         a_claim("d", gpu, 4.0),
         a_claim("e", {"none": "it names nothing"}, 4.0),
+        a_claim("f", {"ratio": ["mojo", "jax"]}, 4.0),
     ]
     said = trial_headline(tmp_path, *entries)
     assert said[0] == (
-        "Of 5 published claims 1 holds here, 2 do not hold, 1 needs a GPU to be judged and 1 can't be measured here."
+        "Of 6 published claims 1 holds here, 2 do not hold, 1 needs a GPU to be judged, "
+        "1 needs what is not installed and 1 can't be measured here."
     )
     assert said[1].startswith("The published 382.87 times NumPy does not hold: Mojo is ")
     assert len(said) == 2

@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup
 
 from moe.cli import main
 from moe.measure.merge import merge_runs
-from moe.report import panels, scaling, scaling_views
+from moe.report import scaling, scaling_views
 from moe.run import Run, load_run
 
 from .conftest import validate_run
@@ -91,9 +91,12 @@ def test_a_page_has_a_panel_a_machine(tmp_path: Path) -> None:
         assert first.startswith(f"{names[0]}: ")
         assert second
         assert figure != "skew" or first.removeprefix(f"{names[0]}: ") != second
-    said = BeautifulSoup(panels.sentences(found, scaling_views.details).data, "html.parser").find_all("li")
-    assert {line.get_text().split(":")[0] for line in said} == set(names)
-    ids = [str(table["id"]) for table in BeautifulSoup(panels.machines(found).data, "html.parser").find_all("table")]
+    said = scaling_views.of_each(found, scaling_views.details)
+    assert {line.split(":")[0] for line in said} == set(names)
+    ids = [
+        str(table["id"])
+        for table in BeautifulSoup(scaling_views.machines(found).data, "html.parser").find_all("table")
+    ]
     assert ids == ["T_machine", "T_machine-2"]
     for table in (scaling_views.cells_table, scaling_views.growth_table, scaling_views.models_table):
         rows = BeautifulSoup(table(found), "html.parser").select("tbody tr")

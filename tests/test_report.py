@@ -19,7 +19,7 @@ from bs4 import BeautifulSoup, Tag
 import moe
 from moe import mojo_build
 from moe.cli import main
-from moe.report import breakdown, claims_views, comparison, parameters, pipeline
+from moe.report import breakdown, claims, comparison, parameters, pipeline
 from moe.report.index import Findings, Page, render_index
 from moe.report.origin import foot, write_parameters
 from moe.report.render import NotebookFailedError, execute
@@ -174,7 +174,7 @@ def test_the_index_says_what_each_page_found(mojo: str, smoke: Path) -> None:
     for name, found in (
         ("comparison", comparison.findings(load_run(smoke / "comparison.json"))),
         ("breakdown", breakdown.findings(load_run(smoke / "breakdown.json"))),
-        ("claims", claims_views.findings(smoke / "claims.json")),
+        ("claims", claims.findings(smoke / "claims.json")),
     ):
         assert (smoke / f"{name}.html").exists()
         assert all(line in index.get_text() for line in [*found.headline, *found.missing])
@@ -183,7 +183,7 @@ def test_the_index_says_what_each_page_found(mojo: str, smoke: Path) -> None:
     assert len(table_rows(index, "inside-Mojo")) == 3
     assert len(index.select('figure svg[role="img"]')) == len(pipeline.EXPERIMENTS)
     (box,) = index.select(".headline")
-    assert claims_views.findings(smoke / "claims.json").headline[1] in box.get_text()
+    assert claims.findings(smoke / "claims.json").headline[1] in box.get_text()
 
 
 @pytest.mark.long

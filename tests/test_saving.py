@@ -371,9 +371,7 @@ def test_a_report_that_ends_early_says_where_its_runs_are(
         raise raised()
 
     monkeypatch.setattr(pipeline, "REPORTS", tmp_path)
-    experiments = {
-        "scaling": pipeline.Notebook(pipeline.scaling.arguments, pipeline.claims_views.findings, "", measure)
-    }
+    experiments = {"scaling": pipeline.Notebook(pipeline.scaling.arguments, pipeline.claims.findings, "", measure)}
     monkeypatch.setattr(pipeline, "EXPERIMENTS", experiments)
     assert main(["report", "--profile", "smoke", "--anyway"]) == code
     (folder,) = tmp_path.iterdir()

@@ -18,7 +18,7 @@ from moe.implementations import parse_variant
 from moe.measure.grid import cells_of
 from moe.measure.plan import plan_cells
 from moe.models import MODELS, held, title_of
-from moe.report import panels, scaling, scaling_views
+from moe.report import scaling, scaling_figures, scaling_views
 from moe.report.parameters import NOTEBOOKS
 from moe.report.style import COLOURS
 from moe.run import Run
@@ -243,13 +243,13 @@ def drawn(runs: dict[str, Run], names: list[str] = FIGURES) -> dict[str, Any]:
     kept: dict[str, Any] = {"captions": {}}
 
     def keep(grid: Any, found: Any, say: Any, name: str, run: str | None) -> None:
-        kept["captions"][name] = panels.figure(grid, found, say, name, run).data
+        kept["captions"][name] = scaling_figures.show(grid, found, say, name, run).data
         kept[name] = grid
 
     sources = [cell.source for cell in nbformat.read(NOTEBOOKS / "scaling.ipynb", 4).cells]
     scope: dict[str, Any] = {"found": found, "run": None}
     exec(next(source for source in sources if "import seaborn" in source), scope)
-    scope["panels"] = SimpleNamespace(figure=keep)
+    scope["scaling_figures"] = SimpleNamespace(**vars(scaling_figures) | {"show": keep})
     for name in names:
         exec(next(source for source in sources if f'"{name}", run)' in source), scope)
     return kept

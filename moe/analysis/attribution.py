@@ -129,11 +129,6 @@ def _of_rounds(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     return common
 
 
-def combination_text(names: Sequence[str], combination: Combination) -> str:
-    """The factors that are on, for a person."""
-    return " + ".join(name for i, name in enumerate(names) if combination >> i & 1) or "none"
-
-
 def _interactions(names: Sequence[str], gains: Sequence[Estimate]) -> tuple[Interaction, ...]:
     pairs = list(combinations(range(len(names)), 2))
     ratios = [Estimate.weighted_sum(gains, _interaction_weights(len(names), i, j)).ratio() for i, j in pairs]

@@ -6,8 +6,7 @@ are both ends of an interval that too few rounds bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from math import inf, isnan, nan
 from statistics import median
 from typing import TYPE_CHECKING, Any, cast
@@ -35,9 +34,10 @@ def rows(run: Run, baseline: str = BASELINE) -> pd.DataFrame:
     """
     import pandas as pd
 
-    found = [row for key, part in run.by_machine().items() for row in _rows(part, key, baseline)]
+    parts = run.by_machine().items()
+    found = [_row(row) | {"machine": key} for key, part in parts for row in summarise(part, baseline).every]
     nothing = Measurement("", "", {}, MoEConfig(), 1)  # a run without measurements has the columns too
-    return pd.DataFrame(found, columns=[*_row(nothing, Row(nothing)), "machine"])
+    return pd.DataFrame(found, columns=[*_row(Row(nothing)), "machine"])
 
 
 def frame(*runs: Run) -> pd.DataFrame:
@@ -79,16 +79,8 @@ def with_numbers(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows.status == "ok") & (rows.device == "cpu") & ~rows.control & rows.latency_s.notna()]
 
 
-def _rows(run: Run, machine: str, baseline: str) -> Iterator[dict[str, Any]]:
-    compared = iter(summarise(run, baseline).rows)
-    # Controls are no part of what is compared, and get the same numbers as others.
-    alike = summarise(replace(run, measurements=[replace(m, control=False) for m in run.measurements]), baseline)
-    for m, row in zip(run.measurements, alike.rows, strict=True):
-        found = replace(row, resolved=False) if m.control else next(compared)
-        yield _row(m, found) | {"machine": machine}
-
-
-def _row(m: Measurement, row: Row) -> dict[str, Any]:
+def _row(row: Row) -> dict[str, Any]:
+    m = row.measurement
     fields = {name: getattr(m.config, name) for name in SIZES}
     return {
         "label": m.label,
@@ -110,7 +102,7 @@ def _row(m: Measurement, row: Row) -> dict[str, Any]:
         **interval_columns("share_of_limit", row.share_of_limit),
         "bound": row.bound.by if row.bound else "",
         "max_rel_error": _error(m),
-        **_beside(m, row),
+        **_beside(row),
         "control": m.control,
         "cell": m.details.get("cell", -1),
         "cache": m.cache,
@@ -121,9 +113,9 @@ def _row(m: Measurement, row: Row) -> dict[str, Any]:
     }
 
 
-def _beside(m: Measurement, row: Row) -> dict[str, float]:
+def _beside(row: Row) -> dict[str, float]:
     """How single forwards vary, and what is beside the time of all of them."""
-    spread = row.spread
+    m, spread = row.measurement, row.spread
     found = {
         "p95_s": spread.p95 if spread else None,
         "p99_s": spread.p99 if spread else None,

@@ -76,7 +76,7 @@ class Ahead:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run's rows, controls apart, in the order in which they were asked for.
+    """A run's rows, in the order in which they were asked for; `every` has its controls too.
 
     By the number of threads, `controls` are the ratios between two measurements of the same implementation, and
     `ahead` says how far KERNEL is ahead of the others; a sweep, whose cells are compared one by one, has none.
@@ -84,11 +84,16 @@ class Summary:
     """
 
     run: Run
-    rows: tuple[Row, ...]
+    every: tuple[Row, ...]
     controls: Mapping[int, tuple[Interval, ...]]
     baseline: str
     ahead: Mapping[int, Ahead]
     compared: int
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """All but controls."""
+        return tuple(r for r in self.every if not r.measurement.control)
 
     @cached_property
     def measured(self) -> tuple[Row, ...]:
@@ -98,7 +103,7 @@ class Summary:
     @cached_property
     def missing(self) -> tuple[Row, ...]:
         """Rows without numbers, and controls that failed: not run, or ended by what went wrong."""
-        failed = (Row(m) for m in self.run.measurements if m.control and m.status == "failed")
+        failed = (r for r in self.every if r.measurement.control and r.measurement.status == "failed")
         return (*(r for r in self.rows if r.latency is None), *failed)
 
     @cached_property
@@ -151,19 +156,20 @@ def _far_end(ratios: Sequence[Interval]) -> float | None:
 def summarise(run: Run, baseline: str = BASELINE) -> Summary:
     """Compute every row of a run against `baseline`."""
     limits = {threads: limits_of(run, threads) for threads in {m.threads for m in run.measurements}}
-    rows = [_row(m, limits[m.threads]) for m in run.measurements if not m.control]
+    rows = [_row(m, limits[m.threads]) for m in run.measurements]
     over_baseline = _pairs_with_baseline(run, rows, baseline)
     fastest = _kernel_and_fastest(run, rows)
     pairs = dict.fromkeys([*over_baseline, *fastest])
     ratios = {(i, j): ratio for i, j in pairs if (ratio := tokens_ratio(rows[i].measurement, rows[j].measurement))}
-    # One family: a table seems to show a difference the more easily the more it compares.
-    resolved = dict(zip(ratios, resolve(list(ratios.values())), strict=True))
+    # One family: a table seems to show a difference the more easily the more it compares. Controls are no part of it.
+    compared = {pair: ratio for pair, ratio in ratios.items() if not rows[pair[0]].measurement.control}
+    resolved = dict(zip(compared, resolve(list(compared.values())), strict=True))
     for i, j in over_baseline:
         rows[i] = replace(rows[i], speedup=ratios.get((i, j)), resolved=resolved.get((i, j), False))
     ahead = {
         rows[i].threads: Ahead(rows[i], rows[j], ratios[i, j], resolved[i, j]) for i, j in fastest if (i, j) in ratios
     }
-    return Summary(run, tuple(rows), _controls(run), baseline, ahead, len(ratios))
+    return Summary(run, tuple(rows), _controls(run), baseline, ahead, len(compared))
 
 
 def _row(m: Measurement, limits: Limits | None) -> Row:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from moe.analysis.breakdown import Breakdown
 from moe.analysis.frames import interval_columns
 from moe.analysis.limits import limits_of
-from moe.analysis.pairing import forwards_of
+from moe.analysis.pairing import forwards_of, latency_of
 from moe.analysis.statistics import Interval, ratio_interval, spread_of
-from moe.analysis.summary import summarise, tokens_ratio
+from moe.analysis.summary import tokens_ratio
 from moe.claims import Claims, kind_of, named_variants
 from moe.config import MoEConfig
 from moe.run import NOT_HERE, Measurement, Run
@@ -34,17 +34,14 @@ if TYPE_CHECKING:
 
 MARGIN = 1.25  # what is published without an interval is not held to more than what a machine repeats
 HOLDS, REGION, FAILS, UNMEASURABLE = VERDICTS = ("holds", "region", "fails", "unmeasurable")
-# Why a claim was not judged.
-UNDECIDED = "undecided"  # measured, but not surely enough
+# Why a claim was not judged; of several reasons the first of these.
 NO_GPU = "no gpu"
 NOT_INSTALLED = "not installed"
 FAILED = "failed"
 NOT_MEASURED = "not measured"  # though it could have been
 NO_QUANTITY = "no quantity"  # it says nothing that could be measured anywhere
-REPLAYED = (
-    "name", "variant", "fair", "divided_by", "hollow", "published", "replayed", "reason",
-    "measured", "measured_low", "measured_high", "over_first", "over_first_low", "over_first_high",
-)  # fmt: skip
+REASONS = (NO_GPU, NOT_INSTALLED, FAILED, NOT_MEASURED, NO_QUANTITY)
+UNDECIDED = "undecided"  # measured, but not surely enough
 ASKED = ("flops_per_s", "bytes_per_s", "of_peak", "of_bandwidth", "share_of_limit", "limits_threads", "limits_by")
 
 
@@ -58,13 +55,14 @@ class Found(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What was measured of a quantity where it is claimed, why that is not there or not whole, and what elsewhere.
+    """What was measured of a quantity where it is claimed, what is missing of that and why, and what elsewhere.
 
     For a factor, elsewhere is what it gives with each set of the others on.
     """
 
     found: Found | None
     missing: str = ""
+    why: str = ""  # one of REASONS
     elsewhere: tuple[Found, ...] = ()
 
 
@@ -73,19 +71,20 @@ class Trial:
 
     def __init__(self, claims: Claims, runs: Sequence[Run], replay: Run | None = None) -> None:
         self.claims = claims
-        self.summaries = [summarise(run) for run in runs]
-        self.breakdowns = [Breakdown(run) for run in runs]
+        self.runs = runs
         self.replay = replay
+        self._measurements = [m for run in runs for m in run.measurements]
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
         """One row a claim, in the file's order; what is not known is NaN, as both ends of no interval are.
 
-        claimed_low and _high are what the source says, measured (_low, _high) what was found, at `layer` on
-        `threads`, and off how many times what is claimed that is. unjudged is the kind of reason why a claim is
-        unmeasurable, or empty. elsewhere is each `Found` that is as claimed, least and most what a factor gives with
-        any set of the others on, missing why something, or everything, was not measured. The columns of ASKED are
-        what a throughput or a ratio would have this machine do, a second, and how many times its limits that is.
+        claimed is what the source says: a number, the two ends of a range, or None; claimed_low and _high are those
+        ends. measured (_low, _high) is what was found, at `layer` on `threads`, and off how many times what is
+        claimed that is. unjudged is the kind of reason why a claim is unmeasurable, or empty. elsewhere is each
+        `Found` that is as claimed, least and most what a factor gives with any set of the others on, missing why
+        something, or everything, was not measured. The columns of ASKED are what a throughput or a ratio would have
+        this machine do, a second, and how many times its limits that is.
         """
         import pandas as pd
 
@@ -104,14 +103,18 @@ class Trial:
         """
         import pandas as pd
 
-        made = list(map(self._replayed, self.claims.rows, self._replays)) if self._replays else []
-        return pd.DataFrame(made, columns=list(REPLAYED))
+        rows = [self._replayed(row, m) for row, m in self._replays]
+        numbers = ["replayed", *interval_columns("measured", None), *interval_columns("over_first", None)]
+        words = ["name", "variant", "fair", "divided_by", "hollow", "published", "reason"]
+        return pd.DataFrame(rows, columns=[*words, *numbers])
 
     @property
-    def _replays(self) -> Sequence[Measurement]:
-        """A measurement for each row of the source's protocol, or none where the replay is of another file."""
+    def _replays(self) -> list[tuple[Mapping[str, Any], Measurement]]:
+        """Each row of the source's protocol with its measurement, or none where the replay is of another file."""
         replayed = self.replay.measurements if self.replay else []
-        return replayed if [row["name"] for row in self.claims.rows] == [m.label for m in replayed] else []
+        if [row["name"] for row in self.claims.rows] != [m.label for m in replayed]:
+            return []
+        return list(zip(self.claims.rows, replayed, strict=True))
 
     def _replayed(self, row: Mapping[str, Any], m: Measurement) -> dict[str, Any]:
         pair = [row["fair"], self.claims.rows[0]["fair"]]
@@ -121,35 +124,31 @@ class Trial:
             **row,
             "hollow": row["divided_by"] != 1.0,
             "published": self.claims.by_id[row["claim"]]["claimed"][0],
-            "replayed": row["divided_by"] * m.config.tokens / fmean(m.samples_s[0]) if m.status == "ok" else nan,
             "reason": m.reason,
+            "replayed": row["divided_by"] * m.config.tokens / fmean(m.samples_s[0]) if m.status == "ok" else nan,
             **interval_columns("measured", fair and fair.value),
             **interval_columns("over_first", over_first and over_first.value),
         }
 
     def _judge(self, claim: Mapping[str, Any]) -> dict[str, Any]:
         kind, (low, high) = kind_of(claim["quantity"]), claim["claimed"] or (nan, nan)
-        found, missing, elsewhere = self._evidence(claim["quantity"], claim["layer"])
+        found, missing, why, elsewhere = self._evidence(claim["quantity"], claim["layer"])
         alike = tuple(other for other in elsewhere if _verdict(low, high, other.value) == HOLDS)
-        verdict = told = _verdict(low, high, found.value) if found else UNMEASURABLE
+        verdict, unjudged = (_verdict(low, high, found.value), UNDECIDED) if found else (UNMEASURABLE, why)
         if verdict == FAILS and alike:
             verdict = REGION
         if verdict == HOLDS and missing:  # of an order, all parts must be known
-            verdict = UNMEASURABLE
-        unjudged = ""
-        if verdict == UNMEASURABLE:
-            unjudged = (
-                UNDECIDED if found and told == UNMEASURABLE else self._unjudged(claim["quantity"], claim["layer"])
-            )
+            verdict, unjudged = UNMEASURABLE, why
         gains = [other.value.value for other in elsewhere] if kind == "factor" else []
         return {
             **{key: claim[key] for key in ("id", "quote", "note")},
             "kind": kind,
+            "claimed": low if low == high else claim["claimed"],
             "claimed_low": low,
             "claimed_high": high,
             **interval_columns("measured", found and found.value),
             "verdict": verdict,
-            "unjudged": unjudged,
+            "unjudged": unjudged if verdict == UNMEASURABLE else "",
             "layer": found.config.label if found else "",
             "threads": found.threads if found else 0,
             "least": min(gains, default=nan),
@@ -162,114 +161,107 @@ class Trial:
 
     def _evidence(self, quantity: Mapping[str, Any], config: MoEConfig) -> Evidence:
         """What bears on a quantity that is claimed of a layer."""
-        if "none" in quantity:
-            return Evidence(None, quantity["none"])
-        if "factor" in quantity:
-            return self._of_factor(quantity)
-        if "order" in quantity:
-            return self._of_order(quantity["order"])
+        match quantity:
+            case {"none": reason}:
+                return Evidence(None, reason, NO_QUANTITY)
+            case {"factor": factor, "experiment": experiment}:
+                return self._of_factor(factor, experiment)
+            case {"order": parts}:
+                return self._of_order(parts)
         everywhere = list(self._everywhere(quantity))
         there = [f for f in everywhere if f.on_all and _same(f.config, config)]
         elsewhere = tuple(f for f in everywhere if f not in there)
-        if not there and (once := self._by_its_protocol(quantity, config)):
-            return Evidence(once, "an interval: timed in one process, by the source's own protocol", elsewhere)
-        missing = "" if there else self._why_none(quantity, config)
-        return Evidence(next(iter(there), None), missing, elsewhere)
+        if there:
+            return Evidence(there[0], elsewhere=elsewhere)
+        missing, why = self._lacking(quantity, config)
+        found = self._by_its_protocol(quantity, config)
+        if found:
+            missing = "an interval: timed in one process, by the source's own protocol"
+        return Evidence(found, missing, why, elsewhere)
 
     def _by_its_protocol(self, quantity: Mapping[str, Any], config: MoEConfig) -> Found | None:
         """A throughput that only the replay has: from one process, so without an interval."""
-        for row, m in zip(self.claims.rows, self._replays, strict=False):
-            if m.status == "ok" and row["divided_by"] == 1.0 and m.variant == quantity.get("throughput"):
-                rate = m.config.tokens / fmean(m.samples_s[0])
-                return Found(Interval(rate, 0.0, inf), m.config, m.threads) if _same(m.config, config) else None
+        for row, m in self._replays:
+            wanted = row["divided_by"] == 1.0 and m.variant == quantity.get("throughput")
+            if wanted and m.status == "ok" and _same(m.config, config):
+                return Found(Interval(m.config.tokens / fmean(m.samples_s[0]), 0.0, inf), m.config, m.threads)
         return None
 
     def _of_order(self, parts: Mapping[str, Mapping[str, Any]]) -> Evidence:
         """How many pairs of parts are the other way round, at least and at most."""
         gains = {name: self._evidence(part, self.claims.config) for name, part in parts.items()}
         known = [gain.found for gain in gains.values() if gain.found and gain.found.value.bounded]
-        lacking = {name: gain.missing for name, gain in gains.items() if gain.found not in known}
-        missing = "; ".join(f"{name}: {why or 'too few rounds'}" for name, why in lacking.items())
+        lacking = {name: gain for name, gain in gains.items() if gain.found not in known}
+        missing = "; ".join(f"{name}: {gain.missing or 'too few rounds'}" for name, gain in lacking.items())
+        why = min((gain.why or NOT_MEASURED for gain in lacking.values()), key=REASONS.index, default="")
         if len(known) < 2:
-            return Evidence(None, missing)
+            return Evidence(None, missing, why)
         pairs = [(first.value, later.value) for first, later in combinations(known, 2)]
         reversed_ = Interval(
             sum(later.value > first.value for first, later in pairs),
             sum(later.low > first.high for first, later in pairs),
             sum(later.high > first.low for first, later in pairs),
         )
-        return Evidence(Found(reversed_, self.claims.config, max(f.threads for f in known)), missing)
+        return Evidence(Found(reversed_, self.claims.config, max(f.threads for f in known)), missing, why)
 
-    def _of_factor(self, quantity: Mapping[str, Any]) -> Evidence:
+    def _of_factor(self, name: str, experiment_name: str) -> Evidence:
         """What a factor gives in the first breakdown of the claimed layer, whatever its tokens."""
         missing = "no breakdown was measured"
-        for breakdown in self.breakdowns:
-            experiment = next(e for e in (breakdown.mojo, breakdown.framework) if e.name == quantity["experiment"])
+        for breakdown in map(Breakdown, self.runs):
+            experiment = next(e for e in (breakdown.mojo, breakdown.framework) if e.name == experiment_name)
             if not breakdown.asked_for(experiment):
                 continue
             size = breakdown.run.measurements[0].config
             lacking = breakdown.missing(experiment)
             if not _same(size, self.claims.config, tokens=1):
                 missing = f"the breakdown was measured at {size.label}"
-            elif quantity["factor"] not in experiment.factors:
-                missing = f"{quantity['factor']} is no factor of the breakdown that was measured"
+            elif name not in experiment.factors:
+                missing = f"{name} is no factor of the breakdown that was measured"
             elif lacking:
                 missing = lacking[0]
             else:
-                factors = {factor.name: factor for factor in breakdown.attribution(experiment).factors}
-                factor = factors[quantity["factor"]]
+                factor = next(f for f in breakdown.attribution(experiment).factors if f.name == name)
                 whole, *alone = (Found(times, size, breakdown.threads[-1]) for times in (factor.times, *factor.alone))
-                return Evidence(whole, "", tuple(alone))
-        return Evidence(None, missing)
+                return Evidence(whole, elsewhere=tuple(alone))
+        return Evidence(None, missing, NOT_MEASURED)
 
     def _everywhere(self, quantity: Mapping[str, Any]) -> Iterator[Found]:
         """A quantity of one or two variants, at every place where it was measured."""
         first, *second = named_variants(quantity)
         compare = _variation_ratio if "variation" in quantity else tokens_ratio
-        for summary in self.summaries:
-            measured = [row for row in summary.rows if row.latency]
-            for row in (row for row in measured if row.label == first):
-                m = row.measurement
-                if second:
-                    beside = (other.measurement for other in measured if [other.label] == second)
-                    there = [other for other in beside if (other.config, other.threads) == (m.config, m.threads)]
-                    value = compare(m, there[0]) if there else None
-                else:  # elsewhere it is that of another layer; only its number of tokens may differ
-                    value = row.throughput if _same(m.config, self.claims.config, tokens=1) else None
+        for run in self.runs:
+            measured = [m for m in run.measurements if m.status == "ok" and m.samples_s and not m.control]
+            for m in (m for m in measured if m.label == first):
+                beside = (other for other in measured if [other.label] == second)
+                there = next((o for o in beside if (o.config, o.threads) == (m.config, m.threads)), None)
+                value = compare(m, there) if there else None
+                # Elsewhere a throughput is that of another layer; only its number of tokens may differ.
+                if not second and _same(m.config, self.claims.config, tokens=1):
+                    value = latency_of(m).inverse(m.config.tokens)
                 if value:
-                    yield Found(value, m.config, m.threads, m.threads == max(summary.run.protocol["threads"]))
+                    yield Found(value, m.config, m.threads, m.threads == max(run.protocol["threads"]))
 
-    def _unjudged(self, quantity: Mapping[str, Any], config: MoEConfig) -> str:
-        """What kind of thing keeps a quantity from being judged, of which not everything was measured."""
-        if "none" in quantity:
-            return NO_QUANTITY
-        kinds = [self._lack(variant, config)[0] for variant in named_variants(quantity)]
-        return next((kind for kind in (NO_GPU, NOT_INSTALLED, FAILED) if kind in kinds), NOT_MEASURED)
+    def _lacking(self, quantity: Mapping[str, Any], config: MoEConfig) -> tuple[str, str]:
+        """Which of a quantity's variants has no numbers on a layer, and the kind of reason."""
+        reasons = [reason for variant in named_variants(quantity) if (reason := self._lack(variant, config))]
+        together = "they were not measured there together, on all threads", NOT_MEASURED
+        return min(reasons, key=lambda reason: REASONS.index(reason[1]), default=together)
 
-    def _why_none(self, quantity: Mapping[str, Any], config: MoEConfig) -> str:
-        """Why a quantity has no value on a layer: the first variant that has none."""
-        lacks = ((variant, self._lack(variant, config)[1]) for variant in named_variants(quantity))
-        first = next((f"{variant}: {why}" for variant, why in lacks if why), "")
-        return first or "they were not measured there together, on all threads"
-
-    def _lack(self, variant: str, config: MoEConfig) -> tuple[str, str]:
-        """Why a variant has no numbers on a layer: the kind of reason, and in words; both empty where it has some.
+    def _lack(self, variant: str, config: MoEConfig) -> tuple[str, str] | None:
+        """Why a variant has no numbers on a layer, and the kind of reason; None where it has some.
 
         What the runs do not say is not known: the machine that reads them may be another one.
         """
         there = [m for m in self._measurements if m.variant == variant and _same(m.config, config)]
         if any(m.status == "ok" for m in there):
-            return "", ""
-        if failed := [m.reason for m in there if m.status == "failed"]:
-            return FAILED, failed[0]
-        if variant in self._absent:
-            return NOT_INSTALLED if Variant.read(variant).device == "cpu" else NO_GPU, self._absent[variant]
-        return NOT_MEASURED, next((m.reason for m in there), f"not measured at {config.label}")
-
-    @property
-    def _measurements(self) -> list[Measurement]:
-        """All of the runs'."""
-        return [m for summary in self.summaries for m in summary.run.measurements]
+            return None
+        reason, kind = next((m.reason for m in there if m.reason), f"not measured at {config.label}"), NOT_MEASURED
+        if any(m.status == "failed" for m in there):
+            kind = FAILED
+        elif variant in self._absent:
+            reason = self._absent[variant]
+            kind = NOT_INSTALLED if Variant.read(variant).device == "cpu" else NO_GPU
+        return f"{variant}: {reason}", kind
 
     @cached_property
     def _absent(self) -> dict[str, str]:
@@ -286,7 +278,7 @@ class Trial:
             return {}
         first, *others = named_variants(quantity)
         base = [self._evidence({"throughput": other}, config).found for other in others]
-        limits = [limits_of(s.run, max(s.run.protocol["threads"])) for s in self.summaries]
+        limits = [limits_of(run, max(run.protocol["threads"])) for run in self.runs]
         here = next(filter(None, limits), None)
         if here is None or None in base or Variant.read(first).device != "cpu":
             return {}

@@ -6,12 +6,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from moe.analysis.verdicts import Trial
+from moe.analysis.frames import records
+from moe.analysis.verdicts import UNMEASURABLE, Trial
 from moe.claims import CLAIMS, Claims, load_claims
 from moe.implementations import installed_names
 from moe.measure.compare import compare
 from moe.measure.protocol import Protocol
 from moe.measure.replay import replay
+from moe.report.findings import claims as found
+from moe.report.index import Findings
 from moe.report.parameters import thread_counts
 from moe.report.source import FEWEST_PROCESSES, run_file, shown_file
 from moe.run import Run, load_run
@@ -77,3 +80,11 @@ def trial_of(folder: Path, source: Path | None = None) -> Trial:
     replayed = run_file(folder, "claims")
     runs = list(map(load_run, paths))
     return Trial(load_claims(source or folder / KEPT), runs, load_run(replayed) if replayed.exists() else None)
+
+
+def findings(path: Path) -> Findings:
+    """What the replay at `path` and the runs beside it say, with the figure and the table of verdicts."""
+    trial = trial_of(path.parent)
+    unjudged = [row for row in records(found.verdicts(trial)) if row["verdict"] == UNMEASURABLE]
+    missing = [f"{row['quoted']}: {row['reason']}" for row in unjudged]
+    return Findings(found.headline(trial), found.ratios_sentence(trial), found.verdicts_table(trial), missing)

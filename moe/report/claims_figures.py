@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import log10
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from moe.report.figures import as_text, leave_room, nothing
+from moe.report.figures import as_text, plain_numbers
 from moe.report.style import STYLE
 from moe.report.text import significant
 
@@ -26,14 +27,15 @@ def rows_of(frame: pd.DataFrame, names: Iterable[str], label: str) -> Axes:
         figure = Figure(figsize=(4.3, 1.2 + 0.5 * max(1, len(frame))), layout="constrained")
         axes = figure.add_subplot(xscale="log", xlabel=label, ylim=(max(1, len(frame)) - 0.5, -0.5))
     if frame.empty:
-        nothing(figure, axes, "none of this was measured")
+        axes.text(0.5, 0.5, "none of this was measured", ha="center", va="center", transform=axes.transAxes)
+        axes.set(xticks=[], yticks=[])
         return axes
     axes.grid(visible=False, axis="y")
     axes.set_yticks(range(len(frame)), [as_text(name) for name in names], fontsize=8)
     values = [v for v in frame.reindex(columns=list(NUMBERS)).to_numpy(dtype=float).ravel() if v > 0]
-    leave_room(axes, values)
-    left, _ = axes.get_xlim()
+    left = min(values) / 10 ** (0.1 + 0.05 * log10(max(values) / min(values)))
     axes.set_xlim(left, left * (max(values) / left) ** (1 / (1 - FOR_NUMBERS)))
+    plain_numbers(axes.xaxis)
     return axes
 
 

@@ -247,10 +247,10 @@ def finish(grid: sns.FacetGrid, quantity: str, **words: str) -> None:
             _write_values(axes, data, quantity)
             axes.set_ylabel("")
             axes.grid(visible=False, axis="y")
-        _plain_numbers(axis)
+        plain_numbers(axis)
         _label(axis, QUANTITIES[quantity].axis.format(**words))
         if not across and axes.get_xscale() == "log":
-            _plain_numbers(axes.xaxis)
+            plain_numbers(axes.xaxis)
     for axes in grid.axes.flat[:-1]:
         axes.xaxis.label.set_visible(False)
     grid.set_titles("{row_name}", size=10)
@@ -310,7 +310,7 @@ def _leave_room(grid: sns.FacetGrid) -> None:
             axes.set_xlim(left, right + 0.15 * (right - left))
 
 
-def _plain_numbers(axis: Axis) -> None:
+def plain_numbers(axis: Axis) -> None:
     """Ticks as numbers without powers."""
     chosen = isinstance(axis.get_major_locator(), FixedLocator)  # by a cell
     if axis.get_scale() == "log":
@@ -340,7 +340,7 @@ def waterfall(steps: pd.DataFrame) -> Figure:
         axes.set_yticks(range(len(steps)), list(steps.turned_on), fontsize=9)
         left, right = axes.get_xlim()
         axes.set_xlim(left, right * (right / left) ** 0.55)
-        _plain_numbers(axes.xaxis)
+        plain_numbers(axes.xaxis)
         _label(axes.xaxis, latency.axis)
     return figure
 
@@ -370,19 +370,3 @@ def show_steps(steps: pd.DataFrame | None, chain: str, name: str, finding: str, 
 def as_text(name: str) -> str:
     """A name as matplotlib takes it, where dollars begin formulas and legends leave out what begins with _."""
     return ("./" if name.startswith("_") else "") + printable(name).replace("$", r"\$")
-
-
-def nothing(figure: Figure, axes: Axes, why: str) -> Figure:
-    """A figure that says why it shows nothing."""
-    axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    return figure
-
-
-def leave_room(axes: Axes, values: list[float]) -> None:
-    """Limits that leave the right third of a log axis to the labels, with plain numbers on the ticks."""
-    decades = math.log10(max(values) / min(values))
-    left, right = min(values) / 10 ** (0.1 + 0.05 * decades), max(values) * 10 ** (0.45 + 0.35 * decades)
-    axes.set_xlim(left, right)
-    _plain_numbers(axes.xaxis)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import nbformat
 from jupyter_core.utils import ensure_event_loop
@@ -25,7 +25,7 @@ from moe.measure.compare import compare
 from moe.measure.replay import REPLAY_S
 from moe.measure.saving import RunEndedError
 from moe.measure.sweep import sweep
-from moe.report import breakdown, claims, claims_views, comparison, scaling, scaling_views
+from moe.report import breakdown, claims, comparison, scaling, scaling_views
 from moe.report.index import Findings, Page, figure_path, render_index
 from moe.report.origin import foot, read_parameters, write_parameters
 from moe.report.packing import RESULTS, pack, results
@@ -63,7 +63,7 @@ EXPERIMENTS = {
     "comparison": Notebook(comparison.arguments, _of_run(comparison.findings), "fastest"),
     "breakdown": Notebook(breakdown.arguments, _of_run(breakdown.findings), "inside-mojo"),
     "scaling": Notebook(scaling.arguments, _of_run(scaling_views.findings), "tokens-d_model", sweep),
-    "claims": Notebook(claims.arguments, claims_views.findings, "claims", claims.measure),
+    "claims": Notebook(claims.arguments, claims.findings, "claims", claims.measure),
 }
 
 
@@ -141,30 +141,25 @@ def render_again(folder: Path) -> int:
 
 def _render_all(folder: Path, parameters: Mapping[str, Mapping[str, Any]], share: bool) -> int:
     """Every notebook's page that can be made, and the index over them."""
+    pages: list[Page] = []
+    runs: dict[str, Run] = {}
     with _ending_says_what_is_in(folder):
-        return _rendered(folder, parameters, share)
-
-
-def _rendered(folder: Path, parameters: Mapping[str, Mapping[str, Any]], share: bool) -> int:
-    made = {}
-    for name, (page, run) in zip(parameters, _all_made(folder, parameters), strict=True):
-        print(f"moe: {page.failed}" if page.failed else folder / f"{name}.html", file=_stream(page), flush=True)
-        made[name] = page, run
-    pages = [page for page, _ in made.values()]
-    runs = {name: run for name, (_, run) in made.items() if run is not None}
-    if not runs:
-        raise ValueError(f"{folder} has no run that can be read")
-    write_atomically(folder / RESULTS, results(runs))
-    write_atomically(folder / f"{INDEX}.html", render_index(pages, foot(list(runs.values()), folder)))
-    print(folder / f"{INDEX}.html")
-    if share:
-        print(pack(folder))
-    failed = any(run.went_wrong for run in runs.values())
-    return 1 if failed or any(page.failed for page in pages) else 0
-
-
-def _stream(page: Page) -> TextIO:
-    return sys.stderr if page.failed else sys.stdout
+        for name, (page, run) in zip(parameters, _all_made(folder, parameters), strict=True):
+            if page.failed:
+                _say(f"moe: {page.failed}")
+            else:
+                print(folder / f"{name}.html", flush=True)
+            pages.append(page)
+            if run is not None:
+                runs[name] = run
+        if not runs:
+            raise ValueError(f"{folder} has no run that can be read")
+        write_atomically(folder / RESULTS, results(runs))
+        write_atomically(folder / f"{INDEX}.html", render_index(pages, foot(list(runs.values()), folder)))
+        print(folder / f"{INDEX}.html")
+        if share:
+            print(pack(folder))
+    return 1 if any(run.went_wrong for run in runs.values()) or any(page.failed for page in pages) else 0
 
 
 def _all_made(folder: Path, parameters: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Page, Run | None]]:

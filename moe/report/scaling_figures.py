@@ -1,7 +1,7 @@
 """What a sweep's figures are drawn from: tidy frames with a panel a machine, and what those look like.
 
-Each frame has the columns panel (its title), label and implementation, which is empty for lines that nothing was
-measured for. A panel whose machine has nothing to show has one row without numbers, and its title says why.
+Each frame has the columns panel (its title), name, label and implementation, which is empty for lines that nothing
+was measured for. A panel whose machine has nothing to show has one row without numbers, and its title says why.
 """
 
 from __future__ import annotations
@@ -15,52 +15,28 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython.display import HTML
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from moe.analysis.frames import ends, records
 from moe.analysis.limits import Limits, limits_of
 from moe.analysis.scaling import OURS, THEIRS, Scaling
-from moe.report.figures import as_text
-from moe.report.scaling_views import AXES, Parts
-from moe.report.style import COLOURS, MARKERS, OTHER
+from moe.report.figures import as_text, lines, plain_numbers
+from moe.report.scaling_views import AXES, Parts, Say, of_each
+from moe.report.show import show_figure
+from moe.report.style import GREY, WIDTH, own_settings
 from moe.report.text import significant, threads_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
 
-PANELS = {"height": 3.6, "aspect": 4.3 / 3.6, "sharex": False, "sharey": False, "despine": False}
-GREY = "#767676"
+PANELS = {"height": 3.6, "aspect": WIDTH / 3.6, "sharex": False, "sharey": False, "despine": False}
 MAP_COLOURS = "PuOr_r"  # told apart under the common forms of colour blindness; the values stand in the cells too
 LONGEST_TITLE = 48  # characters that fit above a panel
 MOST_TIMES = 16  # the end of the map's colours: more is as dark
-
-
-def look(rows: pd.DataFrame) -> dict[str, Any]:
-    """For seaborn: a colour and a marker a label, dashes for what was not measured, and intervals as bars."""
-    labels = rows.drop_duplicates("label")
-    names = dict(zip(labels.label, labels.implementation, strict=True))
-    shapes = dict(zip((label for label in names if names[label]), MARKERS * len(names), strict=False))
-    return {
-        "hue": "label",
-        "style": "label",
-        "hue_order": list(names),
-        "style_order": list(names),
-        "palette": {label: COLOURS.get(name, OTHER) if name else GREY for label, name in names.items()},
-        "markers": {label: shapes.get(label, ",") for label in names},
-        "dashes": {label: "" if name else (4, 2) for label, name in names.items()},
-        "markersize": 7,
-        "markeredgewidth": 0,
-        # Exactly the three rows that `ends` makes of a measurement.
-        "estimator": "median",
-        "errorbar": ("pi", 100),
-        "err_style": "bars",
-        "err_kws": {"capsize": 3},
-    }
 
 
 def throughput(found: Parts) -> pd.DataFrame:
@@ -148,14 +124,14 @@ def roofs(found: Parts) -> pd.DataFrame:
 
 def _roofs(limits: Limits, least: float, most: float) -> pd.DataFrame:
     """The roof of the nearest cache and that of the memory between two numbers of FLOP a byte."""
-    lines = []
+    corners = []
     for size in (min(limits.read_bytes_per_s), max(limits.read_bytes_per_s)):
         rate, label = limits.read_bytes_per_s[size], f"roof, reads at {size / 2**20:g} MiB"
         corner = min(max(least, limits.flops_per_s / rate), most)
         for x in (least, corner, most):
             y = min(limits.flops_per_s, rate * x) / 1e9
-            lines.append({"label": label, "implementation": "", "flop_per_byte": x, "gflop_per_s": y})
-    return pd.DataFrame(lines)
+            corners.append({"label": label, "implementation": "", "flop_per_byte": x, "gflop_per_s": y})
+    return pd.DataFrame(corners)
 
 
 def _unmeasured(rows: pd.DataFrame, label: str) -> pd.DataFrame:
@@ -170,7 +146,7 @@ def _panels(found: Parts, of: Callable[[Scaling], pd.DataFrame], why: str) -> pd
         rows = of(scaling)
         rows = rows if len(rows) else rows.reindex([0]).assign(panel=why, label="", implementation="")
         title = rows.panel if not name else name + ": " + rows.panel
-        frames.append(rows.assign(panel=title.map(as_text), label=rows.label.map(as_text)))
+        frames.append(rows.assign(panel=title.map(as_text), name=rows.label.map(as_text)))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -179,12 +155,10 @@ def roofline(data: pd.DataFrame, x: str, y: str, **_: Any) -> None:
     measured = data[data.implementation != ""]
     if measured.empty:
         return
-    own = look(measured)
-    sns.scatterplot(
-        measured, x=x, y=y, alpha=0.8, s=50, linewidth=0,
-        **{key: own[key] for key in ("hue", "style", "palette", "markers", "hue_order", "style_order")},
-    )  # fmt: skip
-    roofs = data[data.implementation == ""].groupby("label", sort=False)
+    look = lines(measured)
+    own = {key: look[key] for key in ("hue", "style", "palette", "markers", "hue_order", "style_order")}
+    sns.scatterplot(measured, x=x, y=y, alpha=0.8, s=50, linewidth=0, **own)
+    roofs = data[data.implementation == ""].groupby("name", sort=False)
     for dashes, (label, line) in zip((":", "--"), roofs, strict=False):
         plt.plot(line[x], line[y], dashes, color="#444444", label=label)
 
@@ -219,7 +193,15 @@ def _colour_scale(axes: Axes, norm: TwoSlopeNorm) -> None:
     bar.set_label(f"times as fast as {THEIRS}; hatched: not resolved", size=8.5)
 
 
-def finish(grid: Any) -> None:
+def show(grid: Any, found: Parts, say: Say, name: str, run: str | None) -> HTML:
+    """A grid with a panel a machine, finished and shown with what is to be said of each below it."""
+    with own_settings():
+        _finish(grid)
+    plt.close(grid.figure)  # else a notebook would show it again
+    return show_figure(grid.figure, name, " ".join(of_each(found, say)), run)
+
+
+def _finish(grid: Any) -> None:
     """Titles, plain numbers on log axes, small legends, and nothing but its title on a panel without data."""
     grid.figure.set_layout_engine("constrained")
     for axes in grid.axes.flat:
@@ -233,15 +215,7 @@ def finish(grid: Any) -> None:
             )
         for axis in (axes.xaxis, axes.yaxis):
             if axis.get_scale() == "log":
-                _plain_numbers(axis)
+                plain_numbers(axis)
     grid.set_titles("{row_name}", size=9.5)
     for axes in grid.axes.flat:
         axes.set_title("\n".join(wrap(axes.get_title(), LONGEST_TITLE)), size=9.5)
-
-
-def _plain_numbers(axis: Axis) -> None:
-    """Ticks of a log axis as numbers, without powers; where they were chosen, there."""
-    if isinstance(axis.get_major_locator(), LogLocator):
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))

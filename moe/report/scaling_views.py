@@ -6,14 +6,18 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from IPython.display import HTML
+
 from moe.analysis import tokens_ratio
 from moe.analysis.frames import interval_of, records
 from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.models import MODELS, is_shape_alone
+from moe.report import tables
 from moe.report.findings.scaling import headline
 from moe.report.index import Findings
 from moe.report.origin import machine_text
 from moe.report.sentences import resolution, warnings
+from moe.report.show import show_table
 from moe.report.tables import html_table
 from moe.report.text import (
     UNSURE_LIMIT,
@@ -40,6 +44,7 @@ SHAPES_ALONE = (
 )
 AXES = {"tokens": "tokens", "d_model": "d_model", "num_experts": "experts"}
 Parts = Mapping[str, Scaling]  # by the machine's name; one machine alone needs none
+Say = Callable[[Scaling], str | list[str]]
 Rows = Iterable[dict[str, Any]]
 
 
@@ -53,7 +58,7 @@ def parts_of(run: Run) -> Parts:
     return {name if alike[name] == 1 else f"{name}, {key}": Scaling(parts[key]) for key, name in names.items()}
 
 
-def of_each(found: Parts, say: Callable[[Scaling], str | list[str]]) -> list[str]:
+def of_each(found: Parts, say: Say) -> list[str]:
     """What is to be said of each machine, after its name where there are several."""
     lines = []
     for name, scaling in found.items():
@@ -341,3 +346,10 @@ def _cell_rows(scaling: Scaling) -> Rows:
 
 def _latency_column(label: str) -> str:
     return f"{label}, ms"
+
+
+def machines(found: Parts) -> HTML:
+    """Each machine's description."""
+    names = ("machine", *(f"machine-{place}" for place in range(2, len(found) + 1)))
+    described = [tables.machine(s.summary, name) for name, s in zip(names, found.values(), strict=True)]
+    return HTML("".join(show_table(table).data for table in described))

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
+from statistics import mean
 from typing import Any
 
 from moe.analysis import Summary
-from moe.analysis.conditions import (
-    by_disturbance,
-    by_hypervisor,
-    by_others,
-    by_the_machine,
-    shared_cores,
-    too_disturbed,
-)
+from moe.analysis.conditions import shared_cores, slow_probes, taken
 from moe.report.findings.words import listed, title_of
 from moe.report.origin import machine_text
 from moe.report.text import lacking, percent, power_of_ten, significant, threads_text
-from moe.run import Run
+from moe.run import Measurement, Run
 
 MOST_NAMED = 6  # rows in one warning
 CLEAR = 0.1  # what a control may differ from itself, as a share, before smaller differences are in doubt
@@ -126,29 +120,14 @@ def warnings(summary: Summary) -> list[str]:
     """What spoiled the conditions of the run, and which rows it touched."""
     run = summary.run
     lines = disturbances(run)
-    probed = any(m.capacities for m in run.measurements)
-    for who, touched in (
-        ("Other processes", [] if probed else by_others(run)),
-        ("Other systems on the same hardware", [] if probed else by_hypervisor(run)),
-    ):
-        if touched:
-            turns = sum(d.turns for d in touched)
-            cores = sum(d.cores * d.turns for d in touched) / turns
-            worst = sorted(touched, key=lambda d: -d.cores * d.turns)
-            named = [
-                f"{d.label} on {threads_text(d.threads)} ({d.turns} of {d.of_turns})" for d in worst[:MOST_NAMED]
-            ]
-            rows = ", ".join(named) + (f" and {len(worst) - MOST_NAMED} more" if len(worst) > MOST_NAMED else "")
-            lines.append(
-                f"{who} used {percent(cores)} of a core during some of this run's turns: {rows}. These rows are less "
-                "certain than their intervals say."
-            )
-    if not probed:
+    if not any(m.capacities for m in run.measurements):  # a run without probes beside its turns
+        lines += _taken_by("Other processes", taken(run, lambda m: m.others_cores))
+        lines += _taken_by("Other systems on the same hardware", taken(run, lambda m: m.stolen_cores))
         lines += [
-            f"Warning: in {s.probes} of {s.of_probes} probes on {threads_text(s.threads)} the machine reached "
-            f"{significant(s.flops_per_s / 1e9)} of {significant(s.most / 1e9)} GFLOP/s: rows on as many threads may "
-            "read slow."
-            for s in by_the_machine(run)
+            f"Warning: in {len(slow)} of {len(rates)} probes on {threads_text(threads)} the machine reached "
+            f"{significant(mean(slow) / 1e9)} of {significant(max(rates) / 1e9)} GFLOP/s: rows on as many threads "
+            "may read slow."
+            for threads, (slow, rates) in slow_probes(run).items()
         ]
     quota = run.machine.get("core_quota")
     if quota is not None and quota < max(run.protocol["threads"]):
@@ -159,24 +138,43 @@ def warnings(summary: Summary) -> list[str]:
     return lines
 
 
+def _taken_by(who: str, touched: Sequence[tuple[Measurement, list[float]]]) -> list[str]:
+    """How much time others took from some rows' turns, those first from which they took most."""
+    if not touched:
+        return []
+    worst = sorted(touched, key=lambda row: -sum(row[1]))
+    named = [f"{m.label} on {threads_text(m.threads)} ({len(high)} of {len(m.samples_s)})" for m, high in worst]
+    return [
+        f"{who} used {percent(mean(cores for _, high in touched for cores in high))} of a core during some of this "
+        f"run's turns: {_first(named)}. These rows are less certain than their intervals say."
+    ]
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first MOST_NAMED, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
+
+
 def disturbances(run: Run) -> list[str]:
     """What the probes before and after turns say of the machine, and of which rows too little is left."""
-    lines = []
-    for threads in sorted({d.threads for d in by_disturbance(run)}):
-        touched = [d for d in by_disturbance(run) if d.threads == threads]
-        whole = sum(len(m.samples_s) for m in run.measurements if m.threads == threads)
-        lines.append(
-            f"Disturbed turns on {threads_text(threads)}: {sum(d.turns for d in touched)} of {whole}, the machine "
-            "being slower than it can be or in others' use. Rows leave them out where three others are left, and "
-            "they were repeated where time allowed."
-        )
-    for threads in sorted({d.threads for d in too_disturbed(run)}):
-        labels = [d.label for d in too_disturbed(run) if d.threads == threads]
-        more = f" and {len(labels) - MOST_NAMED} more" if len(labels) > MOST_NAMED else ""
-        lines.append(
-            f"The machine gave too few undisturbed turns on {threads_text(threads)}: the medians of "
-            f"{', '.join(labels[:MOST_NAMED])}{more} are of all turns, without intervals."
-        )
+    counts = sorted({m.threads for m in run.measurements})
+    on = {threads: [m for m in run.measurements if m.threads == threads] for threads in counts}
+    disturbed = {threads: sum(sum(m.disturbed) for m in own) for threads, own in on.items()}
+    lines = [
+        f"Disturbed turns on {threads_text(threads)}: {disturbed[threads]} of {sum(len(m.samples_s) for m in own)}, "
+        "the machine being slower than it can be or in others' use. Rows leave them out where three others are left, "
+        "and they were repeated where time allowed."
+        for threads, own in on.items()
+        if disturbed[threads]
+    ]
+    touched = {t: [m.label for m in own if m.is_disturbed and m.status == "ok"] for t, own in on.items()}
+    lines += [
+        f"The machine gave too few undisturbed turns on {threads_text(threads)}: the medians of {_first(labels)} are "
+        "of all turns, without intervals."
+        for threads, labels in touched.items()
+        if labels
+    ]
     lines += [
         f"On {threads_text(threads)} the machine never came near {threads} times what it does on 1 thread: its cores "
         "may be hardware threads of one core, and a disturbance would not show."

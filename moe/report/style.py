@@ -25,7 +25,6 @@ from moe.report.text import (
 # One colour an implementation in every figure: at least 3.4 : 1 on white, told apart under the common forms of
 # colour blindness, and never alone: each row is labelled, and each implementation has a marker too.
 COLOURS = {"python": "#767676", "numpy": "#000000", "torch-naive": "#009E73", "torch": "#0072B2", "mojo": "#D55E00"}
-OTHER = "#8A3FFC"
 OTHERS = ("#8C564B", "#B5127B", "#4D7C0F", "#0E7C86", "#5B4B9A")  # of what has no colour of its own, in one figure
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 MARKER_OF = {"numpy": "o", "torch": "s", "mojo": "D", "torch-naive": "^", "python": "v"}

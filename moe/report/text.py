@@ -57,11 +57,10 @@ def span(interval: Interval, factor: float = 1.0) -> Shown:
     return Shown(f"{significant(i.value)} {_ends(i)}", i)
 
 
-def signed_span(interval: Interval, factor: float = 1.0) -> Shown:
+def signed_span(interval: Interval, factor: float = 1.0, digits: int = 3) -> Shown:
     """The same of what may be less than nothing: `−2.1 [−8.0 to 3.9]`."""
     i = interval.scaled(factor)
-    ends = f"[{significant(i.low)} to {significant(i.high)}]" if i.bounded else "[?]"
-    return Shown(f"{significant(i.value)} {ends}".replace("-", "−"), i)
+    return Shown(f"{significant(i.value, digits)} {_ends(i, digits, ' to ')}".replace("-", "−"), i)
 
 
 def times(interval: Interval) -> Shown:
@@ -69,8 +68,10 @@ def times(interval: Interval) -> Shown:
     return Shown(f"{significant(interval.value)} × {_ends(interval)}", interval)
 
 
-def _ends(interval: Interval) -> str:
-    return f"[{significant(interval.low)}–{significant(interval.high)}]" if interval.bounded else "[?]"
+def _ends(interval: Interval, digits: int = 3, between: str = "–") -> str:
+    if not interval.bounded:
+        return "[?]"
+    return f"[{significant(interval.low, digits)}{between}{significant(interval.high, digits)}]"
 
 
 def power_of_ten(value: float) -> Shown:
@@ -116,9 +117,7 @@ def share_text(share: Interval) -> str:
 
 def signed_percent(share: Interval) -> Shown:
     """A share that may be less than nothing, in percent: `53 [49 to 56]`."""
-    i = share.scaled(100)
-    ends = f"[{significant(i.low, 2)} to {significant(i.high, 2)}]" if i.bounded else "[?]"
-    return Shown(f"{significant(i.value, 2)} {ends}".replace("-", "−"), i)
+    return signed_span(share, 100, 2)
 
 
 def speedup_text(speedup: Interval, resolved: bool) -> str:
