@@ -93,11 +93,11 @@ def measure_goals(asked: Asked, beside: Sequence[str] = FORMS) -> int:
 
     A missed goal is a result, not a failure. The summary in the folder holds every shape that was measured there on
     one machine with one set of versions. Only some forms `beside` the kernel are added to a shape that was measured
-    before. Raises ValueError for a shape or form that is not there.
+    before, with all of them or none. Raises ValueError for a shape or form that is not there.
     """
     _require("form", beside, FORMS)
     failed = False
-    added = "" if tuple(beside) == FORMS else "+" + "+".join(beside)
+    added = "" if tuple(beside) in ((), FORMS) else "+" + "+".join(beside)
     for shape, run in _measure(goal_shapes(), [KERNEL, *beside], asked, added):
         failed = failed or run.went_wrong
         results = _save_goals(asked.folder, run, {})
