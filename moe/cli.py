@@ -140,7 +140,9 @@ def _parser() -> argparse.ArgumentParser:
     goals = add("goals", _goals, "measure the Mojo kernel beside its goals and every layer in PyTorch")
     of_goals = "shapes of mojo_src/goals.yaml, or its groups bfloat16 and gated (all of the published layer)"
     options.shapes(goals, of_goals, "reports/goals", "results", 100.0)
-    goals.add_argument("--beside", metavar="NAME,…", help="add these layers in PyTorch to what was measured (all)")
+    goals.add_argument(
+        "--beside", metavar="NAME,…", help="add these layers in PyTorch to what was measured, or none (all)"
+    )
 
     peers = add("peers", _peers, "measure the Mojo kernel beside every library that is installed")
     of_peers = "shapes, or groups of those that have goals (one, few, seed, many and many-small)"
@@ -328,7 +330,7 @@ def _goals(parsed: argparse.Namespace) -> int:
     from moe.analysis.goals import IN_PYTORCH
     from moe.shapes import measure_goals, render_goals
 
-    beside = IN_PYTORCH if parsed.beside is None else parsed.beside.split(",")
+    beside = IN_PYTORCH if parsed.beside is None else [] if parsed.beside == "none" else parsed.beside.split(",")
     return _shapes(parsed, lambda asked: measure_goals(asked, beside), render_goals)
 
 

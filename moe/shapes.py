@@ -104,11 +104,11 @@ def measure_goals(asked: Asked, beside: Sequence[str] = IN_PYTORCH) -> int:
 
     A missed goal is a result, not a failure. The summary in the folder holds every shape that was measured there on
     one machine with one set of versions. Only some layers `beside` the kernel are added to a shape that was measured
-    before. Raises ValueError for a shape or layer that is not there.
+    before, with all of them or none. Raises ValueError for a shape or layer that is not there.
     """
     _require("implementation", beside, IN_PYTORCH)
     failed = False
-    added = "" if tuple(beside) == IN_PYTORCH else "+" + "+".join(beside)
+    added = "" if tuple(beside) in ((), IN_PYTORCH) else "+" + "+".join(beside)
     for shape, run in _measure(goal_shapes(), [KERNEL, *beside], asked, added):
         failed = failed or run.went_wrong
         results = _save_goals(asked.folder, run, {})
@@ -260,8 +260,10 @@ def render_peers(folder: Path, page: Path, groups: Sequence[str] = ()) -> None:
     write_between(page, PEERS_MARK, peers_table([runs[0] for _, runs in found]))
 
 
-def render_models(folder: Path, page: Path) -> None:
+def render_models(folder: Path, page: Path, names: Sequence[str] = ()) -> None:
     """Put what a folder holds between a page's two marks, without measuring; raises ValueError where it can't."""
+    if names:
+        raise ValueError(f"--page shows all models that the folder holds: name none, got {names[0]!r}")
     if not (folder / MODELS).exists():
         raise ValueError(f"{folder / MODELS} not found: `moe peers --models` writes it")
     write_between(page, MODELS_MARK, models_table(load_run(folder / MODELS)))

@@ -87,7 +87,7 @@ def make(*arguments: str, **environment: str) -> str:
 
 def test_make_help_names_every_target() -> None:
     listed = {line.split()[1] for line in make("help").splitlines()}
-    expected = "help env report sample test test-all test-browser lab bench selfcheck lint format clean"
+    expected = "help env report sample test test-all test-browser lab bench models selfcheck lint format clean"
     assert listed == set(expected.split())
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -148,7 +149,7 @@ def test_a_layer_that_a_run_lacks_is_taken_from_one_that_was_added(tmp_path: Pat
     goal = Shape("seed", "seed", "arithmetic", share={1: 0.95})
     lacking = dataclasses.replace(run, measurements=[m for m in run.measurements if m.label != "torch-onednn"])
     assert "torch-onednn" not in judge(goal, [lacking])[0].over
-    assert "torch-onednn, torch-compile at seed on 1 thread" in goals_table(judge(goal, [lacking]), {}, run)
+    assert "torch-compile at seed on 1 thread, seed on 2 threads." in goals_table(judge(goal, [lacking]), {}, run)
     kept = [m for m in run.measurements if m.label in ("mojo", "torch-onednn")]
     added = dataclasses.replace(run, measurements=kept)
     over = judge(goal, [lacking, added])[0].over
@@ -225,7 +226,9 @@ def test_runs_of_other_versions_stand_in_no_table_together(tmp_path: Path) -> No
         render_goals(tmp_path, page)
 
 
-def asked_of(monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str) -> dict[str, MoEConfig]:
+def asked_of(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str, beside: Sequence[str] = FORMS
+) -> dict[str, MoEConfig]:
     """What is measured where these are named, by shape."""
     asked: dict[str, MoEConfig] = {}
 
@@ -235,7 +238,7 @@ def asked_of(monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str) -> dict
 
     monkeypatch.setattr("moe.shapes.compare", measured)
     monkeypatch.setattr("moe.shapes._calls", lambda: {})
-    assert measure_goals(Asked(names, [1, 2], 1.0, folder)) == 0
+    assert measure_goals(Asked(names, [1, 2], 1.0, folder), beside) == 0
     return asked
 
 
@@ -246,6 +249,8 @@ def test_groups_are_measured_where_they_are_named(monkeypatch: pytest.MonkeyPatc
         n for n, s in GROUPED.items() if s.group == "bfloat16"
     }
     assert list(asked_of(monkeypatch, tmp_path, "gated-seed-1", "seed")) == ["seed", "gated-seed-1"]
+    assert list(asked_of(monkeypatch, tmp_path, "seed", beside=[])) == ["seed"]
+    assert list(asked_of(monkeypatch, tmp_path, "seed", beside=["torch"])) == ["seed+torch"]
     assert [shape for shape in peer_shapes() if shape.group] == list(GROUPED.values())
 
 

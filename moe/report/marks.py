@@ -43,7 +43,7 @@ def goals_table(results: Sequence[Result], calls: Mapping[str, Interval], run: R
     """A line for each result, and the seconds of calls; one of their runs says on what they were measured."""
     head = ("shape (T, d, f, E, k)", "threads", "time, µs", "% of the limit", "goal", "× torch", "× fastest PyTorch")
     lines = [f"{_measured_on(run)}.", "", _line(*head), "| --- | --: | --: | --: | --- | --: | --: |"]
-    without = []
+    without: dict[str, list[str]] = {}
     for r in results:
         wanted = "; ".join(f"{_goal_text(v)}: {v.verdict}" for v in r.verdicts)
         torch = span(r.over["torch"]) if "torch" in r.over else "–"
@@ -52,8 +52,10 @@ def goals_table(results: Sequence[Result], calls: Mapping[str, Interval], run: R
         note = f" ({r.note})" if r.note else ""
         lines.append(_line(f"{r.shape} {_sizes(r.config)}{note}", *measured, wanted, torch, nearest))
         if missing := [name for name in IN_PYTORCH if name not in r.over]:
-            without += [f"No numbers of {', '.join(missing)} at {r.shape} on {threads_text(r.threads)}.", ""]
-    lines += ["", *without, "A call from Python into the kernel:", ""]
+            without.setdefault(", ".join(missing), []).append(f"{r.shape} on {threads_text(r.threads)}")
+    for names, places in without.items():
+        lines += ["", f"No numbers of {names} at {', '.join(places)}."]
+    lines += ["", "A call from Python into the kernel:", ""]
     return "\n".join([*lines, *(f"- {what}: {span(seconds, 1e6)} µs" for what, seconds in calls.items())])
 
 
