@@ -251,6 +251,19 @@ def test_an_output_is_not_overwritten_by_the_next(name: str) -> None:
     np.testing.assert_array_equal(first, kept)
 
 
+def test_a_layer_is_not_taken_for_one_that_was_before_it(name: str) -> None:
+    """Its weights may lie where the other's were; one that is still there is itself too."""
+    kept: list[tuple[moe.implementations.Layer, moe.Problem]] = []
+    for seed in range(4):
+        problem = moe.make_problem(moe.MoEConfig(6, 32, 64, 4, 2, seed=seed))
+        layer = layer_for(name, problem)
+        for each, own in ((layer, problem), *kept):
+            parity = check_layer(each, own)
+            assert parity.passed, (seed, parity.reason)
+        kept = kept or [(layer, problem)]
+        del layer, each
+
+
 def test_any_number_of_tokens_on_one_layer(name: str) -> None:
     problem = moe.make_problem(moe.MoEConfig(20, 16, 32, 4, 2))
     layer = layer_for(name, problem)
