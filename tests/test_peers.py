@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def test_what_is_installed_is_read_once_until_something_comes(
         read.append(group)
         return entry_points(group=group)
 
-    monkeypatch.setattr(registry, "entry_points", counted)
+    monkeypatch.setattr(importlib.metadata, "entry_points", counted)
     monkeypatch.syspath_prepend(tmp_path)
     registry.load_again()
     assert main(["list"]) == 0
