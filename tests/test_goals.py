@@ -227,7 +227,7 @@ def test_runs_of_other_versions_stand_in_no_table_together(tmp_path: Path) -> No
 
 
 def asked_of(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str, beside: Sequence[str] = FORMS
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str, beside: Sequence[str] = IN_PYTORCH
 ) -> dict[str, MoEConfig]:
     """What is measured where these are named, by shape."""
     asked: dict[str, MoEConfig] = {}

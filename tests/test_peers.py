@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def test_what_is_installed_is_read_once_until_something_comes(
         read.append(group)
         return entry_points(group=group)
 
-    monkeypatch.setattr(registry, "entry_points", counted)
+    monkeypatch.setattr(importlib.metadata, "entry_points", counted)
     monkeypatch.syspath_prepend(tmp_path)
     registry.load_again()
     assert main(["list"]) == 0
@@ -91,9 +92,12 @@ def test_what_is_installed_is_read_once_until_something_comes(
     assert len(read) == 1
     load("numba")
     assert len(read) == 1
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])  # in other folders something may come meanwhile
+    assert names() == names()
+    assert len(read) == 2
     metadata(tmp_path, "theirs", {"other": "theirs:Other"})
     assert "other" in names()
-    assert len(read) == 2
+    assert len(read) == 3
 
 
 @pytest.mark.parametrize("found", [None, "", "[project", '[project]\nname = "moe"\n', '[project]\nname = "theirs"\n'])

@@ -5,15 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moe.config import MoEConfig, unknown_name
 from moe.form import ROUTER_PRECISION, check_choice
@@ -23,6 +21,9 @@ from moe.implementations.own_files import forget_beside, load_file, look_beside,
 from moe.problem import Float32Array, Weights, check_input, check_top_k
 from moe.ranges import THREADS
 from moe.variant import Variant
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINTS = "moe.implementations"
 PROJECT = "moe"
@@ -164,6 +165,8 @@ def _entry_points() -> dict[str, EntryPoint]:
 @lru_cache(maxsize=1)
 def _declared_in(_: tuple[tuple[str, int], ...]) -> dict[str, EntryPoint]:
     """What is declared by all that is installed in folders, each with when it changed: reading that takes 25 ms."""
+    from importlib.metadata import entry_points  # 15 ms, and no name of the package's own needs it
+
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
@@ -177,6 +180,9 @@ def _modified(folder: str) -> int:
 @cache
 def _own_entry_points() -> dict[str, EntryPoint]:
     """This project's, from the checkout: what is installed of it may be older, or another checkout's."""
+    import tomllib
+    from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
+
     with suppress(OSError, ValueError, LookupError):  # there is no checkout, or that file is another project's
         project = tomllib.loads(DECLARED.read_text(encoding="utf-8"))["project"]
         if project["name"] == PROJECT:
