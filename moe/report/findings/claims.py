@@ -315,7 +315,8 @@ def _replayed(row: Row) -> str:
 
 
 def _timed(row: Row) -> str:
-    return row["variant"] + (f", its time divided by {row['divided_by']:g}" if row["hollow"] else "")
+    divided = f", its time divided by {row['divided_by']:g}" if row["hollow"] else ""
+    return f"{row['variant']}{divided}"
 
 
 # What `moe claims --json` calls the columns of `verdicts`.
