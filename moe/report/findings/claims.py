@@ -15,7 +15,10 @@ RATED = ("ratio", "throughput", "factor")  # kinds of claims that can be so many
 
 def headline(trial: Trial) -> list[str]:
     """How many claims hold here, the one that is farthest off, and what was never measured."""
-    return [_counts(trial), *filter(None, (farthest(trial), _never_measured(trial)))]
+    said = [farthest(trial), _never_measured(trial)]
+    if not any(row["kind"] == "ratio" for row in _fails(trial)):
+        said.reverse()  # what a source is known for is how many times as fast something is
+    return [_counts(trial), *filter(None, said)]
 
 
 def _counts(trial: Trial) -> str:
@@ -38,15 +41,23 @@ def _counts(trial: Trial) -> str:
 
 def farthest(trial: Trial) -> str:
     """The claim that is the most times off; where none is, whether any could be judged."""
-    judged = [row for row in records(trial.verdicts) if row["verdict"] != UNMEASURABLE and row["kind"] in RATED]
-    if not judged:
+    if not _judged(trial):
         return "None of the published numbers could be judged by these runs."
-    off = [row for row in judged if row["verdict"] == FAILS and row["off"] > 0]
+    off = _fails(trial)
     if not off:
         return "No number that could be judged is off."
     # What is said over something else says more than what one machine gives.
     row = max(off, key=lambda row: (row["kind"] == "ratio", max(row["off"], 1 / row["off"])))
     return begin(_off(row, trial.claims.by_id[row["id"]]["quantity"]))
+
+
+def _judged(trial: Trial) -> list[dict[str, Any]]:
+    return [row for row in records(trial.verdicts) if row["verdict"] != UNMEASURABLE and row["kind"] in RATED]
+
+
+def _fails(trial: Trial) -> list[dict[str, Any]]:
+    """The claims that can be so many times off, and are."""
+    return [row for row in _judged(trial) if row["verdict"] == FAILS and row["off"] > 0]
 
 
 def _off(row: dict[str, Any], quantity: dict[str, Any]) -> str:
