@@ -69,7 +69,7 @@ def _off(row: dict[str, Any], quantity: dict[str, Any]) -> str:
     if row["kind"] == "factor":
         return f"the published {claimed} times of {quantity['factor']} does not hold: measured here is {found}."
     first, second = map(title_of, quantity["ratio"])
-    return f"the published {claimed} times {second} does not hold: {first} is {found} times as fast here."
+    return f"the published {claimed} times {second} does not hold: {first} is {found} times here."
 
 
 def _ends(low: float, high: float) -> str:
