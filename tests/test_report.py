@@ -38,7 +38,8 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read(page: Path) -> BeautifulSoup:
-    return BeautifulSoup(page.read_text(), "html.parser")
+    """A page, with blanks where its lines don't end."""
+    return BeautifulSoup(page.read_text().replace("\N{NO-BREAK SPACE}", " "), "html.parser")
 
 
 @pytest.fixture(scope="module")

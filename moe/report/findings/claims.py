@@ -136,7 +136,10 @@ def headline(trial: Trial) -> list[str]:
         f"divided by {row['divided_by']:g}."
         for row, other in _timed_again(trial.claims)
     ]
-    return [counts(trial), farthest(trial), *never[:1]]
+    said = [farthest(trial), *never[:1]]
+    if not any(row["kind"] == "ratio" for row in _fails(trial)):
+        said.reverse()  # what a source is known for is how many times as fast something is
+    return [counts(trial), *said]
 
 
 def counts(trial: Trial) -> str:
@@ -149,15 +152,23 @@ def counts(trial: Trial) -> str:
 
 def farthest(trial: Trial) -> str:
     """The claim that is the most times off; where none is, whether any could be judged."""
-    judged = [row for row in records(trial.verdicts) if row["verdict"] != UNMEASURABLE and row["kind"] in RATED]
-    if not judged:
+    if not _judged(trial):
         return "None of the published numbers could be judged by these runs."
-    off = [row for row in judged if row["verdict"] == FAILS and row["off"] > 0]
+    off = _fails(trial)
     if not off:
         return "No number that could be judged is off."
     # What is said over something else says more than what one machine gives.
     row = max(off, key=lambda row: (row["kind"] == "ratio", _times_off(row)))
     return begin(_off(row, trial.claims.by_id[row["id"]]["quantity"]))
+
+
+def _judged(trial: Trial) -> list[Row]:
+    return [row for row in records(trial.verdicts) if row["verdict"] != UNMEASURABLE and row["kind"] in RATED]
+
+
+def _fails(trial: Trial) -> list[Row]:
+    """The claims that can be so many times off, and are."""
+    return [row for row in _judged(trial) if row["verdict"] == FAILS and row["off"] > 0]
 
 
 def _off(row: Row, quantity: dict[str, Any]) -> str:
@@ -169,7 +180,7 @@ def _off(row: Row, quantity: dict[str, Any]) -> str:
     if row["kind"] == "factor":
         return f"the published {claimed} times of {quantity['factor']} does not hold: measured here is {found}."
     first, second = map(title_of, quantity["ratio"])
-    return f"the published {claimed} times {second} does not hold: {first} is {found} times as fast here."
+    return f"the published {claimed} times {second} does not hold: {first} is {found} times here."
 
 
 def extremes(trial: Trial) -> list[str]:

@@ -79,9 +79,11 @@ def _alone(parts: Iterable[Scaling]) -> str:
     """Which of the two was not measured beside the other."""
     labels = {label for part in parts for label in part.cells.label}
     missing = [title_of(label) for label in (OURS, THEIRS) if label not in labels]
+    both = f"{title_of(OURS)} and {title_of(THEIRS)}"
     if not missing:
-        return f"{title_of(OURS)} and {title_of(THEIRS)} were measured together nowhere, so they can't be compared."
-    return f"{listed(missing)} {'was' if len(missing) == 1 else 'were'} not measured here, so they can't be compared."
+        return f"{both} were measured together nowhere, so they can't be compared."
+    were = "was" if len(missing) == 1 else "were"
+    return f"{listed(missing)} {were} not measured here, so {both} can't be compared."
 
 
 def _fastest(cells: list[Cell]) -> str:
