@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from moe.measure.busy import wait_until_quiet
 from moe.measure.child import Child
 from moe.measure.compare import compare
 from moe.measure.grid import Value
+from moe.measure.merge import merge_runs
 from moe.measure.protocol import Protocol
 from moe.measure.sweep import sweep
 from moe.models import held
@@ -51,7 +53,7 @@ MODEL_EFFORT: dict[str, Any] = {"processes": 4, "turn_forwards": 1}
 NO_PEERS = ("python", "torch-naive", "torch-compile")
 EMPTY_CALL_S = 2e-6  # most that a call into the kernel should take
 TURN_FORWARDS = {"warm": Protocol.turn_forwards, "cold": 5}  # writing over the caches takes far longer than a forward
-SUMMARY, MODELS = "goals.json", "models.json"
+SUMMARY, MODELS, LATEST_MODEL = "goals.json", "models.json", "latest-model.json"
 GOALS_MARK, PEERS_MARK, MODELS_MARK = "<!-- goals -->", "<!-- peers -->", "<!-- models -->"
 
 
@@ -134,19 +136,24 @@ def measure_peers(asked: Asked) -> int:
 def measure_models(asked: Asked) -> int:
     """Measure the kernel and other libraries on models' layers in both precisions; returns the exit status.
 
-    The names are layers as `--config` takes them. All are one sweep, of budget_s seconds for each of them. Raises
-    ValueError for a name that is none.
+    The names are layers as `--config` takes them. Each on each number of threads is a sweep of its own, the threads
+    sharing budget_s seconds: workers of all these libraries take some 2 GiB together before they hold any layer, and
+    all are there at once. One file has all of them, and is written after each. Raises ValueError for a name that is
+    none.
     """
     layers = [held(parse_config(name), MODEL_BYTES) for name in asked.names or MODEL_SHAPES]
     if asked.wait:
         wait_until_quiet()
-    axes: dict[str, Sequence[Value]] = {
-        "config": layers, "precision": CHOICES["precision"], "tokens": MODEL_TOKENS, "threads": asked.threads,
-    }  # fmt: skip
-    path, budget_s = asked.folder / MODELS, asked.budget_s * len(layers)
-    run = sweep(MODEL_LABELS, axes, path=path, force=True, budget_s=budget_s, **MODEL_EFFORT)
-    print(models_table(run), flush=True)
-    return 1 if run.went_wrong else 0
+    effort = {"budget_s": asked.budget_s / len(asked.threads), **MODEL_EFFORT}
+    runs: list[Run] = []
+    for layer, threads in product(layers, asked.threads):
+        axes: dict[str, Sequence[Value]] = {
+            "config": [layer], "precision": CHOICES["precision"], "tokens": MODEL_TOKENS, "threads": [threads],
+        }  # fmt: skip
+        runs.append(sweep(MODEL_LABELS, axes, path=asked.folder / LATEST_MODEL, force=True, **effort))
+        merge_runs(runs).save(asked.folder / MODELS, force=True)
+    print(models_table(merge_runs(runs)), flush=True)
+    return 1 if any(run.went_wrong for run in runs) else 0
 
 
 def _measure(
