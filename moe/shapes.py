@@ -145,15 +145,27 @@ def measure_models(asked: Asked) -> int:
     if asked.wait:
         wait_until_quiet()
     effort = {"budget_s": asked.budget_s / len(asked.threads), **MODEL_EFFORT}
+    before = load_run(asked.folder / MODELS) if (asked.folder / MODELS).exists() else None
     runs: list[Run] = []
     for layer, threads in product(layers, asked.threads):
         axes: dict[str, Sequence[Value]] = {
             "config": [layer], "precision": CHOICES["precision"], "tokens": MODEL_TOKENS, "threads": [threads],
         }  # fmt: skip
         runs.append(sweep(MODEL_LABELS, axes, path=asked.folder / LATEST_MODEL, force=True, **effort))
-        merge_runs(runs).save(asked.folder / MODELS, force=True)
-    print(models_table(merge_runs(runs)), flush=True)
+        whole = merge_runs([*_alike(before, runs[0]), *runs])
+        whole.save(asked.folder / MODELS, force=True)
+    print(models_table(whole), flush=True)
     return 1 if any(run.went_wrong for run in runs) else 0
+
+
+def _alike(before: Run | None, now: Run) -> list[Run]:
+    """The run from before, unless it is of another machine, other versions or another way of measuring."""
+    if before is None:
+        return []
+    try:
+        return [before] if len(merge_runs([before, now]).machines) == 1 else []
+    except ValueError:
+        return []
 
 
 def _measure(

@@ -27,7 +27,7 @@ class ZentorchLayer(OnTheCpu):
     tokens are sorted by expert, and all experts' products made at once, twice.
 
     zentorch finds packed weights again by their address: those of another layer, put where the first one's were,
-    would be taken for them. It forgets all when a layer is made, and packs an older one's again at its next forward.
+    would be taken for them. It forgets all when a layer is made, and packs each expert's when one takes it first.
     Unless told otherwise it writes packed weights over those that it is given, and refuses another number of threads
     afterwards; it is told so before it is loaded.
     """
@@ -91,7 +91,7 @@ class ZentorchLayer(OnTheCpu):
             if not self.act or not len(x):
                 return sorted_by_expert(x, self.native, self.top_k, self._products)
             experts, weights = route(x, self.native, self.top_k)
-            y = torch.empty_like(x)
+            y = torch.zeros_like(x)  # it adds to what is there
             torch.ops.zentorch.zentorch_fused_moe(
                 y, x, self.inner, self.outer, self.inner_bias, self.outer_bias,
                 weights, experts.to(torch.int32), False, self.act,

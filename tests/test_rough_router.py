@@ -61,6 +61,13 @@ def test_a_token_with_too_many_choices_is_left_out_in_bfloat16_alone() -> None:
     assert not compare_output(odd, ref.for_router("bfloat16")).passed
 
 
+def test_where_hardly_a_token_can_be_judged_nothing_passes() -> None:
+    ref = with_gaps([1 + i * 1e-4 for i in range(16)], top_k=8).for_router("bfloat16")
+    parity = compare_output((2 * ref.y).astype(np.float32), ref)
+    assert not parity.passed
+    assert "tokens have too many choices of experts to be judged" in parity.reason
+
+
 def test_a_router_in_bfloat16_is_judged_by_what_that_can_tell_and_its_row_says_so(tmp_path: Path) -> None:
     config = moe.MoEConfig(tokens=256, d_model=16, d_ff=16, num_experts=64, top_k=8)
     names = [f"{MISBEHAVING}:{name}" for name in ("RoutesRoughly", "SaysSo")]

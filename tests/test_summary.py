@@ -11,7 +11,7 @@ import moe
 from moe.analysis import Interval, summarise
 from moe.report import figures, sentences, tables
 from moe.report.findings import comparison as said
-from moe.report.style import COLOURS, OTHER, OTHERS, WIDTH
+from moe.report.style import COLOURS, OTHERS, WIDTH
 from moe.report.text import percent, power_of_ten, seconds, significant, span, times
 
 from .synthetic import synthetic_run
@@ -279,7 +279,7 @@ def test_whiskers_are_seen_on_white_and_on_every_bar() -> None:
     assert len(whisker.get_path_effects()) == 1
     assert contrast(figures.WHISKER, "white") >= SEEN
     assert contrast(figures.WHISKER, figures.HALO) >= SEEN
-    for bar in (*COLOURS.values(), *OTHERS, OTHER):
+    for bar in (*COLOURS.values(), *OTHERS):
         assert max(contrast(figures.WHISKER, bar), contrast(figures.HALO, bar)) >= SEEN
 
 

@@ -43,20 +43,22 @@ def plan(
 
 
 def plan_cells(variants: Sequence[Variant], cells: Sequence[Cell], *, apart: bool = False) -> list[Measurement]:
-    """The measurements of each cell in its turn, and a control in the first, or in each if they are measured `apart`.
+    """The measurements of each cell in its turn, and a control in the first on each number of threads.
 
-    Raises ValueError for a bad list.
+    There is one in each cell if they are measured `apart`. Raises ValueError for a bad list.
     """
     if not cells:
         raise ValueError("a sweep must have at least one cell")
     planned: list[Measurement] = []
+    controlled: set[int] = set()
     for number, cell in enumerate(cells):
         counts = sorted({other.threads for other in cells if other.config == cell.config})
         # The whole plan of the cell's problem, of which this cell is one number of threads.
         for m in plan(variants, cell.config, counts):
-            if m.threads == cell.threads and (apart or not (m.control and number)):
+            if m.threads == cell.threads and (apart or not m.control or m.threads not in controlled):
                 m.details["cell"] = number
                 planned.append(m)
+        controlled.add(cell.threads)
     return planned
 
 

@@ -94,6 +94,7 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
                 m.reason, m.code = reply["not_run"], OTHER
                 return
             m.details["files"] = require_files(m.implementation, reply.get("files", {}))
+            m.details |= {key: reply[key] for key in ("note", "router_precision") if reply.get(key)}
             marks = child.ask("outputs", timeout=settings.timeout_s, number=number, path=str(path))["marks"]
             referee.require_unchanged(m.config, marks)
             parity = referee.judge_first(m, path, settings.inputs)

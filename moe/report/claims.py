@@ -85,6 +85,7 @@ def trial_of(folder: Path, source: Path | None = None) -> Trial:
 def findings(path: Path) -> Findings:
     """What the replay at `path` and the runs beside it say, with the figure and the table of verdicts."""
     trial = trial_of(path.parent)
-    unjudged = [row for row in records(found.verdicts(trial)) if row["verdict"] == UNMEASURABLE]
-    missing = [f"{row['quoted']}: {row['reason']}" for row in unjudged]
+    rows = records(found.verdicts(trial))
+    without = [row for row in rows if row["verdict"] == UNMEASURABLE and not row["measured_text"]]
+    missing = [f"{row['quoted']}: {row['reason']}" for row in without]
     return Findings(found.headline(trial), found.ratios_sentence(trial), found.verdicts_table(trial), missing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.display import HTML
 
@@ -32,6 +32,9 @@ from moe.report.text import (
     times,
 )
 from moe.run import NOT_REACHED, OVER_BUDGET, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 AS_PUBLISHED = (
     "Sizes and form as published, and all experts unless it says that fewer are held; weights are a seed's. "
@@ -126,7 +129,7 @@ def crossovers(scaling: Scaling) -> str:
     """Between which numbers of tokens another implementation becomes the fastest."""
     changes = scaling.changes()
     if not changes:
-        return "Along tokens no other implementation becomes the fastest."
+        return "Along tokens no change of the fastest is resolved."
     parts = [
         f"between {a['tokens']:,} and {b['tokens']:,} tokens {b['fastest']} overtakes {a['fastest']}"
         for a, b in changes
@@ -185,9 +188,14 @@ def regime(scaling: Scaling, other: str) -> str:
     behind = sum(cells.resolved & (cells.ratio < 1))
     return (
         f"Over {len(cells)} cells of tokens and {AXES[other]}, {OURS} is faster than {THEIRS} in {ahead}, slower in "
-        f"{behind}, and in {len(cells) - ahead - behind} that is not resolved; from {significant(cells.ratio.min())} "
-        f"to {significant(cells.ratio.max())} ×."
+        f"{behind}, and in {len(cells) - ahead - behind} that is not resolved; {_range(cells[cells.resolved])}."
     )
+
+
+def _range(resolved: pd.DataFrame) -> str:
+    if len(resolved) < 2:
+        return f"{len(resolved)} cell is" if len(resolved) else "none is"
+    return f"where it is, from {significant(resolved.ratio.min())} to {significant(resolved.ratio.max())} ×"
 
 
 def roofline(scaling: Scaling) -> str:
@@ -259,8 +267,9 @@ def growth_table(found: Parts) -> str:
     """How cost grows along tokens, d_model and experts, beside how the machine's limit grows."""
     rows = _rows_of_each(found, _growth_rows)
     caption = (
-        "Time grows as the axis to this power, by least squares on logarithms over the upper half of the axis. "
-        "Expected is the same of the least time that the machine's arithmetic or memory would take."
+        "Time grows as the axis to this power, by least squares on logarithms over the upper half of the axis, or "
+        "its three largest values. Expected is the same of the least time that the machine's arithmetic or memory "
+        "would take."
     )
     return html_table(
         "growth", rows or [{"implementation": "too few cells"}], caption, ["measured exponent", "expected"]

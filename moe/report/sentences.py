@@ -234,7 +234,7 @@ def inputs_text(run: Run) -> str:
 
 def _or_fewer(protocol: dict[str, Any]) -> str:
     most_s = protocol.get("turn_most_s")
-    return f", or as many as {significant(1e3 * most_s)} ms have room for, but one" if most_s else ""
+    return f", or as many as {significant(1e3 * most_s)} ms have room for, and one in any case" if most_s else ""
 
 
 def processes_text(run: Run, made: int) -> str:

@@ -242,10 +242,10 @@ def overheads(points: pd.DataFrame) -> str:
     caption = (
         f"Time against tokens{', at ' + lines.layer.iloc[0] if len(lines) else ''}, as overhead + tokens / rate, by "
         "least squares on relative deviations. n½ is the number of tokens that take as long as the overhead. In "
-        "parentheses: how much of the time is overhead. The intervals are of noise alone; a line that is off by more "
-        f"than {percent(FITS)} is not given, and an overhead no larger than what the line is off at the fewest "
-        "tokens is not resolved. Variation is that of single forwards of the fewest tokens: standard deviation over "
-        "mean."
+        "parentheses: how much of the time is overhead, where that is resolved. The intervals are of noise alone; a "
+        f"line that is off by more than {percent(FITS)} is not given, and an overhead no larger than what the line "
+        "is off at the fewest tokens is not resolved. Variation is that of single forwards of the fewest tokens: "
+        "standard deviation over mean."
     )
     sizes = [f"T={tokens}" for tokens in sorted(points.tokens.unique())]
     columns = ["label", "overhead_s", "rate", "half", "off", *sizes, "variation"]
@@ -253,7 +253,7 @@ def overheads(points: pd.DataFrame) -> str:
 
 
 def _point(row: Mapping[str, Any]) -> str:
-    share = f" ({percent(row['overhead_share'])})" if row["fits"] else ""
+    share = f" ({percent(row['overhead_share'])})" if row["fits"] and row["has_overhead"] else ""
     return seconds(row["latency_s"]) + share
 
 

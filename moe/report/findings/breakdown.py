@@ -43,8 +43,11 @@ WORDS = {
 COMPARED = {
     ("mojo", False): ("Mojo's optimisations give", "all against none"),
     ("mojo", True): ("Mojo's optimisations and threads give", "all against none"),
-    ("numpy to torch", False): ("PyTorch gives", "against NumPy in float64, token by token"),
-    ("numpy to torch", True): ("PyTorch gives", "against NumPy in float64, token by token, on fewer threads"),
+    ("numpy to torch", False): ("What leads from NumPy to PyTorch gives", "against NumPy in float64, token by token"),
+    ("numpy to torch", True): (
+        "What leads from NumPy to PyTorch gives",
+        "against NumPy in float64, token by token, on fewer threads",
+    ),
 }
 SAME = 1.005  # a ratio of limits that is written as 1.00
 NAMED = {"mojo": 2, "numpy to torch": 1}  # factors in the first screen

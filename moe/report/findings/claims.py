@@ -173,14 +173,14 @@ def _fails(trial: Trial) -> list[Row]:
 
 def _off(row: Row, quantity: dict[str, Any]) -> str:
     claimed = _ends(row["claimed_low"], row["claimed_high"], between=" to ")
-    found = rounded(interval_of(row, "measured"))
+    found, here = rounded(interval_of(row, "measured")), f"here on {threads_text(row['threads'])}"
     if row["kind"] == "throughput":
         of = title_of(quantity["throughput"])
-        return f"the published {claimed} tokens a second of {of} do not hold: measured here are {found}."
+        return f"the published {claimed} tokens a second of {of} do not hold: measured {here} are {found}."
     if row["kind"] == "factor":
-        return f"the published {claimed} times of {quantity['factor']} does not hold: measured here is {found}."
+        return f"the published {claimed} times of {quantity['factor']} does not hold: measured {here} is {found}."
     first, second = map(title_of, quantity["ratio"])
-    return f"the published {claimed} times {second} does not hold: {first} is {found} times here."
+    return f"the published {claimed} times {second} does not hold: {first} is {found} times {here}."
 
 
 def extremes(trial: Trial) -> list[str]:
@@ -214,7 +214,7 @@ def _multiple(share: float) -> str:
 def ratios_sentence(trial: Trial) -> str:
     """How far the claims about ratios and factors are from what was measured."""
     frame = trial.verdicts
-    judged = frame[(frame.verdict != UNMEASURABLE) & (frame.kind != "throughput")]
+    judged = frame[(frame.verdict != UNMEASURABLE) & frame.kind.isin(["ratio", "factor"])]
     off = sorted(records(judged[(judged.verdict != HOLDS) & (judged.off > 0)]), key=_times_off, reverse=True)
     said = f"Of {len(judged)} claims about ratios and factors that could be judged, "
     if not off:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Of what is too noisy: numbers of it would be read as if they were not.
-TOO_NOISY_TO_TELL = "what is the fastest can't be told for noise"
+TOO_NOISY_TO_TELL = "noise hides what is the fastest"
 LIMITS = {"arithmetic": "can calculate", "memory": "can read from memory"}
 
 
@@ -97,6 +97,8 @@ def _first(summary: Summary, row: Row, other: Row, by: str) -> tuple[str, str]:
         return f"{name} is the fastest:", by
     if not row.resolved:
         return f"{name} is faster than {title_of(other.label)}:", f"{by}, but not resolved from {baseline}"
+    if row.speedup.value <= summary.ahead[row.threads].ratio.value:  # by ratios, which are taken round by round
+        by = by.replace(", the next", "")
     return f"{name} is the fastest:", f"{by}, and {rounded(row.speedup)} × {baseline}"
 
 
@@ -145,7 +147,12 @@ def against_baseline(summary: Summary, threads: int) -> str:
         return f"On {threads_text(threads)} there is nothing to compare with {summary.baseline}."
     ordered = sorted(rows, key=lambda row: -row.speedup.value if row.speedup else 0.0)
     parts = [f"{row.label} {_ratio(row, summary.run)}" for row in ordered]
-    return f"On {threads_text(threads)}, against {summary.baseline}'s tokens a second: {'; '.join(parts)}."
+    on = f"On {threads_text(threads)}{_if_noisy(summary, threads)}"
+    return f"{on}, against {summary.baseline}'s tokens a second: {'; '.join(parts)}."
+
+
+def _if_noisy(summary: Summary, threads: int) -> str:
+    return ", too noisy to compare" if is_too_noisy(summary, threads) else ""
 
 
 def _ratio(row: Row, run: Run) -> str:
@@ -162,18 +169,19 @@ def against_best(summary: Summary) -> list[str]:
     """Mojo against the best of the others, which is the fairer question than Mojo against the baseline."""
     lines = []
     for threads, ahead in sorted(summary.ahead.items()):
-        over = f"{KERNEL} over {ahead.other.label}, the best of the others, on {threads_text(threads)}"
+        on = f"on {threads_text(threads)}{_if_noisy(summary, threads)}"
+        over = f"{KERNEL} over {ahead.other.label}, the best of the others, {on}"
         why = lacking(ahead.mojo.measurement, summary.run)
         lines.append(f"{over}: {ratio_text(ahead.ratio, ahead.resolved, why=why)}.")
     return lines
 
 
 def extremes(rows: pd.DataFrame, quantity: str, apart: pd.DataFrame | None = None) -> str:
-    """The fastest and the slowest of a frame's rows, and the numbers of those that stand `apart` from the figure."""
+    """The ends of a frame's medians, and the numbers of rows that stand `apart` from the figure."""
     ordered = [_said(row, quantity) for row in records(rows.sort_values("tokens_per_s", ascending=False))]
     if not ordered:
         return "Nothing was measured."
-    line = f"Fastest: {ordered[0]}" + (f"; slowest of these: {ordered[-1]}." if len(ordered) > 1 else ".")
+    line = f"Medians from {ordered[0]}, to {ordered[-1]}." if len(ordered) > 1 else f"The median is {ordered[0]}."
     if apart is None or apart.empty:
         return line
     return f"{line} Far slower, and not drawn: {', '.join(_said(row, quantity) for row in records(apart))}."
@@ -204,8 +212,8 @@ def scaling(summary: Summary, label: str = KERNEL) -> str:
     ratio = tokens_ratio(last.measurement, first.measurement)
     if ratio is None:
         return f"{label} on different numbers of threads has nothing to compare."
-    share = 100 * ratio.value / (last.threads / first.threads)
+    share = ratio.scaled(100 * first.threads / last.threads)
     return (
-        f"On {threads_text(last.threads)} {label} is {times(ratio)} as fast as on {threads_text(first.threads)}: "
-        f"{share:.2g} % of what perfect scaling would give."
+        f"On {threads_text(last.threads)}{_if_noisy(summary, last.threads)}, {label} is {times(ratio)} as fast as on "
+        f"{threads_text(first.threads)}: {rounded(share)} % of what perfect scaling would give."
     )

@@ -9,6 +9,7 @@ from typing import Any
 from moe.analysis import Interval
 from moe.analysis.frames import interval_of, records
 from moe.analysis.scaling import OURS, THEIRS, Scaling
+from moe.form import PUBLISHED
 from moe.report.findings.words import begin, counted, listed, rounded, title_of
 from moe.report.sentences import CLEAR, NOISY, TOO_NOISY
 from moe.report.text import percent, threads_text
@@ -43,7 +44,9 @@ def _lead(cells: list[Cell]) -> str:
         f"within {percent(EQUAL - 1)} of {theirs}": len(equal),
         "undecided": whole - len(told) - len(equal),
     }
-    at = f"the {counted(whole, 'measured combination', 'measured combinations')} of sizes and threads"
+    half = len({cell["precision"] for cell in cells}) > 1
+    of = "sizes, precisions and threads" if half else "sizes and threads"
+    at = f"the {counted(whole, 'measured combination', 'measured combinations')} of {of}"
     if counts["undecided"] == whole:
         return f"Whether {ours} or {theirs} is faster is undecided at {at}."
     only = [what for what, count in counts.items() if count == whole]
@@ -72,7 +75,9 @@ def _place(cell: Cell) -> str:
     """A cell in words."""
     tokens, experts = counted(cell["tokens"], "token", "tokens"), counted(cell["num_experts"], "expert", "experts")
     hot = f", {cell['skew']} % of them on one," if cell["skew"] else ""
-    return f"{tokens}{hot or ','} d_model {cell['d_model']} and {experts} on {threads_text(cell['threads'])}"
+    sizes = f"d_model {cell['d_model']}, d_ff {cell['d_ff']} and {experts}"
+    half = "" if cell["precision"] == PUBLISHED.precision else f" in {cell['precision']}"
+    return f"{tokens}{hot or ','} {sizes}{half} on {threads_text(cell['threads'])}"
 
 
 def _alone(parts: Iterable[Scaling]) -> str:
@@ -104,10 +109,24 @@ def _trust(parts: list[Scaling]) -> str:
         return f"How sure: {TOO_NOISY} (the machine was disturbed during {disturbed} of {len(rows)} rows)."
     late = len({(m.details.get("machine"), m.details["cell"]) for m in own if m.code in (NOT_REACHED, OVER_BUDGET)})
     more = f"; time ran out before {counted(late, 'cell', 'cells')}" if late else ""
-    twice = [i for part in parts for ratios in part.summary.controls.values() for i in ratios if i.bounded]
-    if not twice:
+    twice = _timed_twice(parts)
+    if not any(twice.values()):
         return f"How sure: not known (nothing was timed twice often enough){more}."
-    half = median(max(i.high, 1 / i.low) - 1 for i in twice)
-    grade = "clear" if half <= CLEAR else "usable" if half <= NOISY else TOO_NOISY
+    half = {threads: median(own) for threads, own in twice.items() if own}
+    grades = {threads: _grade(half[threads]) if threads in half else "not known" for threads in twice}
+    one, *others = dict.fromkeys(grades.values())
+    said = ", ".join(f"{grade} on {threads_text(n)}" for n, grade in grades.items()) if others else one
     control = title_of(parts[0].summary.controls_label)
-    return f"How sure: {grade} ({control} timed twice differs by up to {percent(half)} in half of the cells){more}."
+    where = " in half of the cells" if any(len(own) > 1 for own in twice.values()) else ""
+    return f"How sure: {said} ({control} timed twice differs by up to {percent(max(half.values()))}{where}){more}."
+
+
+def _timed_twice(parts: list[Scaling]) -> dict[int, list[float]]:
+    """For each number of threads by how much what was timed twice differed from itself, in each cell that has it."""
+    counts = sorted({m.threads for part in parts for m in part.run.measurements if m.status == "ok"})
+    controls = {n: [i for part in parts for i in part.summary.controls.get(n, []) if i.bounded] for n in counts}
+    return {n: [max(i.high, 1 / i.low) - 1 for i in own] for n, own in controls.items()}
+
+
+def _grade(half: float) -> str:
+    return "clear" if half <= CLEAR else "usable" if half <= NOISY else TOO_NOISY
