@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import repeat
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,7 +27,8 @@ class ZentorchLayer(OnTheCpu):
     tokens are sorted by expert, and all experts' products made at once, twice.
 
     zentorch finds packed weights again by their address: those of another layer, put where the first one's were,
-    would be taken for them. It forgets all when a layer is made, and packs each expert's when one takes it first.
+    would be taken for them. So it is made to forget all when a layer is made. By itself it packs an expert when a
+    token takes that first, perhaps while it is timed: here all are packed at a layer's next forward.
     Unless told otherwise it writes packed weights over those that it is given, and refuses another number of threads
     afterwards; it is told so before it is loaded.
     """
@@ -35,6 +36,7 @@ class ZentorchLayer(OnTheCpu):
     name = "zentorch"
     description = "PyTorch, zentorch's fused or grouped products"
     knobs = EVERY_KNOB
+    made: ClassVar[int] = 0  # layers in this process: with each, what the others had packed is forgotten
 
     @staticmethod
     def available() -> tuple[bool, str]:
@@ -62,6 +64,8 @@ class ZentorchLayer(OnTheCpu):
         self.outer = _copy(tensors["w2"].mT)
         self.inner_bias, self.outer_bias = self._inner_bias(tensors), tensors.get("b2")
         torch.ops.zentorch.zentorch_clear_weight_cache()
+        ZentorchLayer.made += 1
+        self._packed_at = 0
         for name in set(tensors) & {"w1", "w2", "w3"}:
             del tensors[name]
         del self.native.w1, self.native.w2
@@ -88,16 +92,37 @@ class ZentorchLayer(OnTheCpu):
         import torch
 
         with torch.inference_mode():
+            if self._packed_at != ZentorchLayer.made:
+                self._pack()
+                self._packed_at = ZentorchLayer.made
             if not self.act or not len(x):
                 return sorted_by_expert(x, self.native, self.top_k, self._products)
             experts, weights = route(x, self.native, self.top_k)
-            y = torch.zeros_like(x)  # it adds to what is there
-            torch.ops.zentorch.zentorch_fused_moe(
-                y, x, self.inner, self.outer, self.inner_bias, self.outer_bias,
-                weights, experts.to(torch.int32), False, self.act,
-            )  # fmt: skip
+            y = self._fused(x, experts, weights)
             shared = self.native.shared(x)
             return y if shared is None else y.add_(shared)
+
+    def _pack(self) -> None:
+        """Give every expert a token."""
+        import torch
+
+        count = len(self.inner)
+        rows = torch.zeros(count, self.inner.shape[2], dtype=self.native.dtype)
+        if self.act:
+            experts = (torch.arange(count).unsqueeze(1) + torch.arange(self.top_k)) % count
+            self._fused(rows, experts, torch.ones(count, self.top_k))
+        else:
+            self._products(rows, [1] * count)
+
+    def _fused(self, x: Any, experts: Any, weights: Any) -> Any:
+        import torch
+
+        y = torch.zeros_like(x)  # it adds to what is there
+        torch.ops.zentorch.zentorch_fused_moe(
+            y, x, self.inner, self.outer, self.inner_bias, self.outer_bias,
+            weights, experts.to(torch.int32), False, self.act,
+        )  # fmt: skip
+        return y
 
     def _products(self, rows: Any, counts: list[int]) -> Any:
         inner = _grouped(rows, counts, self.inner, self.inner_bias)  # (T·k, d) → (T·k, f), or 2f for gated experts
