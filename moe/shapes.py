@@ -177,11 +177,13 @@ def _measure(
         wait_until_quiet()
     for shape in own:
         print(f"{shape.name}: {shape.config}", file=sys.stderr, flush=True)
+        path = asked.folder / f"{shape.name}{added}.json"
+        _keep_others(path, chosen)
         run = compare(
             chosen,
             _fitting(shape, len(asked.threads) * (len(chosen) + 1)),
             asked.threads,
-            path=asked.folder / f"{shape.name}{added}.json",
+            path=path,
             force=True,
             budget_s=asked.budget_s * shape.effort,
             processes=shape.processes,
@@ -189,6 +191,12 @@ def _measure(
             turn_forwards=TURN_FORWARDS[shape.cache],
         )
         yield shape, run
+
+
+def _keep_others(path: Path, chosen: Sequence[str]) -> None:
+    """Let an older run stand beside the new one where it has what that does not measure."""
+    if path.exists() and {m.label for m in load_run(path).measurements if not m.control} - set(chosen):
+        path.replace(path.with_name(f"{path.stem}+before.json"))
 
 
 def _chosen(shapes: Sequence[Shape], names: Sequence[str]) -> list[Shape]:

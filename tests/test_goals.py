@@ -263,6 +263,24 @@ def test_a_layer_holds_as_many_experts_as_memory_does(monkeypatch: pytest.Monkey
     assert held == {"seed": 4, "bfloat16-qwen3-1": 120, "gated-granite-1": 32, "gated-qwen3-1": 64}
 
 
+def test_the_kernel_measured_alone_leaves_what_was_measured_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def alone(*_: object, path: Path, **__: object) -> Run:
+        run = a_run()
+        run.measurements = [m for m in run.measurements if m.label == "mojo"]
+        run.save(path, force=True)
+        return run
+
+    monkeypatch.setattr("moe.shapes.compare", alone)
+    monkeypatch.setattr("moe.shapes._calls", lambda: {})
+    a_run().save(tmp_path / "seed.json")
+    assert measure_goals(Asked(["seed"], [1], 1.0, tmp_path), []) == 0
+    assert capsys.readouterr().out.startswith("seed (")
+    (result,) = json.loads((tmp_path / "goals.json").read_text())["results"]
+    assert set(result["over"]) == {"torch", "torch-onednn"}
+
+
 def test_a_summary_holds_what_may_stand_beside_the_newest_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from moe.measure.grid import cells_of
 from moe.measure.plan import plan_cells
 from moe.models import MODELS, held
 from moe.report.marks import models_table
-from moe.run import Run
+from moe.run import Run, load_run
 
 from .synthetic import MACHINE, PARITY, PROTOCOL
 
@@ -100,3 +100,22 @@ def test_what_is_measured_is_every_layer_with_as_many_experts_as_fit(
     assert (one["config"], one["threads"]) == ([MODELS["granite-3.0-1b-a400m"].config], [2])
     assert {sweep["precision"] for sweep in every} == {("float32", "bfloat16")}
     assert (tmp_path / shapes.MODELS).exists()
+
+
+def test_layers_of_earlier_runs_stay_unless_they_were_measured_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(experts: int, python: str) -> set[int]:
+        """The numbers of experts in the file, after a sweep of a layer that has so many."""
+        run = a_sweep()
+        run.measurements = [m for m in run.measurements if m.config.num_experts == experts]
+        run.versions["python"] = python
+        monkeypatch.setattr(shapes, "sweep", lambda *_, **__: run)
+        name = "olmoe-1b-7b" if experts > 4 else "seed,expert=swiglu"
+        assert main(["peers", "--models", name, "--threads", "2", "--folder", str(tmp_path), "--anyway"]) == 0
+        return {m.config.num_experts for m in load_run(tmp_path / shapes.MODELS).measurements}
+
+    olmoe = OLMOE.num_experts
+    assert measured(olmoe, "3") == {olmoe}
+    assert measured(4, "3") == {olmoe, 4}
+    assert measured(olmoe, "4") == {olmoe}
