@@ -13,9 +13,9 @@ import jsonschema
 import pytest
 
 import moe
-from moe import run as run_module
 from moe.implementations import availability, names
 from moe.report import pipeline
+from moe.run import Run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -39,14 +39,15 @@ def validate_run(data: dict[str, Any]) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def every_written_run_is_valid() -> Iterator[None]:
     """Whatever test writes a run's file, the file follows the schema."""
-    write = run_module.write_atomically
+    text_of = Run.to_json
 
-    def checked(path: Path, text: str) -> None:
+    def checked(run: Run) -> str:
+        text = text_of(run)
         validate_run(json.loads(text))
-        write(path, text)
+        return text
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(run_module, "write_atomically", checked)
+        monkeypatch.setattr(Run, "to_json", checked)
         yield
 
 
