@@ -116,9 +116,9 @@ def test_a_sweep_is_a_run_of_all_its_cells(tmp_path: Path) -> None:
     assert load_run(path) == run
     assert run.complete
     good = [m for m in run.measurements if m.label.startswith("numpy")]
-    assert len(good) == 5
+    assert len(good) == 6
     assert {(m.config.tokens, m.threads) for m in good} == set(product((1, 4), (1, 2)))
-    assert [m.details["cell"] for m in good if m.control] == [0]
+    assert [m.details["cell"] for m in good if m.control] == [0, 1]
     assert all(m.status == "ok" and set(m.processes) == {0, 1} for m in good)
     assert all(m.parity and m.parity["passed"] for m in good)
     bad = [m for m in run.measurements if m.label == wrong]
