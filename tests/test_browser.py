@@ -15,6 +15,7 @@ from unicodedata import normalize
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Locator, Page, expect
 from pypdf import PdfReader
 
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = ("index", *EXPERIMENTS)
 WIDTHS = (390, 1280)
+SAMPLE = NOTEBOOKS.parent / "docs" / "sample"
 # The labels of figures that are cut off, and those that lie upon another.
 LABELS = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
   const frame = svg.getBoundingClientRect();
@@ -176,7 +178,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     tmp_path = tmp_path_factory.mktemp("lab")
     startup = tmp_path / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
-    (tmp_path / source.LATEST).symlink_to(NOTEBOOKS.parent / "docs" / "sample")
+    (tmp_path / source.LATEST).symlink_to(SAMPLE)
     newest = f"import pathlib, moe.report.source as source; source.REPORTS = pathlib.Path({str(tmp_path)!r})"
     (startup / "newest.py").write_text(newest)
     folder = tmp_path / "notebooks"
@@ -272,12 +274,8 @@ def test_an_analysis_shows_the_newest_report_and_figures_that_one_changes(browse
 def test_a_notebook_runs_from_top_to_bottom_and_shows_intervals(browser: Browser, lab: str, name: str) -> None:
     page = _open_lab(browser, lab, name)
     notebook = _run_all(page)
-    figures = len(
-        re.findall(
-            r"(?m)^ *.(?:show_figure|(?:scaling_)?figures.show(?:_steps)?)\(",
-            (NOTEBOOKS / f"{name}.ipynb").read_text(),
-        )
-    )
+    shown = BeautifulSoup((SAMPLE / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+    figures = len(shown.select("figure:has(svg)"))  # of what that run has
     expect(notebook.get_by_text("Shown is the newest report").first).to_be_attached(timeout=LAB_TIMEOUT_MS)
     expect(notebook.locator("figure svg").nth(figures - 1)).to_be_attached(timeout=LAB_TIMEOUT_MS)
     expect(notebook.locator("td", has_text=re.compile(r"\d \[[\d.,]+–[\d.,]+\]")).first).to_be_attached()
