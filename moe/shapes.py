@@ -42,9 +42,8 @@ PEER_SHAPES = {
 }
 MODEL_SHAPES = ("seed,expert=swiglu", "granite-3.0-1b-a400m", "olmoe-1b-7b", "qwen3-30b-a3b")
 MODEL_TOKENS = (1, 16, 256)
-MODEL_BYTES = (
-    384 * 2**20
-)  # of a layer's experts in float32, or fewer of them are held: each library holds a few copies
+# Of a layer's experts in float32, or fewer of them are held: each library holds a few copies.
+MODEL_BYTES = 384 * 2**20
 MODEL_LABELS = (KERNEL, "torch", "torch-onednn", "transformers", "zentorch")  # which compute every such layer
 # The fewest rounds that give an interval; a forward that takes a second is not timed thrice in each.
 MODEL_EFFORT: dict[str, Any] = {"processes": 4, "turn_forwards": 1}
@@ -178,7 +177,7 @@ def _measure(
     for shape in own:
         print(f"{shape.name}: {shape.config}", file=sys.stderr, flush=True)
         path = asked.folder / f"{shape.name}{added}.json"
-        _keep_others(path, chosen)
+        kept = _keep_others(path, chosen)
         run = compare(
             chosen,
             _fitting(shape, len(asked.threads) * (len(chosen) + 1)),
@@ -190,13 +189,17 @@ def _measure(
             cache=shape.cache,
             turn_forwards=TURN_FORWARDS[shape.cache],
         )
+        if kept.exists() and load_run(kept).differences(run):
+            kept.unlink()  # of another machine or other versions: no table would take both
         yield shape, run
 
 
-def _keep_others(path: Path, chosen: Sequence[str]) -> None:
-    """Let an older run stand beside the new one where it has what that does not measure."""
+def _keep_others(path: Path, chosen: Sequence[str]) -> Path:
+    """Let an older run stand beside the new one where it has what that does not measure; returns where."""
+    kept = path.with_name(f"{path.stem}+before.json")
     if path.exists() and {m.label for m in load_run(path).measurements if not m.control} - set(chosen):
-        path.replace(path.with_name(f"{path.stem}+before.json"))
+        path.replace(kept)
+    return kept
 
 
 def _chosen(shapes: Sequence[Shape], names: Sequence[str]) -> list[Shape]:

@@ -279,6 +279,11 @@ def test_the_kernel_measured_alone_leaves_what_was_measured_beside_it(
     assert capsys.readouterr().out.startswith("seed (")
     (result,) = json.loads((tmp_path / "goals.json").read_text())["results"]
     assert set(result["over"]) == {"torch", "torch-onednn"}
+    older = a_run()
+    older.versions["numpy"] = "1"
+    older.save(tmp_path / "seed.json", force=True)
+    assert measure_goals(Asked(["seed"], [1], 1.0, tmp_path), []) == 0
+    assert [path.name for path in sorted(tmp_path.glob("seed*"))] == ["seed.json"]
 
 
 def test_a_summary_holds_what_may_stand_beside_the_newest_run(
