@@ -189,8 +189,8 @@ def _said(run: Run, measured: pd.DataFrame) -> dict[int, dict[str, Any]]:
     found = {}
     for cell, names in ranked.items():
         leads = len(names) == 1 or (cell in ahead and resolved[cell, frozenset(names[:2])])
-        if names[0] in (OURS, THEIRS):  # whoever comes between them
-            leads = leads and resolved.get((cell, OURS_AND_THEIRS), True)
+        if set(names) >= OURS_AND_THEIRS and names[0] in OURS_AND_THEIRS:  # whoever comes between them
+            leads = leads and resolved.get((cell, OURS_AND_THEIRS), False)
         found[cell] = {
             **interval_columns("ratio", ratios.get((cell, OURS_AND_THEIRS))),
             "resolved": resolved.get((cell, OURS_AND_THEIRS), False),

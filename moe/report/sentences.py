@@ -69,6 +69,11 @@ def is_too_noisy(summary: Summary, threads: int) -> bool:
     return grade == TOO_NOISY
 
 
+def grade_of(share: float) -> str:
+    """How sure a run is whose control differs from itself by that share."""
+    return "clear" if share <= CLEAR else "usable" if share <= NOISY else TOO_NOISY
+
+
 def _grade(summary: Summary, threads: int) -> tuple[float, str, str]:
     """How far the run can be off on so many threads, what that is called, and why."""
     share = summary.resolution.get(threads)
@@ -77,7 +82,7 @@ def _grade(summary: Summary, threads: int) -> tuple[float, str, str]:
         return inf, TOO_NOISY, f"{sum(turns)} of {len(turns)} turns were disturbed"
     if share is None:
         return inf, "not known", _why_unknown(summary)
-    grade = "clear" if share <= CLEAR else "usable" if share <= NOISY else TOO_NOISY
+    grade = grade_of(share)
     how_far = percent(share) if share <= 1 else f"{significant(1 + share, 2)} ×"
     control = title_of(summary.controls_label.partition("[")[0])
     return share, grade, f"{control} timed twice differs by up to {how_far}"

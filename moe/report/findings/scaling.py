@@ -11,7 +11,7 @@ from moe.analysis.frames import interval_of, records
 from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.form import PUBLISHED
 from moe.report.findings.words import begin, counted, listed, rounded, title_of
-from moe.report.sentences import CLEAR, NOISY, TOO_NOISY
+from moe.report.sentences import TOO_NOISY, grade_of
 from moe.report.text import percent, threads_text
 from moe.run import NOT_REACHED, OVER_BUDGET
 
@@ -113,7 +113,7 @@ def _trust(parts: list[Scaling]) -> str:
     if not any(twice.values()):
         return f"How sure: not known (nothing was timed twice often enough){more}."
     half = {threads: median(own) for threads, own in twice.items() if own}
-    grades = {threads: _grade(half[threads]) if threads in half else "not known" for threads in twice}
+    grades = {threads: grade_of(half[threads]) if threads in half else "not known" for threads in twice}
     one, *others = dict.fromkeys(grades.values())
     said = ", ".join(f"{grade} on {threads_text(n)}" for n, grade in grades.items()) if others else one
     control = title_of(parts[0].summary.controls_label)
@@ -126,7 +126,3 @@ def _timed_twice(parts: list[Scaling]) -> dict[int, list[float]]:
     counts = sorted({m.threads for part in parts for m in part.run.measurements if m.status == "ok"})
     controls = {n: [i for part in parts for i in part.summary.controls.get(n, []) if i.bounded] for n in counts}
     return {n: [max(i.high, 1 / i.low) - 1 for i in own] for n, own in controls.items()}
-
-
-def _grade(half: float) -> str:
-    return "clear" if half <= CLEAR else "usable" if half <= NOISY else TOO_NOISY
