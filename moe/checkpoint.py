@@ -1,7 +1,5 @@
 """A model's own layer from a Hugging Face folder: config.json and safetensors; nothing else need be installed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Claims about this layer's speed, as a file states them: a source, quotations, and what each says as a quantity."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ Letters used everywhere: T tokens, d model width, f hidden width of an expert, E
 width of the shared expert.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 from dataclasses import dataclass, field
@@ -103,7 +101,7 @@ class MoEConfig(Form):
         numbers = 2 * self.tokens * self.d_model + self.common_weights
         return self.weight_bytes * (numbers + active_experts * self.expert_weights)
 
-    def with_tokens(self, tokens: int) -> MoEConfig:
+    def with_tokens(self, tokens: int) -> "MoEConfig":
         """The same weights under another number of tokens."""
         return dataclasses.replace(self, tokens=tokens)
 

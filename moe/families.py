@@ -3,8 +3,6 @@
 Names and layouts are those that the families' own checkpoints have, in which transformers saves them too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any

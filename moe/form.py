@@ -1,7 +1,5 @@
 """What kind of layer it is: its expert, its router and its weights' precision. The default is the published layer."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -71,7 +69,7 @@ class Form:
         return WEIGHT_BYTES[self.precision]
 
     @property
-    def form(self) -> Form:
+    def form(self) -> "Form":
         """The knobs alone, without what a subclass adds."""
         return Form(**{field.name: getattr(self, field.name) for field in fields(Form)})
 

@@ -3,8 +3,6 @@
 `precision` is the user's: most are published in bfloat16, MiniMax-M2 and DeepSeek-V3 in fp8, GPT-OSS in MXFP4.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any

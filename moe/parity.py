@@ -5,8 +5,6 @@ tell may go either way, and is then compared with the output of the choice that 
 precision's and never moves.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -71,7 +69,7 @@ class Parity:
         return asdict(self) | {"max_rel_error": self.max_rel_error if isfinite(self.max_rel_error) else None}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Parity:
+    def from_dict(cls, data: dict[str, Any]) -> "Parity":
         """The inverse of `to_dict`."""
         error = data["max_rel_error"]
         return cls(**{**data, "max_rel_error": inf if error is None else error})

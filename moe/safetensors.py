@@ -4,8 +4,6 @@ A file is 8 bytes with its header's length, the header in JSON, which gives ever
 then the tensors' bytes without a gap (https://huggingface.co/docs/safetensors).
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from itertools import pairwise

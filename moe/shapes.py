@@ -1,7 +1,5 @@
 """Named shapes and one table of them all: the kernel beside its goals, beside its peers, and on models' layers."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterator, Sequence

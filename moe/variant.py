@@ -1,7 +1,5 @@
 """A variant: an implementation with options, and how it is written."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 
@@ -30,7 +28,7 @@ class Variant:
         return self.options.get("device", "cpu")
 
     @classmethod
-    def read(cls, text: str) -> Variant:
+    def read(cls, text: str) -> "Variant":
         """A variant as it is written; whether it exists is not looked at. Raises ValueError for another form."""
         match = WRITTEN.fullmatch(text)
         if match is None:

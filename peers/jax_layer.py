@@ -1,7 +1,5 @@
 """The layer in JAX, compiled by XLA for the CPU."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from functools import partial

@@ -1,7 +1,5 @@
 """The layer as loops in Python that Numba compiles at their first call; imported where Numba is used."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The layer as an ONNX model: of ONNX's own operators, or with ONNX Runtime's operator for experts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The layer in ONNX Runtime."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from moe.implementations.contract import check_option, installed

@@ -1,7 +1,5 @@
 """Which block of transformers has a layer's experts or its router too, and how their tensors lie in its memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

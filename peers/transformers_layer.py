@@ -1,7 +1,5 @@
 """The layer as Hugging Face's transformers has it in its models."""
 
-from __future__ import annotations
-
 from functools import partial
 from importlib import import_module
 from typing import Any

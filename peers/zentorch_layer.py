@@ -1,7 +1,5 @@
 """The layer in PyTorch with AMD's zentorch."""
 
-from __future__ import annotations
-
 import os
 from itertools import repeat
 from typing import Any, ClassVar

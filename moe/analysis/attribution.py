@@ -5,8 +5,6 @@ the factors' Shapley values: what a factor adds, averaged over all orders in whi
 (Shapley, A Value for n-Person Games, 1953). They sum to the whole, and no order is preferred.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations

@@ -5,8 +5,6 @@ Mojo factors one after the other, a bridge goes from NumPy over PyTorch to Mojo.
 kernel's switches are of float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

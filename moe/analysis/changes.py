@@ -1,7 +1,5 @@
 """Two runs beside each other: what became faster or slower from one to the other."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from moe.analysis.pairing import latency_of

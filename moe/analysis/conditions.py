@@ -1,7 +1,5 @@
 """Whether a run's machine was disturbed while it measured, and which of its rows that touched."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from moe.analysis.limits import rates_of

@@ -1,7 +1,5 @@
 """What the Mojo kernel is to reach at a shape, how near it comes, and how far ahead of PyTorch's layers it is."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 

@@ -1,7 +1,5 @@
 """How far a measurement is from what the machine can do, by the run's own probes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log

@@ -4,8 +4,6 @@ Hockney's n½ is the number of tokens at which half the time is overhead, r∞ t
 (Hockney and Jesshope, Parallel Computers 2, 1988).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

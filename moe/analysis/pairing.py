@@ -1,7 +1,5 @@
 """Rounds that belong together: what slowed the machine in one of them slowed all of its measurements."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Code of third parties: whatever it raises is an error of its own, and ends nothing else."""
 
-from __future__ import annotations
-
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
