@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 from moe.analysis.pairing import Grid
 from moe.analysis.statistics import Estimate, Interval, Ratio, resolve, row_medians
 
-# A combination of factors is a number whose bit i says whether factor i is on.
-Combination = int
-
 SWEEPS = 3  # of medians over rounds and over measurements, after which they hardly move
 
 
@@ -69,14 +66,16 @@ class Attribution:
 def attribute(names: Sequence[str], measured: Grid) -> Attribution:
     """Split the speedup from no factor to all of them; raises ValueError where a combination is missing.
 
-    The grid holds the 2ⁿ combinations in their order.
+    The grid holds the 2ⁿ combinations in their order: bit i of a combination's number says whether factor i is on.
     """
     count = 2 ** len(names)
     if len(measured.seconds) != count:
         raise ValueError(f"{len(names)} factors have {count} combinations, not {len(measured.seconds)}")
     gains = _gains(measured)
-    total = Estimate.weighted_sum(gains, _difference(count, count - 1, 0))
-    given = [Estimate.weighted_sum(gains, _shapley_weights(len(names), i)) for i in range(len(names))]
+    whole_weights = np.zeros(count)
+    whole_weights[[0, -1]] = -1, 1
+    total = Estimate.weighted_sum(gains, whole_weights)
+    given = [Estimate.weighted_sum(gains, _weights(len(names), i)) for i in range(len(names))]
     times = [estimate.ratio() for estimate in given]
     whole, *resolved = resolve([total.ratio(), *times])
     factors = []
@@ -129,39 +128,23 @@ def _of_rounds(logs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _interactions(names: Sequence[str], gains: Sequence[Estimate]) -> tuple[Interaction, ...]:
     pairs = list(combinations(range(len(names)), 2))
-    ratios = [Estimate.weighted_sum(gains, _interaction_weights(len(names), i, j)).ratio() for i, j in pairs]
+    ratios = [Estimate.weighted_sum(gains, _weights(len(names), i, j)).ratio() for i, j in pairs]
     return tuple(
         Interaction((names[i], names[j]), ratio, resolved)
         for (i, j), ratio, resolved in zip(pairs, ratios, resolve(ratios), strict=True)
     )
 
 
-def _difference(count: int, above: Combination, below: Combination) -> NDArray[np.float64]:
-    weights = np.zeros(count)
-    weights[above] += 1
-    weights[below] -= 1
-    return weights
+def _weights(factors: int, *chosen: int) -> NDArray[np.float64]:
+    """How much each combination counts in a factor's Shapley value, or in what two of them give together over apart.
 
-
-def _shapley_weights(factors: int, i: int) -> NDArray[np.float64]:
-    """How much each combination counts in factor i's value."""
-    weights = np.zeros(2**factors)
-    for without in range(2**factors):
-        if not without >> i & 1:
-            others = without.bit_count()
-            orders = factorial(others) * factorial(factors - others - 1) / factorial(factors)
-            weights += orders * _difference(2**factors, without | 1 << i, without)
-    return weights
-
-
-def _interaction_weights(factors: int, i: int, j: int) -> NDArray[np.float64]:
-    """How much each combination counts in the interaction index of i and j (Grabisch and Roubens, 1999)."""
-    weights = np.zeros(2**factors)
-    both = 1 << i | 1 << j
-    for without in range(2**factors):
-        if not without & both:
-            others = without.bit_count()
-            orders = factorial(others) * factorial(factors - others - 2) / factorial(factors - 1)
-            together = _difference(2**factors, without | both, without | 1 << i)
-            weights += orders * (together - _difference(2**factors, without | 1 << j, without))
+    The latter is their interaction index (Grabisch and Roubens, International Journal of Game Theory 28, 1999).
+    """
+    on = sum(1 << i for i in chosen)
+    rest = factors - len(chosen)
+    weights = np.empty(2**factors)
+    for combination in range(len(weights)):
+        others = (combination & ~on).bit_count()
+        orders = factorial(others) * factorial(rest - others) / factorial(rest + 1)
+        weights[combination] = orders * (-1) ** (on & ~combination).bit_count()
     return weights
