@@ -36,28 +36,32 @@ class Family:
     bias: tuple[str, str] = ("", "")
 
 
-def _as_published(weights: Weights) -> Settings | None:
-    """A softmax's k largest, divided by their sum."""
-    return {} if weights.routes_as_published else None
+def _plain_router(score: str, renormalise: bool, bias: str = "") -> Callable[[Weights], Settings | None]:
+    """The k largest scores, divided by their sum or not, perhaps with a bias: nothing else."""
+
+    def routes(weights: Weights) -> Settings | None:
+        form = weights.form
+        same = (form.score, form.renormalise, form.scale, form.groups) == (score, renormalise, 1, 1)
+        return {} if same and _biases(weights) <= {bias} else None
+
+    return routes
+
+
+def _biases(weights: Weights) -> set[str]:
+    return {"select_bias", "gate_bias"} & set(weights.arrays())
 
 
 def _softmax(weights: Weights) -> Settings | None:
-    """The same, perhaps not divided."""
+    """A softmax's k largest, perhaps divided by their sum."""
     form = weights.form
     plain = (form.score, form.scale, form.groups) == ("softmax", 1, 1)
-    biased = weights.select_bias is not None or weights.gate_bias is not None
-    return {"norm_topk_prob": form.renormalise} if plain and not biased else None
+    return {"norm_topk_prob": form.renormalise} if plain and not _biases(weights) else None
 
 
 def _scaled(weights: Weights) -> Settings | None:
     """DeepSeek-V2's: a softmax's k largest times a factor, perhaps of the best groups."""
     form = weights.form
-    if (
-        form.score != "softmax"
-        or form.renormalise
-        or weights.select_bias is not None
-        or weights.gate_bias is not None
-    ):
+    if form.score != "softmax" or form.renormalise or _biases(weights):
         return None
     found = {"routed_scaling_factor": form.scale, "topk_method": "greedy"}
     if form.groups == 1:
@@ -76,31 +80,6 @@ def _corrected(weights: Weights) -> Settings | None:
         return None
     groups = {"n_group": form.groups, "topk_group": form.groups_kept}
     return groups | {"norm_topk_prob": form.renormalise, "routed_scaling_factor": form.scale}
-
-
-def _biased(score: str) -> Callable[[Weights], Settings | None]:
-    """MiniMax-M2's and ERNIE's: a bias for the choice, and the k scores divided by their sum."""
-
-    def routes(weights: Weights) -> Settings | None:
-        form = weights.form
-        plain = (form.score, form.renormalise, form.scale, form.groups) == (score, True, 1, 1)
-        return {} if plain and weights.gate_bias is None else None
-
-    return routes
-
-
-def _chosen_first(weights: Weights) -> Settings | None:
-    """GPT-OSS's: the softmax of the k largest logits."""
-    form = weights.form
-    plain = (form.score, form.renormalise, form.scale, form.groups) == ("softmax", True, 1, 1)
-    return {} if plain and weights.select_bias is None else None
-
-
-def _sigmoid(weights: Weights) -> Settings | None:
-    """Llama 4's: the sigmoids of the k largest."""
-    form = weights.form
-    plain = (form.score, form.renormalise, form.scale, form.groups) == ("sigmoid", False, 1, 1)
-    return {} if plain and weights.select_bias is None and weights.gate_bias is None else None
 
 
 def _joined(t: Tensors) -> Tensors:
@@ -143,11 +122,11 @@ def turned(t: Any) -> Any:
 
 
 CORRECTION = ("select_bias", "gate.e_score_correction_bias")
-MIXTRAL = Family("Mixtral", "mixtral", "MixtralSparseMoeBlock", _joined, routes=_as_published)
+MIXTRAL = Family("Mixtral", "mixtral", "MixtralSparseMoeBlock", _joined, routes=_plain_router("softmax", True))
 OLMOE = Family("OLMoE", "olmoe", "OlmoeSparseMoeBlock", _joined, routes=_softmax)
 MINIMAX = Family(
     "MiniMax-M2", "minimax_m2", "MiniMaxM2SparseMoeBlock", _joined,
-    routes=_biased("sigmoid"), bias=("select_bias", "e_score_correction_bias"),
+    routes=_plain_router("sigmoid", True, "select_bias"), bias=("select_bias", "e_score_correction_bias"),
 )  # fmt: skip
 QWEN2 = Family(
     "Qwen2-MoE", "qwen2_moe", "Qwen2MoeSparseMoeBlock", _joined,
@@ -165,7 +144,8 @@ DEEPSEEK_V2 = Family(
 ERNIE = Family(
     "ERNIE 4.5", "ernie4_5_moe", "Ernie4_5_MoeSparseMoeBlock", _joined,
     d_ff="moe_intermediate_size", shared="shared_experts", mlp="Ernie4_5_MoeMLP",
-    routes=_biased("softmax"), wide=True, bias=("select_bias", "gate.moe_statics.e_score_correction_bias"),
+    routes=_plain_router("softmax", True, "select_bias"), wide=True,
+    bias=("select_bias", "gate.moe_statics.e_score_correction_bias"),
 )  # fmt: skip
 NEMOTRON = Family(
     "Nemotron-H", "nemotron_h", "NemotronHMoE", _plain,
@@ -174,34 +154,25 @@ NEMOTRON = Family(
 )  # fmt: skip
 GPT_OSS = Family(
     "GPT-OSS", "gpt_oss", "GptOssMLP", _in_turns,
-    router="router", routes=_chosen_first, bias=("gate_bias", "router.bias"),
+    router="router", routes=_plain_router("softmax", True, "gate_bias"), bias=("gate_bias", "router.bias"),
 )  # fmt: skip
 LLAMA4 = Family(
     "Llama 4", "llama4", "Llama4TextMoe", _side_by_side,
-    router="router", shared="shared_expert", mlp="Llama4TextMLP", chooses=False, dense=True, routes=_sigmoid,
+    router="router", shared="shared_expert", mlp="Llama4TextMLP", chooses=False, dense=True,
+    routes=_plain_router("sigmoid", False),
 )  # fmt: skip
 MODEL_TYPES = {"llama4": "llama4_text"}  # where it is not the package's name
 
 
-def family_of(weights: Weights) -> Family:
-    """The family whose experts these are; raises NotAvailableError where none has such."""
-    if found := _families_of(weights):
-        return found[0]
-    raise NotAvailableError(
-        f"transformers does not compute layers with {_text_of(weights)}: no model of it has such experts"
-    )
-
-
-def routing_family_of(weights: Weights) -> Family:
-    """The family whose experts and router these are; raises NotAvailableError where none has such."""
+def family_of(weights: Weights, *, own_router: bool) -> Family:
+    """The family whose experts, or experts and router, these are; raises NotAvailableError where none has such."""
     for family in _families_of(weights):
-        if family.routes(weights) is not None:
+        if not own_router or family.routes(weights) is not None:
             return family
-    raise NotAvailableError(f"transformers has no block with experts and a router of its own as {_text_of(weights)}")
-
-
-def _text_of(weights: Weights) -> str:
-    return ", ".join(f"{name}={knob_text(value)}" for name, value in weights.knobs.items()) or "expert=relu"
+    knobs = ", ".join(f"{name}={knob_text(value)}" for name, value in weights.knobs.items()) or "expert=relu"
+    if own_router:
+        raise NotAvailableError(f"transformers has no block with experts and a router of its own as {knobs}")
+    raise NotAvailableError(f"transformers does not compute layers with {knobs}: no model of it has such experts")
 
 
 def _families_of(weights: Weights) -> tuple[Family, ...]:

@@ -12,14 +12,7 @@ from moe.implementations.torch_grouped_layer import require_whole_rows
 from moe.implementations.torch_router import route
 from moe.problem import Weights
 from moe.weights import ROUTER
-from peers.transformers_blocks import (
-    MODEL_TYPES,
-    Family,
-    family_of,
-    router_state,
-    routing_family_of,
-    shared_state,
-)
+from peers.transformers_blocks import MODEL_TYPES, Family, family_of, router_state, shared_state
 
 IMPLEMENTATIONS = ("grouped_mm", "eager", "batched_mm")
 ROUTERS = ("layer", "own")
@@ -56,7 +49,7 @@ class TransformersLayer(OnTheCpu):
 
         check_option("experts", experts, IMPLEMENTATIONS)
         own = check_option("router", router, ROUTERS) == "own"
-        family = routing_family_of(weights) if own else family_of(weights)
+        family = family_of(weights, own_router=own)
         if experts == "grouped_mm" and family.chooses:
             require_whole_rows(weights)
         self.top_k = top_k
