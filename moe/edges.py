@@ -1,6 +1,6 @@
 """The edges of the layer's definition, as small problems that every implementation has to get right."""
 
-import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,49 +8,39 @@ import numpy as np
 from moe.config import MoEConfig
 from moe.problem import Float32Array, Problem, make_problem
 
+UNSCALED: dict[str, Any] = {"expert": "swiglu", "renormalise": False}
+CORRECTED: dict[str, Any] = {"score": "sigmoid", "select_bias": True, "scale": 2.5, "shared_d_ff": 24}
+DEEPSEEK = CORRECTED | {"expert": "swiglu", "groups": 4, "groups_kept": 2}
+GPT_OSS: dict[str, Any] = {"expert": "swiglu-oai", "biases": True}
+HALF: dict[str, Any] = {"precision": "bfloat16"}
 # Layers of published models, and others that bring in what those leave out: together they turn every knob.
 FORMS: dict[str, dict[str, Any]] = {
     "switch": {"renormalise": False},
     "mixtral": {"expert": "swiglu"},
-    "olmoe": {"expert": "swiglu", "renormalise": False},
-    "qwen2-moe": {"expert": "swiglu", "renormalise": False, "shared_d_ff": 24, "shared_gate": True},
-    "deepseek-v2": {
-        **{"expert": "swiglu", "renormalise": False, "scale": 16.0, "shared_d_ff": 24},
-        **{"groups": 4, "groups_kept": 2, "group_score": "max"},
-    },
-    "deepseek-v3": {
-        **{"expert": "swiglu", "score": "sigmoid", "select_bias": True, "scale": 2.5, "shared_d_ff": 24},
-        **{"groups": 4, "groups_kept": 2},
-    },
+    "olmoe": UNSCALED,
+    "qwen2-moe": UNSCALED | {"shared_d_ff": 24, "shared_gate": True},
+    "deepseek-v2": UNSCALED | {"scale": 16.0, "shared_d_ff": 24, "groups": 4, "groups_kept": 2, "group_score": "max"},
+    "deepseek-v3": DEEPSEEK,
     "ernie-4.5": {"expert": "swiglu", "select_bias": True, "shared_d_ff": 24},
-    "gpt-oss": {"expert": "swiglu-oai", "biases": True},
-    "llama4": {
-        **{"expert": "swiglu", "score": "sigmoid", "renormalise": False},
-        **{"weight_on": "input", "shared_d_ff": 24},
-    },
-    "nemotron-h": {
-        **{"expert": "relu2", "score": "sigmoid", "select_bias": True, "scale": 2.5, "shared_d_ff": 24},
-    },
+    "gpt-oss": GPT_OSS,
+    "llama4": UNSCALED | {"score": "sigmoid", "weight_on": "input", "shared_d_ff": 24},
+    "nemotron-h": CORRECTED | {"expert": "relu2"},
     "gelu": {"expert": "gelu", "biases": True, "weight_on": "input"},
     "geglu": {"expert": "geglu", "biases": True, "score": "sigmoid", "shared_d_ff": 24, "shared_gate": True},
-    "bfloat16": {"precision": "bfloat16"},
-    "v3 in bfloat16": {
-        **{"expert": "swiglu", "score": "sigmoid", "select_bias": True, "scale": 2.5, "shared_d_ff": 24},
-        **{"groups": 4, "groups_kept": 2, "precision": "bfloat16"},
-    },
-    "oai in bfloat16": {"expert": "swiglu-oai", "biases": True, "precision": "bfloat16"},
+    "bfloat16": HALF,
+    "v3 in bfloat16": DEEPSEEK | HALF,
+    "oai in bfloat16": GPT_OSS | HALF,
 }
-
-
 PLAIN = "plain"  # the first of each form's problems: what refuses it refuses the form
 
 
 def edge_problems() -> dict[str, Problem]:
     """Every edge of the published layer by name, the same on every machine."""
-    plain = make_problem(MoEConfig(tokens=9, d_model=16, d_ff=32, num_experts=4, top_k=2))
+    config = MoEConfig(tokens=9, d_model=16, d_ff=32, num_experts=4, top_k=2)
+    plain = make_problem(config)
     return {
-        "no tokens": make_problem(MoEConfig(tokens=0, d_model=16, d_ff=32, num_experts=4, top_k=2)),
-        "one token": make_problem(MoEConfig(tokens=1, d_model=16, d_ff=32, num_experts=4, top_k=2)),
+        "no tokens": make_problem(config.with_tokens(0)),
+        "one token": make_problem(config.with_tokens(1)),
         "all sizes 1": make_problem(MoEConfig(tokens=1, d_model=1, d_ff=1, num_experts=1, top_k=1)),
         "one expert": make_problem(MoEConfig(tokens=9, d_model=16, d_ff=32, num_experts=1, top_k=1)),
         "every expert": make_problem(MoEConfig(tokens=9, d_model=16, d_ff=32, num_experts=4, top_k=4)),
@@ -59,7 +49,7 @@ def edge_problems() -> dict[str, Problem]:
         "narrow": make_problem(MoEConfig(tokens=13, d_model=3, d_ff=5, num_experts=7, top_k=2)),
         "many experts": make_problem(MoEConfig(tokens=5, d_model=8, d_ff=8, num_experts=70, top_k=9)),
         "idle expert": _with_logits(plain, [3.0, -30.0, 2.0, 1.0]),
-        "all on one expert": dataclasses.replace(_with_logits(plain, [0.0, 0.0, 9.0, 0.0]), top_k=1),
+        "all on one expert": replace(_with_logits(plain, [0.0, 0.0, 9.0, 0.0]), top_k=1),
         "equal logits": _with_logits(plain, [0.0, 0.0, 0.0, 0.0]),
         "two equal logits": _with_logits(plain, [1.0, 2.0, 0.0, 1.0]),
         "logits of 1e4": _with_logits(plain, [1e4, -1e4, 9999.0, -9999.0]),
@@ -73,17 +63,15 @@ def form_problems(form: str) -> dict[str, Problem]:
     config = MoEConfig(tokens=9, d_model=16, d_ff=32, num_experts=8, top_k=3, **FORMS[form])
     odd: dict[str, Any] = {"tokens": 13, "d_model": 19, "d_ff": 21, "num_experts": 12, "top_k": 4}
     shared = 11 if config.shared_d_ff else 0
-    every: dict[str, Any] = {"groups_kept": config.groups, "top_k": config.num_experts}
-    one: dict[str, Any] = {"num_experts": 1, "top_k": 1, "groups": 1, "groups_kept": 1}
     plain = make_problem(config)
     equal = _with_logits(plain, [0.0] * 8)
     problems = {
         PLAIN: plain,
         "no tokens": make_problem(config.with_tokens(0)),
         "one token": make_problem(config.with_tokens(1)),
-        "odd sizes": make_problem(dataclasses.replace(config, **odd, shared_d_ff=shared)),
-        "every expert": make_problem(dataclasses.replace(config, **every)),
-        "one expert": make_problem(dataclasses.replace(config, **one)),
+        "odd sizes": make_problem(replace(config, **odd, shared_d_ff=shared)),
+        "every expert": make_problem(replace(config, groups_kept=config.groups, top_k=config.num_experts)),
+        "one expert": make_problem(replace(config, num_experts=1, top_k=1, groups=1, groups_kept=1)),
         "equal scores": equal,
         "far apart": _with_logits(plain, [30.0, -30.0, 20.0, -20.0, 10.0, -10.0, 5.0, -5.0]),
         "idle experts": _idle(plain),
@@ -91,8 +79,7 @@ def form_problems(form: str) -> dict[str, Problem]:
         **_not_finite(plain),
     }
     if config.groups > 1:
-        halves = dataclasses.replace(config, groups=2, groups_kept=1, top_k=4)
-        problems["all of one group"] = make_problem(halves)
+        problems["all of one group"] = make_problem(replace(config, groups=2, groups_kept=1, top_k=4))
     if config.select_bias:
         # Two are ahead, and the third of those that are left is the first of them.
         bias = np.array([0, 0.125, 0, 0, 0.125, 0, 0, 0], np.float32)
@@ -125,7 +112,7 @@ def _idle(problem: Problem) -> Problem:
 
 def _with(problem: Problem, **arrays: Any) -> Problem:
     """The problem with other arrays in place of its weights'."""
-    return Problem(dataclasses.replace(problem.weights, **arrays), problem.x, problem.top_k)
+    return Problem(replace(problem.weights, **arrays), problem.x, problem.top_k)
 
 
 def _with_logits(problem: Problem, logits: list[float]) -> Problem:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from moe.form import CHOICES, Form
 from moe.implementations.contract import SWITCH, check_option
+from moe.weights import DIMENSIONS
 
 # Name, number of arguments, whether it returns a number. Every argument is an address, a handle or a size.
 FUNCTIONS = (
@@ -28,10 +29,7 @@ SWITCHES = ("simd", "tile", "batch", "pool")
 ALL_ON = 2 ** len(SWITCHES) - 1
 
 # What describes a layer of any form, in the order of `mojo_src/knobs.mojo`: addresses, then sizes and kinds.
-ARRAYS = (
-    *("gate", "w1", "w2", "w3", "select_bias", "gate_bias", "b1", "b2", "b3"),
-    *("shared_w1", "shared_w2", "shared_w3", "shared_gate"),
-)
+ARRAYS = tuple(DIMENSIONS)
 
 
 def is_on(switch: str, value: str) -> bool:
