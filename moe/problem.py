@@ -15,9 +15,8 @@ from moe.weights import Float32Array as Float32Array
 from moe.weights import Weights as Weights
 
 SKEW_LOGIT = 10.0  # other logits are of order 1
-# Variance of x·w1 and x·w3. With that of swiglu-oai about one in twelve lies beyond its clamps.
-INNER_VARIANCE = 2
-INNER_VARIANCE_CLAMPED = 16
+INNER_VARIANCE = 2  # of x·w1 and x·w3
+INNER_VARIANCE_CLAMPED = 16  # of swiglu-oai's: about one in twelve lies beyond its clamps
 # The root mean square of what then goes into the second product, by expert.
 HIDDEN = {"relu": 1.0, "relu2": 2.45, "gelu": 0.96, "swiglu": 1.26, "geglu": 1.36, "swiglu-oai": 10.06}
 

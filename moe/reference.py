@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from moe.choice import U_BFLOAT16, Choice, U, choose, scores
 from moe.form import ALPHA, CLAMP, ROUTER_PRECISION
 from moe.problem import Problem
-from moe.weights import Weights
+from moe.weights import Float32Array, Weights
 
 Float64Array = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
+Held = Float32Array | None  # an array of the weights
 
 NUMBERS_AT_ONCE = 2**23  # of the widest array: tokens are taken so many at a time
 
@@ -157,8 +158,8 @@ def _expert_weights(weights: Weights, logits: Float64Array, experts: IndexArray)
 
 def _combine(weights: Weights, x: Float64Array, experts: IndexArray, shares: Float64Array) -> Float64Array:
     """Weighted sum (T, d) of the outputs of `experts` (T, k), and the shared expert's."""
-    form, w = weights.form, weights
-    y = np.zeros_like(x) if not form.shared_d_ff else _shared(w, x)
+    w, form = weights, weights.form
+    y = _shared(w, x) if form.shared_d_ff else np.zeros_like(x)
     for e in range(w.num_experts):
         tokens, slots = np.nonzero(experts == e)
         if len(tokens) == 0:
@@ -178,14 +179,7 @@ def _shared(w: Weights, x: Float64Array) -> Float64Array:
 
 
 def _expert(
-    kind: str,
-    x: Float64Array,
-    w1: NDArray[np.float32] | None,
-    w2: NDArray[np.float32] | None,
-    w3: NDArray[np.float32] | None,
-    b1: NDArray[np.float32] | None = None,
-    b2: NDArray[np.float32] | None = None,
-    b3: NDArray[np.float32] | None = None,
+    kind: str, x: Float64Array, w1: Held, w2: Held, w3: Held, b1: Held = None, b2: Held = None, b3: Held = None
 ) -> Float64Array:
     """One expert's output (n, d) for x (n, d)."""
     gate = _product(x, w1, b1)  # (n, f)
@@ -193,7 +187,7 @@ def _expert(
     return _product(_hidden(kind, gate, up), w2, b2)
 
 
-def _product(x: Float64Array, w: NDArray[np.float32] | None, bias: NDArray[np.float32] | None) -> Float64Array:
+def _product(x: Float64Array, w: Held, bias: Held) -> Float64Array:
     assert w is not None  # the weights were checked
     product: Float64Array = x @ w.astype(np.float64)
     return product if bias is None else product + bias

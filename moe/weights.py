@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moe import bfloat16
-from moe.config import MoEConfig
+from moe.config import ADDED, MoEConfig
 from moe.form import GATED, PUBLISHED, Form
 
 Float32Array = NDArray[np.float32]
@@ -130,19 +130,10 @@ class Weights:
         return bfloat16.words(array)
 
     @property
-    def added(self) -> dict[str, bool]:
-        """Which arrays there are that the form does not imply, as a config says it."""
-        biases = (self.gate_bias, self.b1, self.b2, self.b3)
-        return {
-            "select_bias": self.select_bias is not None,
-            "biases": any(bias is not None for bias in biases),
-            "shared_gate": self.shared_gate is not None,
-        }
-
-    @property
     def knobs(self) -> dict[str, Any]:
-        """By name, what is not as in the published layer."""
-        return self.form.knobs | {name: there for name, there in self.added.items() if there}
+        """By name, what is not as in the published layer, as a config says it."""
+        has = {need for name in self.arrays() for need in NEEDS.get(name, ())}
+        return self.form.knobs | {name: True for name in ADDED if name in has}
 
     @property
     def routes_as_published(self) -> bool:
