@@ -5,10 +5,10 @@ Names and layouts are those that the families' own checkpoints have, in which tr
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 Config = Mapping[str, Any]
-Names = tuple[str, str, str]
 
 # What a layer's names begin with, before its number, in models of language alone and beside others.
 PREFIXES = ("model.layers", "backbone.layers", "language_model.model.layers", "model.language_model.layers", "layers")
@@ -29,7 +29,7 @@ class Part:
     half: int = 0
 
 
-def _gated(folder: str, names: Names = ("gate_proj", "up_proj", "down_proj")) -> dict[str, Part]:
+def _gated(folder: str, names: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")) -> dict[str, Part]:
     """Matrices w1, w3 and w2 of an expert each."""
     w1, w3, w2 = (f"{folder}.{{e}}.{name}.weight" for name in names)
     return {"w1": Part(w1, "f d"), "w3": Part(w3, "f d"), "w2": Part(w2, "d f")}
@@ -49,12 +49,12 @@ def _halves(name: str, axes: str, weights: tuple[str, str] = ("w1", "w3")) -> di
 class Family:
     """What checkpoints of a family have.
 
-    `parts` says where each weight lies, the router's among them, whose name tells that a layer has experts. `form`
-    gives the knobs that are not the default's from config.json; those that it does not state are as the family's
-    class in transformers has them. `d_ff` is the key of an expert's width and `activation` that of its function,
-    empty where `form` says it. `shared_d_ff` is the key of the shared expert's width, or `shared_experts` that of how
-    many as wide as the others lie side by side in it, and how many where it is not stated. `without` names weights
-    that are missing where a key says false, and `only` the values that a key may have, if it is there.
+    `parts` says where each weight lies; the router's name tells that a layer has experts. `form` gives the knobs
+    that are not the default's from config.json, or where it says nothing from the family's class in transformers.
+    `d_ff` is the key of an expert's width and `activation` that of its function, empty where `form` says it.
+    `shared_d_ff` is the key of the shared expert's width, or `shared_experts` that of how many as wide as the others
+    it is, and how many where it is not stated. `without` names weights that are missing where a key says false, and
+    `only` the values that a key may have, if it is there.
     """
 
     parts: Mapping[str, Part]
@@ -71,11 +71,10 @@ GATED = {"silu": "swiglu", "swish": "swiglu", "gelu": "geglu"}
 PLAIN = {"relu2": "relu2", "relu": "relu", "gelu": "gelu"}
 SCORED = {"scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",), "mlp_bias": (False,)}
 MLP, MIXTRAL, FEED_FORWARD = "mlp", "block_sparse_moe", "feed_forward"
-GATE = {"gate": Part(f"{MLP}.gate.weight", "E d")}
-QWEN = GATE | _gated(f"{MLP}.experts")
-QWEN_SHARED = (
-    QWEN | _shared(f"{MLP}.shared_expert") | {"shared_gate": Part(f"{MLP}.shared_expert_gate.weight", "1 d")}
-)
+QWEN = {"gate": Part(f"{MLP}.gate.weight", "E d"), **_gated(f"{MLP}.experts")}
+QWEN_SHARED = {
+    **QWEN, **_shared(f"{MLP}.shared_expert"), "shared_gate": Part(f"{MLP}.shared_expert_gate.weight", "1 d"),
+}  # fmt: skip
 DEEPSEEK = QWEN | _shared(f"{MLP}.shared_experts")
 CORRECTED = DEEPSEEK | {"select_bias": Part(f"{MLP}.gate.e_score_correction_bias", "E")}
 MIXTRAL_PARTS = {
@@ -83,18 +82,15 @@ MIXTRAL_PARTS = {
 }  # fmt: skip
 
 
-def _renormalised(config: Config) -> dict[str, Any]:
-    return {"renormalise": config.get("norm_topk_prob", False)}
+def _renormalised(config: Config, *, otherwise: bool = False) -> dict[str, Any]:
+    return {"renormalise": config.get("norm_topk_prob", otherwise)}
 
 
 def _grouped(config: Config, **otherwise: Any) -> dict[str, Any]:
     """The router of DeepSeek-V3 and those like it."""
     default = {"norm_topk_prob": True, "routed_scaling_factor": 1.0, "n_group": 1, "topk_group": 1} | otherwise
     renormalise, scale, groups, kept = (config.get(key, value) for key, value in default.items())
-    return {
-        "score": "sigmoid", "renormalise": renormalise, "scale": scale, "groups": groups, "groups_kept": kept,
-        "group_score": "top2",
-    }  # fmt: skip
+    return {"score": "sigmoid", "renormalise": renormalise, "scale": scale, "groups": groups, "groups_kept": kept}
 
 
 def _deepseek_v2(config: Config) -> dict[str, Any]:
@@ -102,13 +98,6 @@ def _deepseek_v2(config: Config) -> dict[str, Any]:
     if config.get("topk_method", "greedy") == "greedy":
         return found
     return found | {"groups": config.get("n_group"), "groups_kept": config.get("topk_group"), "group_score": "max"}
-
-
-def _lfm2(config: Config) -> dict[str, Any]:
-    scale = config.get("routed_scaling_factor", 1.0)
-    return {
-        "expert": "swiglu", "score": "sigmoid", "renormalise": config.get("norm_topk_prob", True), "scale": scale,
-    }  # fmt: skip
 
 
 FAMILIES = {
@@ -123,9 +112,7 @@ FAMILIES = {
     "qwen3_moe": Family(QWEN, _renormalised),
     "qwen2_moe": Family(QWEN_SHARED, _renormalised, shared_d_ff="shared_expert_intermediate_size"),
     "qwen3_next": Family(
-        QWEN_SHARED,
-        lambda config: {"renormalise": config.get("norm_topk_prob", True)},
-        shared_d_ff="shared_expert_intermediate_size",
+        QWEN_SHARED, partial(_renormalised, otherwise=True), shared_d_ff="shared_expert_intermediate_size"
     ),
     "deepseek_v2": Family(
         DEEPSEEK,
@@ -140,7 +127,7 @@ FAMILIES = {
     ),
     "deepseek_v3": Family(
         CORRECTED,
-        lambda config: _grouped(config, routed_scaling_factor=2.5, n_group=8, topk_group=4),
+        partial(_grouped, routed_scaling_factor=2.5, n_group=8, topk_group=4),
         shared_experts=("n_shared_experts", 1),
         only=SCORED,
     ),
@@ -189,7 +176,7 @@ FAMILIES = {
             **_gated(f"{FEED_FORWARD}.experts", ("w1", "w3", "w2")),
             "select_bias": Part(f"{FEED_FORWARD}.expert_bias", "E"),
         },
-        _lfm2,
+        lambda config: _grouped(config) | {"expert": "swiglu", "groups": 1, "groups_kept": 1},
         activation="",
         without={"select_bias": "use_expert_bias"},
     ),
