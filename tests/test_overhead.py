@@ -12,7 +12,8 @@ import pytest
 import moe
 from moe.analysis.breakdown import AUTOGRAD, Breakdown
 from moe.analysis.factors import calls, overheads
-from moe.analysis.overhead import Line, fit_line
+from moe.analysis.frames import interval_of
+from moe.analysis.overhead import fit_line
 from moe.implementations import parse_variant
 from moe.measure.plan import plan
 from moe.report import breakdown, figures, tables
@@ -42,24 +43,25 @@ def measured(
 
 
 def test_a_line_comes_back() -> None:
-    line = fit_line(measured(20e-6, 1e5, noise=0.0))
-    assert line.tokens == SIZES
-    assert line.overhead.value == pytest.approx(20e-6)
-    assert line.rate.value == pytest.approx(1e5)
-    assert line.half.value == pytest.approx(2)
-    assert line.off == pytest.approx(0, abs=1e-9)
-    assert line.share_of_overhead(line.latencies[0]) == pytest.approx(20 / 30)
+    points = fit_line(measured(20e-6, 1e5, noise=0.0))
+    assert [point["tokens"] for point in points] == list(SIZES)
+    line = points[0]
+    assert line["overhead_s"] == pytest.approx(20e-6)
+    assert line["rate"] == pytest.approx(1e5)
+    assert line["half"] == pytest.approx(2)
+    assert line["off"] == pytest.approx(0, abs=1e-9)
+    assert line["overhead_share"] == pytest.approx(20 / 30)
 
 
 def test_intervals_cover_the_truth() -> None:
-    lines = [fit_line(measured(20e-6, 1e5, seed=seed)) for seed in range(200)]
-    assert sum(not line.overhead.excludes(20e-6) for line in lines) >= 186
-    assert sum(not line.rate.excludes(1e5) for line in lines) >= 186
-    assert all(line.fits for line in lines)
+    lines = [fit_line(measured(20e-6, 1e5, seed=seed))[0] for seed in range(200)]
+    assert sum(not interval_of(line, "overhead_s").excludes(20e-6) for line in lines) >= 186
+    assert sum(not interval_of(line, "rate").excludes(1e5) for line in lines) >= 186
+    assert all(line["fits"] for line in lines)
 
 
 def test_what_is_no_line_is_said_to_be_none() -> None:
-    assert not fit_line(measured(20e-6, 1e5, bend=2.0)).fits
+    assert not fit_line(measured(20e-6, 1e5, bend=2.0))[0]["fits"]
 
 
 def with_overheads(bend: float = 1.0, overhead: float = 20e-6) -> Breakdown:
@@ -83,7 +85,7 @@ def test_implementations_that_are_not_installed_here_have_their_line() -> None:
 
 def test_overheads_are_said_and_stand_apart_from_the_experiments() -> None:
     found = with_overheads()
-    assert [line.label for line in found.overheads()] == ["mojo"]
+    assert set(overheads(found.run).label) == {"mojo"}
     assert {row.measurement.config.tokens for row in found.summary.rows} == {1024}
     assert re.search(r"at d=256 f=1024 E=4 k=2, on 1 thread: mojo (19|20)\.\d \[", overhead(found))
     assert "tokens/s" in overhead(found)
@@ -112,14 +114,19 @@ def test_a_line_that_does_not_fit_is_not_given() -> None:
 
 
 def test_a_bend_is_no_overhead() -> None:
-    line = fit_line(measured(1e-6, 1e5, noise=0.001))  # of 11 µs for one token
-    assert line.overhead.low > 0
-    assert line.has_overhead
-    assert not replace(line, off=0.14).has_overhead
+    line = fit_line(measured(1e-6, 1e5, noise=0.001))[0]  # of 11 µs for one token
+    assert line["overhead_s_low"] > 0
+    assert line["has_overhead"]
+    points = measured(1e-6, 1e5, noise=0.001)
+    points[1].samples_s = [[1.17 * s for s in turn] for turn in points[1].samples_s]
+    bent = fit_line(points)[0]
+    assert bent["fits"]
+    assert bent["overhead_s_low"] > 0
+    assert not bent["has_overhead"]
 
 
 def test_a_line_that_may_not_rise_is_not_given() -> None:
-    assert not fit_line(measured(20e-6, 1e9, noise=0.02)).fits
+    assert not fit_line(measured(20e-6, 1e9, noise=0.02))[0]["fits"]
     run = a_run().run
     flat = Breakdown(replace(run, measurements=[*run.measurements, *measured(20e-6, 1e9, noise=0.02)]))
     assert "mojo's times do not grow with tokens beyond their noise" in overhead(flat)
@@ -129,9 +136,9 @@ def test_without_a_process_in_common_a_line_has_no_interval() -> None:
     found = with_overheads()
     last = found.run.measurements[-1]
     last.processes = [9 + p for p in last.processes]
-    (line,) = found.overheads()
-    assert line.rate.value == pytest.approx(1e5, rel=0.05)
-    assert not line.fits
+    points = overheads(found.run)
+    assert points.rate[0] == pytest.approx(1e5, rel=0.05)
+    assert not points.fits.any()
     assert "mojo has too few rounds" in overhead(found)
 
 
@@ -142,20 +149,20 @@ def test_a_line_goes_through_rounds_that_not_all_sizes_have() -> None:
         m.rounds = list(range(len(PROCESSES)))
         m.disturbed = [number % len(points) == place for number in m.rounds]
         m.samples_s = [[s * (1 + out) for s in turn] for turn, out in zip(m.samples_s, m.disturbed, strict=True)]
-    line = fit_line(points)
-    assert line.fits
-    assert not line.overhead.excludes(20e-6)
-    assert not line.rate.excludes(1e5)
-    assert line.spread.variation < 0.1  # of turns that count
+    line = fit_line(points)[0]
+    assert line["fits"]
+    assert not interval_of(line, "overhead_s").excludes(20e-6)
+    assert not interval_of(line, "rate").excludes(1e5)
+    assert line["variation"] < 0.1  # of turns that count
 
 
 def test_a_size_that_was_disturbed_all_along_leaves_no_interval() -> None:
     points = measured(20e-6, 1e5)
     points[2].disturbed = [True] * len(PROCESSES)
-    line = fit_line(points)
-    assert line.overhead.value == pytest.approx(20e-6, rel=0.2)
-    assert not line.overhead.bounded
-    assert [latency.bounded for latency in line.latencies] == [True, True, False, True, True]
+    rows = fit_line(points)
+    assert rows[0]["overhead_s"] == pytest.approx(20e-6, rel=0.2)
+    assert not interval_of(rows[0], "overhead_s").bounded
+    assert [interval_of(row, "latency_s").bounded for row in rows] == [True, True, False, True, True]
 
 
 def test_nothing_measured_is_said() -> None:
@@ -176,16 +183,15 @@ def test_a_line_needs_three_sizes() -> None:
     found = with_overheads()
     few = [m for m in found.run.measurements if m.label != "mojo" or m.config.tokens < 16]
     found.run.measurements = few
-    assert Breakdown(found.run).overheads() == []
-    assert isinstance(fit_line(measured(1e-6, 1e6)), Line)
+    assert overheads(found.run).empty
 
 
 def test_points_of_another_layer_are_on_no_line() -> None:
     found = with_overheads()
-    before = Breakdown(found.run).overheads()
+    before = overheads(found.run)
     wider = [replace(m, config=replace(m.config, d_model=512, tokens=2)) for m in found.run.measurements[-2:]]
     found.run.measurements += wider
-    assert Breakdown(found.run).overheads() == before
+    assert overheads(found.run).equals(before)
 
 
 def test_what_autograd_adds_is_said() -> None:

@@ -170,6 +170,6 @@ def test_the_other_experiments_of_a_run_know_nothing_of_it() -> None:
     run = a_run(tokens=256)  # as many as precisions are compared at
     found = Breakdown(run)
     assert [row.label for row in found.summary.rows] == [CONTROLLED]
-    assert not found.overheads()
+    assert factors.overheads(found.run).empty
     assert not found.asked_for(found.mojo)
     assert "1 measurements beside those of overhead and of both precisions" in said.what_is_measured(found)

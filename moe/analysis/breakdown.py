@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from moe.analysis.attribution import Attribution, attribute
-from moe.analysis.overhead import Line, fit_lines
 from moe.analysis.pairing import grid
 from moe.analysis.statistics import Ratio
 from moe.analysis.summary import Summary, summarise, tokens_ratio
@@ -119,11 +118,6 @@ class Breakdown:
             and (first.label, first.threads) == (second.label, second.threads)
             and first.config == replace(second.config, precision="float32")
         ]
-
-    def overheads(self) -> list[Line]:
-        """Time against tokens of what was measured at several numbers of them, on the fewest threads."""
-        labels = dict.fromkeys(m.label for m in self.run.measurements if not m.control)
-        return fit_lines(self.run, list(labels), self.threads[0])
 
     def autograd(self) -> tuple[MoEConfig, Ratio] | None:
         """The smallest problem that AUTOGRAD was measured on, and how many times as long a recorded forward takes."""

@@ -11,7 +11,7 @@ from moe.analysis.attribution import chain
 from moe.analysis.breakdown import Breakdown, Experiment, Place
 from moe.analysis.frames import interval_columns
 from moe.analysis.limits import Limits, bound_of, limits_of
-from moe.analysis.overhead import Line
+from moe.analysis.overhead import fit_lines
 from moe.analysis.pairing import grid, latency_of
 from moe.analysis.statistics import Interval, Ratio, resolve
 from moe.analysis.summary import tokens_ratio
@@ -190,34 +190,15 @@ def overheads(run: Run) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [row for line in Breakdown(run).overheads() for row in _points(line)]
     words = ["label", "implementation", "layer", "tokens"]
     numbers = [*_columns("latency_s", "overhead_s", "rate"), "half", "off"]
-    return pd.DataFrame(rows, columns=[*words, *numbers, "fits", "has_overhead", "overhead_share", "variation"])
+    columns = [*words, *numbers, "fits", "has_overhead", "overhead_share", "variation"]
+    return pd.DataFrame(fit_lines(run), columns=columns)
 
 
 def _columns(*names: str) -> list[str]:
     """The columns of several intervals."""
     return [column for name in names for column in interval_columns(name, None)]
-
-
-def _points(line: Line) -> Iterator[dict[str, Any]]:
-    for tokens, latency in zip(line.tokens, line.latencies, strict=True):
-        yield {
-            "label": line.label,
-            "implementation": line.implementation,
-            "layer": line.layer,
-            "tokens": tokens,
-            **interval_columns("latency_s", latency),
-            **interval_columns("overhead_s", line.overhead),
-            **interval_columns("rate", line.rate),
-            "half": line.half.value,
-            "off": line.off,
-            "fits": line.fits,
-            "has_overhead": line.has_overhead,
-            "overhead_share": line.share_of_overhead(latency),
-            "variation": line.spread.variation,
-        }
 
 
 def calls(run: Run) -> pd.DataFrame:
