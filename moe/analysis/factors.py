@@ -1,11 +1,11 @@
 """A breakdown as tidy frames: factors, steps, precisions, time against tokens, single calls; units as in `frames`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from math import nan
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from moe.analysis.attribution import chain
 from moe.analysis.breakdown import Breakdown, Experiment, Place
@@ -17,9 +17,6 @@ from moe.analysis.statistics import Interval, Ratio, resolve
 from moe.analysis.summary import tokens_ratio
 from moe.run import Measurement, Run
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 WHOLE = "all"
 
 
@@ -29,8 +26,6 @@ def factors(run: Run) -> pd.DataFrame:
     times is how many times as fast, share its part of the whole's logarithm; least and most are what it gave with any
     set of the others on. An experiment that lacks a variant has no rows.
     """
-    import pandas as pd
-
     found = Breakdown(run)
     return pd.DataFrame(
         [row for name, experiment in experiments(found).items() for row in _factors(found, name, experiment)],
@@ -77,8 +72,6 @@ def steps(run: Run) -> pd.DataFrame:
     lines are those of Mojo that only this step needs, as counted where it was measured. A chain whose first or last
     step was not measured has no rows.
     """
-    import pandas as pd
-
     found = Breakdown(run)
     ladder = ["nothing", *found.mojo.factors], found.mojo.one_by_one()
     bridge = ["nothing", *found.framework.factors, "Mojo"], [*found.framework.one_by_one(), ladder[1][-1]]
@@ -127,8 +120,6 @@ def precisions(run: Run) -> pd.DataFrame:
     times as fast bfloat16 could be by that, peak_times how many times float32's peak its own is. A row without
     results says why (`reason`).
     """
-    import pandas as pd
-
     pairs = Breakdown(run).in_both()
     measured = {
         place: ratio
@@ -188,8 +179,6 @@ def overheads(run: Run) -> pd.DataFrame:
     more than a bend or noise (`has_overhead`). overhead_share is how much of the latency is overhead, variation that
     of single forwards of the fewest tokens.
     """
-    import pandas as pd
-
     words = ["label", "implementation", "layer", "tokens"]
     numbers = [*_columns("latency_s", "overhead_s", "rate"), "half", "off"]
     columns = [*words, *numbers, "fits", "has_overhead", "overhead_share", "variation"]
@@ -203,8 +192,6 @@ def _columns(*names: str) -> list[str]:
 
 def calls(run: Run) -> pd.DataFrame:
     """One row for each kind of single call from Python, on the fewest threads that it was measured on."""
-    import pandas as pd
-
     found = {
         call["call"]: call["seconds"]
         for m in sorted(run.measurements, key=lambda m: -m.threads)

@@ -1,12 +1,11 @@
 """A sweep's cells as frames: which implementation wins where, by how much, and how its cost grows."""
 
-from __future__ import annotations
-
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from moe.analysis.frames import interval_columns, interval_of, records, rows, with_numbers
 from moe.analysis.limits import bytes_of
@@ -16,9 +15,6 @@ from moe.analysis.summary import Summary, summarise, tokens_ratio
 from moe.config import MoEConfig, field_names
 from moe.models import title_of
 from moe.run import Run
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 OURS, THEIRS = "mojo", "torch"
 OURS_AND_THEIRS = frozenset((OURS, THEIRS))
@@ -36,8 +32,6 @@ def cells(run: Run) -> pd.DataFrame:
     an implementation may get fewer tokens; flop_per_byte and lines of code are the row's. Raises ValueError for a run
     that has no cells.
     """
-    import pandas as pd
-
     return pd.concat([_cells(part).assign(machine=key) for key, part in run.by_machine().items()], ignore_index=True)
 
 

@@ -8,15 +8,15 @@ that neither can be said, is `unmeasurable`; why it was not judged says which. F
 the claimed layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
 from math import inf, nan, prod
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from moe.analysis.breakdown import Breakdown
 from moe.analysis.frames import interval_columns
@@ -28,9 +28,6 @@ from moe.claims import Claims, kind_of, named_variants
 from moe.config import MoEConfig
 from moe.run import NOT_HERE, Measurement, Run
 from moe.variant import Variant
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MARGIN = 1.25  # what is published without an interval is not held to more than what a machine repeats
 HOLDS, REGION, FAILS, UNMEASURABLE = VERDICTS = ("holds", "region", "fails", "unmeasurable")
@@ -86,8 +83,6 @@ class Trial:
         something, or everything, was not measured. The columns of ASKED are what a throughput or a ratio would have
         this machine do, a second, and how many times its limits that is.
         """
-        import pandas as pd
-
         frame = pd.DataFrame([self._judge(claim) for claim in self.claims.by_id.values()])
         nearest = frame.measured.clip(frame.claimed_low, frame.claimed_high)
         is_off = (frame.measured > 0) & (nearest > 0) & (frame.measured != nearest) & (frame.kind != "order")
@@ -101,8 +96,6 @@ class Trial:
         _high) how many times as fast that is as the first row's. A `hollow` row is arithmetic on another one, and no
         measurement.
         """
-        import pandas as pd
-
         rows = [self._replayed(row, m) for row, m in self._replays]
         numbers = ["replayed", *interval_columns("measured", None), *interval_columns("over_first", None)]
         words = ["name", "variant", "fair", "divided_by", "hollow", "published", "reason"]
