@@ -8,7 +8,7 @@ the factors' Shapley values: what a factor adds, averaged over all orders in whi
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import factorial
+from math import factorial, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,10 @@ SWEEPS = 3  # of medians over rounds and over measurements, after which they har
 
 @dataclass(frozen=True)
 class Factor:
-    """What one factor gives: how many times as fast, its share of the whole, and that with each set of others on.
+    """What one factor gives: how many times as fast, and the same with each set of the others on.
 
-    `resolved` by Holm's correction over the factors and the whole. The share is of the whole's logarithm, and None
-    where the whole is not resolved.
+    `resolved` by Holm's correction over the factors and the whole, of whose logarithm share is a part; None where the
+    whole is not resolved.
     """
 
     name: str
@@ -35,13 +35,13 @@ class Factor:
 
     @property
     def least(self) -> float:
-        """The least that it gives in any order."""
-        return min(ratio.value for ratio in self.alone)
+        """The least that it gives with any set of the others on; NaN of what has no others."""
+        return min((ratio.value for ratio in self.alone), default=nan)
 
     @property
     def most(self) -> float:
-        """The most that it gives in any order."""
-        return max(ratio.value for ratio in self.alone)
+        """The most that it gives so."""
+        return max((ratio.value for ratio in self.alone), default=nan)
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,7 @@ def attribute(names: Sequence[str], measured: Grid) -> Attribution:
 
 @dataclass(frozen=True)
 class Link:
-    """How many times as fast one of a chain is as the one before, and as the first.
-
-    Both are resolved by Holm's correction over all of the chain's.
-    """
+    """How many times as fast one of a chain is as the one before, and as the first; resolved over the whole chain."""
 
     times: Ratio
     resolved: bool
@@ -115,11 +112,7 @@ def _gains(measured: Grid) -> list[Estimate]:
 
 
 def _of_rounds(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What each round did to all alike: in no difference between them, it need not be in their medians.
-
-    The median over what each measurement's rounds are beside its own median, so that which of them lack a round
-    makes no difference to it.
-    """
+    """What each round did to all alike, which is in no difference between them, whichever of them lack the round."""
     common = np.zeros(logs.shape[1])
     for _ in range(SWEEPS):
         common += row_medians((logs - common - row_medians(logs - common)[:, None]).T)

@@ -53,7 +53,7 @@ class Experiment:
 
 
 def inside_mojo(switches: Sequence[str], *, with_threads: bool) -> Experiment:
-    """The kernel's switches, and its threads; a switch that is no factor is on. Raises ValueError for any other."""
+    """The kernel's switches, and its threads; a switch that is no factor is on. ValueError for any other name."""
     for name in switches:
         if name not in SWITCHES:
             raise ValueError(unknown_name("switch", name, list(SWITCHES)))

@@ -26,10 +26,7 @@ class Change:
 
 
 def compare_runs(before: Run, after: Run) -> list[Change]:
-    """What changed between two runs of the same sizes on the same class of machine.
-
-    Raises ValueError that says why two runs can't be compared.
-    """
+    """What changed between two runs of the same sizes on one class of machine; ValueError for any others."""
     for key in MACHINE_CLASS:
         ours, theirs = before.machine.get(key), after.machine.get(key)
         if ours != theirs:

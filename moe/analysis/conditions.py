@@ -14,10 +14,7 @@ SHARED = 0.7  # of as many times what one thread reaches: what two hardware thre
 
 
 def taken(run: Run, cores: Callable[[Measurement], Sequence[float]]) -> list[tuple[Measurement, list[float]]]:
-    """Rows from more than a few of whose turns others took time, each with how many cores' worth, turn by turn.
-
-    `cores` says of a row what others took from its turns: another process, or another system by the hypervisor.
-    """
+    """Rows from more than a few of whose turns others took time, each with how many `cores`' worth, turn by turn."""
     found = []
     for m in run.measurements:
         high = [value for value in cores(m) if value > DISTURBED_CORES]
@@ -42,10 +39,7 @@ def shared_cores(run: Run) -> list[int]:
 
     On them the best probe reached less than SHARED times as many of what the best one reached on one thread.
     """
-    best = {threads: max(rates_of(run, threads), default=0.0) for threads in sorted(_thread_counts(run))}
+    counts = {entry["threads"] for entry in run.limits} | {m.probed_threads for m in run.measurements}
+    best = {threads: max(rates_of(run, threads), default=0.0) for threads in sorted(counts)}
     one = best.get(1, 0.0)
     return [threads for threads, most in best.items() if threads > 1 and 0 < most < SHARED * threads * one]
-
-
-def _thread_counts(run: Run) -> set[int]:
-    return {entry["threads"] for entry in run.limits} | {m.probed_threads for m in run.measurements}

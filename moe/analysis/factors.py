@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from moe.analysis.attribution import chain
+from moe.analysis.attribution import Factor, chain
 from moe.analysis.breakdown import Breakdown, Experiment, Place
 from moe.analysis.frames import interval_columns
 from moe.analysis.limits import Limits, bound_of, limits_of
@@ -42,7 +42,8 @@ def _factors(found: Breakdown, name: str, experiment: Experiment) -> Iterator[di
     if not found.asked_for(experiment) or found.missing(experiment):
         return
     split = found.attribution(experiment)
-    for factor in split.factors:
+    share = Interval(1.0, 1.0, 1.0) if split.resolved else None
+    for factor in (*split.factors, Factor(WHOLE, split.total, split.resolved, share, ())):
         yield {
             "experiment": name,
             "factor": factor.name,
@@ -52,16 +53,6 @@ def _factors(found: Breakdown, name: str, experiment: Experiment) -> Iterator[di
             "least": factor.least,
             "most": factor.most,
         }
-    whole = Interval(1.0, 1.0, 1.0) if split.resolved else None
-    yield {
-        "experiment": name,
-        "factor": WHOLE,
-        **interval_columns("times", split.total),
-        **interval_columns("share", whole),
-        "resolved": split.resolved,
-        "least": nan,
-        "most": nan,
-    }
 
 
 def steps(run: Run) -> pd.DataFrame:

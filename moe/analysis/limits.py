@@ -46,12 +46,7 @@ class Limits:
     def memory_s(self, measurement: Measurement) -> float:
         """Seconds that a measurement's bytes take at the read bandwidth of its working set, or past the caches."""
         size = bytes_of(measurement)
-        return size / (self.far_bandwidth if measurement.cache == "cold" else self.bandwidth(size))
-
-    @property
-    def far_bandwidth(self) -> float:
-        """Read bandwidth past the last cache."""
-        return self.read_bytes_per_s[max(self.read_bytes_per_s)]
+        return size / self.bandwidth(max(self.read_bytes_per_s) if measurement.cache == "cold" else size)
 
 
 @dataclass(frozen=True)
@@ -66,9 +61,8 @@ def limits_of(run: Run, threads: int) -> Limits | None:
     """A run's limits on `threads`, or None where they were not measured.
 
     Bandwidths are the medians of its probes. The peak of arithmetic is the BEST percentile of all rates that probes
-    reached, those beside turns among them: by the median, slowed probes would put rows above 100 %, and the highest
-    of thousands of rates is that of the millisecond which was measured worst. It is never less than the median of the
-    longer probes.
+    reached, and no less than the median of the longer ones: by a median slowed probes would put rows above 100 %, and
+    the highest of thousands is that of the millisecond which was measured worst.
     """
     found = [entry for entry in run.limits if entry["threads"] == threads and "flops_per_s" in entry]
     if not found:
@@ -104,5 +98,4 @@ def bound_of(measurement: Measurement, limits: Limits) -> Bound:
 
 def bytes_of(measurement: Measurement) -> float:
     """Bytes that a forward reads and writes at least: by its routing, or on average if that is not known."""
-    size: float = measurement.details.get("bytes_moved", measurement.config.expected_bytes)
-    return size
+    return float(measurement.details.get("bytes_moved", measurement.config.expected_bytes))
