@@ -134,26 +134,21 @@ class Measurement:
         return self.threads if self.device == "cpu" else 1
 
     @property
-    def undisturbed_turns(self) -> int:
-        """How many turns had the machine's capacity before and after them."""
-        return len(self.samples_s) - sum(self.disturbed)
-
-    @property
     def is_disturbed(self) -> bool:
         """Whether too few turns were undisturbed to count those alone."""
-        return any(self.disturbed) and self.undisturbed_turns < FEWEST_UNDISTURBED
+        return any(self.disturbed) and len(self.samples_s) - sum(self.disturbed) < FEWEST_UNDISTURBED
+
+    @property
+    def counted(self) -> list[tuple[Place, list[float]]]:
+        """The samples of each turn with its place: disturbed turns are left out, unless too few others are left."""
+        left_out = self.disturbed if self.disturbed and not self.is_disturbed else [False] * len(self.samples_s)
+        turns = zip(self._places(), self.samples_s, left_out, strict=True)
+        return [(place, samples) for place, samples, out in turns if not out]
 
     @property
     def values_s(self) -> dict[Place, float]:
-        """Each round's value in seconds, by its process and number: the median of its turn's samples.
-
-        Disturbed turns are left out, unless too few others are left.
-        """
-        values = {}
-        for place, samples, disturbed in zip(self._places(), self.samples_s, self._disturbed(), strict=True):
-            if self.is_disturbed or not disturbed:
-                values[place] = median(samples)
-        return values
+        """Each round's value in seconds, by its process and number: the median of its turn's samples."""
+        return {place: median(samples) for place, samples in self.counted}
 
     def keep_whole_turns(self) -> None:
         """Drop what an interruption left of half a turn, and let a row without turns be one that was not reached."""
@@ -175,9 +170,6 @@ class Measurement:
             self.disturbed = [False] * len(self.samples_s)
         if not self.waited:
             self.waited = [None] * len(self.samples_s)
-
-    def _disturbed(self) -> list[bool]:
-        return self.disturbed or [False] * len(self.samples_s)
 
     def _places(self) -> list[Place]:
         """Each turn's process and round; a run without numbers of rounds counts them in each process."""

@@ -109,13 +109,13 @@ def measure_goals(asked: Asked, beside: Sequence[str] = IN_PYTORCH) -> int:
     failed = False
     added = "" if tuple(beside) in ((), IN_PYTORCH) else "+" + "+".join(beside)
     for shape, run in _measure(goal_shapes(), [KERNEL, *beside], asked, added):
-        failed = failed or run.went_wrong
+        failed |= run.went_wrong
         results = _save_goals(asked.folder, run, {})
         print("\n".join(result_lines([r for r in results if r.shape == shape.name])), flush=True)
     calls = _calls()
     print("\n".join(f"{what}: {span(i, 1e6)} µs, goal {EMPTY_CALL_S * 1e6:g} µs" for what, i in calls.items()))
     _save_goals(asked.folder, run, calls)
-    return 1 if failed else 0
+    return int(failed)
 
 
 def measure_peers(asked: Asked) -> int:
@@ -125,9 +125,9 @@ def measure_peers(asked: Asked) -> int:
     """
     failed = False
     for _, run in _measure(peer_shapes(), [n for n in implementations(peers=True) if n not in NO_PEERS], asked):
-        failed = failed or run.went_wrong
+        failed |= run.went_wrong
         print(peers_table([run]), flush=True)
-    return 1 if failed else 0
+    return int(failed)
 
 
 def measure_models(asked: Asked) -> int:
@@ -257,13 +257,8 @@ def _calls() -> dict[str, Interval]:
 def _save_goals(folder: Path, run: Run, calls: dict[str, Interval]) -> list[Result]:
     """Save the results of a run and of those that may stand beside it, and return them."""
     results = _judge_all(_saved(folder, goal_shapes(), run))
-    content = {
-        "schema": 1,
-        "machine": run.machine,
-        "versions": run.versions,
-        "results": results,
-        "calls_s": calls,
-    }
+    head = {"schema": 1, "machine": run.machine, "versions": run.versions}
+    content = {**head, "results": results, "calls_s": calls}
     write_atomically(folder / SUMMARY, json.dumps(content, default=plain, indent=1))
     return results
 
@@ -273,18 +268,17 @@ def render_goals(folder: Path, page: Path, groups: Sequence[str] = ()) -> None:
 
     Raises ValueError where it can't.
     """
-    shapes = _of_groups(goal_shapes(), groups)
     if not (folder / SUMMARY).exists():
         raise ValueError(f"{folder / SUMMARY} not found: `moe goals` writes it")
     saved = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     calls = {what: Interval(**interval) for what, interval in saved["calls_s"].items()}
-    found = _saved_alike(folder, shapes, "goals")
+    found = _saved_alike(folder, goal_shapes(), groups, "goals")
     write_between(page, GOALS_MARK, goals_table(_judge_all(found), calls, found[0][1][0]))
 
 
 def render_peers(folder: Path, page: Path, groups: Sequence[str] = ()) -> None:
     """The same of peers."""
-    found = _saved_alike(folder, _of_groups(peer_shapes(), groups), "peers")
+    found = _saved_alike(folder, peer_shapes(), groups, "peers")
     write_between(page, PEERS_MARK, peers_table([runs[0] for _, runs in found]))
 
 
@@ -297,16 +291,11 @@ def render_models(folder: Path, page: Path, names: Sequence[str] = ()) -> None:
     write_between(page, MODELS_MARK, models_table(load_run(folder / MODELS)))
 
 
-def _of_groups(shapes: Sequence[Shape], groups: Sequence[str]) -> list[Shape]:
-    """The shapes of these groups, or of none; raises ValueError for the name of a shape."""
+def _saved_alike(folder: Path, shapes: Sequence[Shape], groups: Sequence[str], command: str) -> Found:
+    """What a folder holds of some groups, or of none; raises ValueError where that is nothing, or not of one kind."""
     if set(groups) - {shape.group for shape in shapes}:
         raise ValueError("--page shows all shapes that the folder holds: name none, or a group like bfloat16")
-    return [shape for shape in shapes if shape.group in (groups or [""])]
-
-
-def _saved_alike(folder: Path, shapes: Sequence[Shape], command: str) -> Found:
-    """What a folder holds for one table; raises ValueError for nothing, and for what may not stand side by side."""
-    found = _saved(folder, shapes)
+    found = _saved(folder, [shape for shape in shapes if shape.group in (groups or [""])])
     every = [run for _, runs in found for run in runs]
     if not every:
         raise ValueError(f"{folder} has no run: `moe {command}` writes them")

@@ -120,7 +120,7 @@ def test_a_disturbed_turn_gives_way_to_its_repeat_or_leaves_a_gap() -> None:
     m.processes, m.rounds = [0, 0, 0, 0, 1, 1], [0, 1, 1, 2, 7, 8]
     m.disturbed = [False, True, False, True, False, False]
     assert m.values_s == {(0, 0): 1.0, (0, 1): 3.0, (1, 7): 5.0, (1, 8): 6.0}
-    assert (m.undisturbed_turns, m.is_disturbed) == (4, False)
+    assert not m.is_disturbed
 
 
 def test_where_too_few_turns_were_undisturbed_all_of_them_count() -> None:

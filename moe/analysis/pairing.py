@@ -51,9 +51,7 @@ def latency_of(m: Measurement) -> Interval:
 
 def forwards_of(m: Measurement) -> list[tuple[int, float]]:
     """The process and seconds of every single forward in the turns that its values are made from."""
-    disturbed = m.disturbed if m.disturbed and not m.is_disturbed else [False] * len(m.samples_s)
-    turns = zip(m.processes, m.samples_s, disturbed, strict=True)
-    return [(process, seconds) for process, turn, out in turns if not out for seconds in turn]
+    return [(process, seconds) for (process, _), turn in m.counted for seconds in turn]
 
 
 def _counted(values: Mapping[Place, float]) -> dict[Place, float]:
