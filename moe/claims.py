@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -108,13 +108,13 @@ def kind_of(quantity: Mapping[str, Any]) -> str:
     return next(key for key in quantity if key != "experiment")
 
 
-def named_variants(quantity: Mapping[str, Any]) -> Iterator[str]:
+def named_variants(quantity: Mapping[str, Any]) -> list[str]:
     """The variants that a quantity names."""
-    kind = kind_of(quantity)
-    if kind == "throughput":
-        yield quantity[kind]
-    elif kind in ("ratio", "variation"):
-        yield from quantity[kind]
-    elif kind == "order":
-        for part in quantity[kind].values():
-            yield from named_variants(part)
+    match quantity:
+        case {"throughput": variant}:
+            return [variant]
+        case {"ratio": pair} | {"variation": pair}:
+            return list(pair)
+        case {"order": parts}:
+            return [variant for part in parts.values() for variant in named_variants(part)]
+    return []

@@ -135,6 +135,8 @@ def _pair(
     for m in pair:
         is_half = m.config.precision == "bfloat16"
         latency = latency_of(m) if m.status == "ok" else None
+        peak = latency.inverse(limits.arithmetic_s(m.config)) if latency and limits else None
+        bandwidth = latency.inverse(limits.memory_s(m)) if latency and limits else None
         yield {
             "label": m.label,
             "implementation": m.implementation,
@@ -146,20 +148,13 @@ def _pair(
             "note": m.details.get("note", ""),
             **interval_columns("latency_s", latency),
             **interval_columns("times", times if is_half else None),
-            **_shares(m, limits, latency),
+            **interval_columns("share_of_peak", peak),
+            **interval_columns("share_of_bandwidth", bandwidth),
             "resolved": is_half and resolved,
             "bound": bounds[is_half].by if bounds else "",
             "limit_times": bounds[0].seconds / bounds[1].seconds if bounds else nan,
             "peak_times": limits.times("bfloat16") if limits else nan,
         }
-
-
-def _shares(m: Measurement, limits: Limits | None, latency: Interval | None) -> dict[str, float]:
-    """What the products and the bytes of a measurement take at least, as shares of its latency."""
-    peak = bandwidth = None
-    if limits and latency:
-        peak, bandwidth = latency.inverse(limits.arithmetic_s(m.config)), latency.inverse(limits.memory_s(m))
-    return interval_columns("share_of_peak", peak) | interval_columns("share_of_bandwidth", bandwidth)
 
 
 def overheads(run: Run) -> pd.DataFrame:

@@ -6,14 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moe.form import ALPHA, CLAMP, Form
-from moe.weights import Weights
 
 Array = NDArray[Any]
-
-
-def held(weights: Weights, dtype: np.dtype[Any]) -> dict[str, Array]:
-    """The weights by name in a layer's precision; the same memory where that is float32."""
-    return {name: array.astype(dtype, copy=False) for name, array in weights.arrays().items()}
 
 
 def route(form: Form, arrays: dict[str, Array], x: Array, top_k: int, *, finite: bool) -> tuple[Array, Array]:

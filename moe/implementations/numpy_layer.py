@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from moe.implementations.contract import DTYPES, EVERY_KNOB, SWITCH, WIDENED, NotAvailableError, check_option
-from moe.implementations.numpy_common import held, hidden, route, shared
+from moe.implementations.numpy_common import hidden, route, shared
 from moe.problem import Float32Array, Weights
 from moe.weights import ROUTER
 
@@ -49,7 +49,7 @@ class NumpyLayer:
         self._layer = self._by_expert if check_option("batch", batch, SWITCH) == "on" else self._by_token
         self.form = weights.form
         self.note = WIDENED if self.form.precision == "bfloat16" else ""
-        self.arrays = held(weights, self.dtype)
+        self.arrays = {name: array.astype(self.dtype, copy=False) for name, array in weights.arrays().items()}
         self.gate, self.w1, self.w2 = (self.arrays[name] for name in ("gate", "w1", "w2"))
         self._router_is_finite = all(np.isfinite(self.arrays[name]).all() for name in ROUTER if name in self.arrays)
         self._routes_as_published = weights.routes_as_published
