@@ -83,8 +83,8 @@ def to_pytorch(*, with_threads: bool) -> Experiment:
 
 def variants_of(experiments: Sequence[Experiment]) -> list[str]:
     """The names of all variants of experiments, what a run measures twice before them."""
-    places = [place for experiment in experiments for place in experiment.places()]
-    return list(dict.fromkeys([CONTROLLED, *(place.variant for place in places)]))
+    found = (place.variant for experiment in experiments for place in experiment.places())
+    return list(dict.fromkeys([CONTROLLED, *found]))
 
 
 class Breakdown:

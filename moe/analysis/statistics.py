@@ -1,10 +1,9 @@
 """Intervals, ratios and p-values from rounds.
 
-A round's value is the median of its samples, and NaN where a variant has none in it: its turn was disturbed, or the
-run was cut short. Rounds share a process, and samples that follow each other are not independent, so the bootstrap
-resamples processes first and then the rounds of each. With three processes that alone covers the truth in 75 % of
-cases only, so an interval is the wider of it and Student's t over the medians of the processes. One process says
-nothing of how much processes differ, and has no interval.
+A round's value is the median of its samples, NaN where a turn was disturbed or the run cut short. Rounds share a
+process and are not independent, so the bootstrap resamples processes first and then the rounds of each. With three
+processes that alone covers the truth in 75 % of cases only, so an interval is the wider of it and Student's t over
+the processes' medians. One process says nothing of how much processes differ, and has no interval.
 """
 
 from __future__ import annotations
@@ -74,20 +73,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class Ratio(Interval):
-    """A ratio with the p-value of 1: how likely one this far from it is if there is no difference.
-
-    The p-value is 1 less the confidence whose interval would end at 1.
-    """
+    """A ratio with the p-value of 1, which is 1 less the confidence whose interval would end at 1."""
 
     p_value: float = 1.0
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How single forwards vary, in seconds; a percentile is None where too few lie beyond it to tell.
-
-    variation is their standard deviation over their mean.
-    """
+    """Single forwards' percentiles in seconds, None where too few lie beyond, and standard deviation over mean."""
 
     p95: float | None
     p99: float | None

@@ -28,11 +28,10 @@ class NativeInput(NamedTuple):
 class MojoLayer:
     """The kernel in `mojo_src/` on a pool of `threads` threads.
 
-    The kernel packs a copy of the weights in prepare; no other reference to them is kept. Each optimisation is a
-    switch, on or off: `simd` (vectors, or one lane), `tile` (register tiles over packed weights, or plain loops),
-    `batch` (an expert's tokens together, or token by token), `pool` (workspace kept, or allocated in each forward)
-    and `specialize` (compiled for these d_model, d_ff, num_experts and top_k in prepare, or for any). The switches
-    are of the published layer; other forms have all but `specialize` on.
+    It packs a copy of the weights in prepare. Each optimisation is a switch, on or off: `simd` (vectors, or one
+    lane), `tile` (register tiles over packed weights, or plain loops), `batch` (an expert's tokens together, or token
+    by token), `pool` (workspace kept, or allocated in each forward) and `specialize` (compiled in prepare for these
+    sizes, or for any). They are of the published layer; other forms have all but `specialize` on.
     """
 
     name = "mojo"
@@ -80,14 +79,8 @@ class MojoLayer:
             description = describe(arrays, weights.form, top_k=top_k, threads=threads)
             handle = kernel.moe_prepare_form(description.ctypes.data)
         else:
-            handle = kernel.moe_prepare(
-                weights.gate.ctypes.data,
-                weights.w1.ctypes.data,
-                weights.w2.ctypes.data,
-                *sizes,
-                threads,
-                setting,
-            )
+            addresses = (array.ctypes.data for array in (weights.gate, weights.w1, weights.w2))
+            handle = kernel.moe_prepare(*addresses, *sizes, threads, setting)
         if not handle:
             raise RuntimeError(f"the Mojo kernel could not start {threads} threads")
         weakref.finalize(self, kernel.moe_release, handle)

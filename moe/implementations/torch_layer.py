@@ -16,8 +16,7 @@ class TorchLayer:
     64 small experts up to three times faster.
 
     `device=cuda` runs on the GPU with its input already there; `transfer=on` starts and ends in CPU memory.
-    `dtype=float64` computes in double precision. Without a dtype weights of bfloat16 are computed with in bfloat16,
-    but for the router and the weighted sum, which are float32.
+    `dtype=float64` computes in double precision, without one in the weights', router and weighted sum in float32.
     """
 
     name = "torch"

@@ -11,8 +11,7 @@ from moe.problem import Weights
 class TorchNaiveLayer(OnTheCpu):
     """PyTorch, a Python loop over tokens and over their experts, under inference_mode.
 
-    `dtype=float64` computes in double precision. Without a dtype weights of bfloat16 are computed with in bfloat16,
-    but for the router and the weighted sum, which are float32.
+    `dtype=float64` computes in double precision, without one in the weights', router and weighted sum in float32.
     """
 
     name = "torch-naive"
