@@ -147,7 +147,6 @@ def _sizes(said: Mapping[str, Any], family: Family) -> Sizes:
 
 
 def _form(said: Mapping[str, Any], family: Family, sizes: Sizes) -> Form:
-    """The layer's form in float32."""
     knobs = {"shared_d_ff": sizes["s"], **family.form(said)}
     if family.activation:
         known = GATED if "w3" in family.parts else PLAIN
@@ -159,7 +158,6 @@ def _form(said: Mapping[str, Any], family: Family, sizes: Sizes) -> Form:
 
 
 def _is_there(name: str, said: Mapping[str, Any], family: Family, sizes: Sizes) -> bool:
-    """Whether the layer has a weight of those that its family may have."""
     return bool(said.get(family.without.get(name, ""), True) and (sizes["s"] or not name.startswith("shared")))
 
 
@@ -181,7 +179,6 @@ def _beginning(shards: Shards, family: Family, layer: int) -> str:
 
 
 def _listed(numbers: Sequence[int]) -> str:
-    """Numbers of layers in words."""
     ordered = sorted(numbers)
     if len(ordered) > 1 and ordered[-1] - ordered[0] == len(ordered) - 1:
         return f"{ordered[0]} to {ordered[-1]}"
@@ -215,7 +212,6 @@ def _missing(shards: Shards, name: str, said: Mapping[str, Any]) -> str:
 
 
 def _require_memory(parts: Mapping[str, Part], sizes: Sizes, what: str) -> None:
-    """Raise MemoryError where the weights would not fit what is free."""
     needed = FLOAT32_BYTES * sum(prod(sizes[letter] for letter in DIMENSIONS[name]) for name in parts)
     free = MEMORY_SHARE * usable_memory()
     if needed > free:

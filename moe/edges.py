@@ -89,7 +89,6 @@ def form_problems(form: str) -> dict[str, Problem]:
 
 
 def _not_finite(problem: Problem) -> dict[str, Problem]:
-    """The problem with numbers in it that are none."""
     return {
         "NaN in a token": _with_value(problem, np.nan),
         "Inf in a token": _with_value(problem, np.inf),
@@ -111,7 +110,6 @@ def _idle(problem: Problem) -> Problem:
 
 
 def _with(problem: Problem, **arrays: Any) -> Problem:
-    """The problem with other arrays in place of its weights'."""
     return Problem(replace(problem.weights, **arrays), problem.x, problem.top_k)
 
 

@@ -130,7 +130,6 @@ def make_weights(config: MoEConfig) -> Weights:
 
 
 def _deviations(config: MoEConfig) -> dict[str, float]:
-    """The standard deviation of each array's numbers, by its name."""
     d, f, s, experts = config.d_model, config.d_ff, max(1, config.shared_d_ff), config.num_experts
     variance = INNER_VARIANCE_CLAMPED if config.expert == "swiglu-oai" else INNER_VARIANCE
     inner = (variance / d) ** 0.5

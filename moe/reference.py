@@ -103,7 +103,6 @@ def reference(problem: Problem) -> Reference:
 
 
 def _parts(problem: Problem) -> Iterator[slice]:
-    """Rows of a problem's tokens, so many at a time."""
     weights = problem.weights
     widest = max(weights.num_experts, weights.d_ff, weights.form.shared_d_ff, weights.d_model)
     at_once = max(1, NUMBERS_AT_ONCE // widest)

@@ -228,7 +228,6 @@ class Run:
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows of it: that line, and a short table."""
         from moe.analysis.frames import short
 
         return f"<p>{escape(repr(self))}</p>" + short(self).to_html(

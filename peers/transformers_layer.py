@@ -119,7 +119,6 @@ def _shared_of(family: Family, module: Any, config: Any, weights: Weights) -> An
 
 
 def _replace(block: Any, part: str, other: Any) -> None:
-    """Put a module or a function where a block has a module."""
     delattr(block, part)
     setattr(block, part, other)
 

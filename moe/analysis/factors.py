@@ -172,7 +172,6 @@ def overheads(run: Run) -> pd.DataFrame:
 
 
 def _columns(*names: str) -> list[str]:
-    """The columns of several intervals."""
     return [column for name in names for column in interval_columns(name, None)]
 
 

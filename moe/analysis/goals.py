@@ -96,7 +96,6 @@ def judge(shape: Shape, runs: Sequence[Run], before: Sequence[Result] = ()) -> l
 
 
 def _note(shape: Shape, kernel: Measurement) -> str:
-    """What is special about a measurement of a shape."""
     held, of = kernel.config.num_experts, parse_config(shape.config).num_experts
     fewer = f"{held} of {of} experts held" if held < of else ""
     return ", ".join(filter(None, [fewer, kernel.details.get("note", "")]))

@@ -142,7 +142,6 @@ def _times(first: dict[str, Any], row: dict[str, Any], axis: str) -> dict[str, f
 
 
 def _cells(run: Run) -> pd.DataFrame:
-    """One machine's rows, in the order of its measurements."""
     frame = rows(run)
     if (frame.cell < 0).any():
         raise ValueError("the run is no sweep: its measurements have no cells")

@@ -209,7 +209,6 @@ class Estimate:
 
     @cached_property
     def _finite(self) -> NDArray[np.float64]:
-        """The resamples that have it."""
         return self.resampled[np.isfinite(self.resampled)]
 
     @cached_property

@@ -153,7 +153,6 @@ class Trial:
         }
 
     def _evidence(self, quantity: Mapping[str, Any], config: MoEConfig) -> Evidence:
-        """What bears on a quantity that is claimed of a layer."""
         match quantity:
             case {"none": reason}:
                 return Evidence(None, reason, NO_QUANTITY)

@@ -57,7 +57,6 @@ def softmax(logits: Vector) -> Vector:
 
 
 def _of_best_groups(form: Form, choice: Vector) -> list[int]:
-    """The experts of the best groups, in order."""
     size = len(choice) // form.groups
     best = 1 if form.group_score == "max" else 2
     ranks = [sum(sorted(choice[g * size : (g + 1) * size])[-best:]) for g in range(form.groups)]
