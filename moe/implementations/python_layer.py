@@ -12,6 +12,7 @@ from moe.problem import Float32Array, Weights
 Matrix = list[Vector]
 MATRICES = ("gate", "w1", "w2", "w3", "shared_w1", "shared_w2", "shared_w3", "shared_gate")
 EXPERT = ("w1", "w2", "w3", "b1", "b2", "b3")
+SHARED = "shared_"  # before the names of the same parts of the expert that every token takes
 
 
 class PythonLayer:
@@ -37,6 +38,7 @@ class PythonLayer:
             for name, array in weights.arrays().items()
         }
         self.gate: Matrix = self.own["gate"]  # E × d
+        self.shared = {name.removeprefix(SHARED): own for name, own in self.own.items() if name.startswith(SHARED)}
         self.form = weights.form
         self.note = "bfloat16 widened to float64" if self.form.precision == "bfloat16" else ""
         self._routes_as_published = weights.routes_as_published
@@ -57,29 +59,21 @@ class PythonLayer:
     def _token(self, token: Vector) -> Vector:
         own, y = self.own, [0.0] * len(token)
         for e, weight in self._route(token):
-            matrices: list[Any] = [own[name][e] if name in own else None for name in EXPERT]
             before, after = (weight, 1.0) if self.form.weight_on == "input" else (1.0, weight)
-            out = self._expert([before * value for value in token], *matrices)
+            parts = {name: own[name][e] for name in EXPERT if name in own}
+            out = self._expert([before * value for value in token], parts)
             y = [total + after * value for total, value in zip(y, out, strict=True)]
-        if self.form.shared_d_ff:
-            out = self._expert(token, own["shared_w1"], own["shared_w2"], own.get("shared_w3"))
-            gate = sigmoid(sum(map(mul, token, own["shared_gate"][0]))) if "shared_gate" in own else 1.0
+        if self.shared:
+            out = self._expert(token, self.shared)
+            gate = sigmoid(sum(map(mul, token, self.shared["gate"][0]))) if "gate" in self.shared else 1.0
             y = [total + gate * value for total, value in zip(y, out, strict=True)]
         return y
 
-    def _expert(
-        self,
-        token: Vector,
-        w1: Matrix,
-        w2: Matrix,
-        w3: Matrix | None,
-        b1: Vector | None = None,
-        b2: Vector | None = None,
-        b3: Vector | None = None,
-    ) -> Vector:
-        """One expert's output (d,)."""
-        gate = _product(token, w1, b1)
-        return _product(hidden(self.form.expert, gate, gate if w3 is None else _product(token, w3, b3)), w2, b2)
+    def _expert(self, token: Vector, parts: dict[str, Any]) -> Vector:
+        """The output (d,) of an expert with these weights."""
+        gate = _product(token, parts["w1"], parts.get("b1"))
+        up = _product(token, parts["w3"], parts.get("b3")) if "w3" in parts else gate
+        return _product(hidden(self.form.expert, gate, up), parts["w2"], parts.get("b2"))
 
     def _route(self, token: Vector) -> list[tuple[int, float]]:
         """The token's k experts with their weights; sorted() is stable, so a tie goes to the lower number."""
