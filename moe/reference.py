@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from moe.choice import U_BFLOAT16, Choice, U, choose, scores
 from moe.form import ALPHA, CLAMP, ROUTER_PRECISION
 from moe.problem import Problem
-from moe.weights import Float32Array, Weights
+from moe.weights import EXPERT, Float32Array, Weights
 
 Float64Array = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
-Held = Float32Array | None  # an array of the weights
 
 NUMBERS_AT_ONCE = 2**23  # of the widest array: tokens are taken so many at a time
 
@@ -157,37 +156,34 @@ def _expert_weights(weights: Weights, logits: Float64Array, experts: IndexArray)
 
 def _combine(weights: Weights, x: Float64Array, experts: IndexArray, shares: Float64Array) -> Float64Array:
     """Weighted sum (T, d) of the outputs of `experts` (T, k), and the shared expert's."""
-    w, form = weights, weights.form
-    y = _shared(w, x) if form.shared_d_ff else np.zeros_like(x)
-    for e in range(w.num_experts):
+    form, arrays = weights.form, weights.arrays()
+    y = _shared(weights, x) if form.shared_d_ff else np.zeros_like(x)
+    for e in range(weights.num_experts):
         tokens, slots = np.nonzero(experts == e)
         if len(tokens) == 0:
             continue
         share = shares[tokens, slots][:, None]
         rows = x[tokens] * share if form.weight_on == "input" else x[tokens]  # (n, d)
-        own = (None if array is None else array[e] for array in (w.w1, w.w2, w.w3, w.b1, w.b2, w.b3))
-        out = _expert(form.expert, rows, *own)
+        out = _expert(form.expert, rows, {name: arrays[name][e] for name in EXPERT if name in arrays})
         y[tokens] += out if form.weight_on == "input" else share * out
     return y
 
 
-def _shared(w: Weights, x: Float64Array) -> Float64Array:
+def _shared(weights: Weights, x: Float64Array) -> Float64Array:
     """The output (T, d) of the expert that every token takes."""
-    out = _expert(w.form.expert, x, w.shared_w1, w.shared_w2, w.shared_w3)
-    return out if w.shared_gate is None else out * _sigmoid(x @ w.shared_gate.astype(np.float64))
+    parts = {name.removeprefix("shared_"): array for name, array in weights.arrays().items() if "shared_" in name}
+    out = _expert(weights.form.expert, x, parts)
+    return out * _sigmoid(x @ parts["gate"].astype(np.float64)) if "gate" in parts else out
 
 
-def _expert(
-    kind: str, x: Float64Array, w1: Held, w2: Held, w3: Held, b1: Held = None, b2: Held = None, b3: Held = None
-) -> Float64Array:
-    """One expert's output (n, d) for x (n, d)."""
-    gate = _product(x, w1, b1)  # (n, f)
-    up = gate if w3 is None else _product(x, w3, b3)
-    return _product(_hidden(kind, gate, up), w2, b2)
+def _expert(kind: str, x: Float64Array, parts: Mapping[str, Float32Array]) -> Float64Array:
+    """The output (n, d) for x (n, d) of an expert with these weights."""
+    gate = _product(x, parts["w1"], parts.get("b1"))  # (n, f)
+    up = _product(x, parts["w3"], parts.get("b3")) if "w3" in parts else gate
+    return _product(_hidden(kind, gate, up), parts["w2"], parts.get("b2"))
 
 
-def _product(x: Float64Array, w: Held, bias: Held) -> Float64Array:
-    assert w is not None  # the weights were checked
+def _product(x: Float64Array, w: Float32Array, bias: Float32Array | None) -> Float64Array:
     product: Float64Array = x @ w.astype(np.float64)
     return product if bias is None else product + bias
 

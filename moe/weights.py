@@ -42,6 +42,7 @@ NEEDS = {
     "shared_gate": ("shared_d_ff", "shared_gate"),
 }
 ROUTER = ("gate", "gate_bias", "select_bias")
+EXPERT = ("w1", "w2", "w3", "b1", "b2", "b3")
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import numpy as np
 from moe.implementations.contract import EVERY_KNOB
 from moe.implementations.python_common import Vector, choose, hidden, sigmoid, softmax
 from moe.problem import Float32Array, Weights
+from moe.weights import EXPERT
 
 Matrix = list[Vector]
 MATRICES = ("gate", "w1", "w2", "w3", "shared_w1", "shared_w2", "shared_w3", "shared_gate")
-EXPERT = ("w1", "w2", "w3", "b1", "b2", "b3")
 SHARED = "shared_"  # before the names of the same parts of the expert that every token takes
 
 

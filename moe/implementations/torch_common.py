@@ -8,11 +8,10 @@ from moe.implementations.contract import DTYPES, NotAvailableError, check_option
 from moe.implementations.torch_experts import expert_of
 from moe.implementations.torch_router import route
 from moe.problem import Float32Array, Weights
-from moe.weights import ROUTER
+from moe.weights import EXPERT, ROUTER
 
 DEVICES = ("cpu", "cuda")
 MATRICES = ("w1", "w2", "w3", "shared_w1", "shared_w2", "shared_w3")
-EXPERTS = ("w1", "w2", "w3", "b1", "b2", "b3")
 
 
 def torch_available() -> tuple[bool, str]:
@@ -71,7 +70,7 @@ class TorchWeights:
     def parts(self) -> list[tuple[Any, ...]]:
         """Each expert's tensors, as `expert_of` says that they are given."""
         none = [None] * len(self.tensors["w1"])
-        return list(zip(*(self.tensors.get(name, none) for name in EXPERTS), strict=True))
+        return list(zip(*(self.tensors.get(name, none) for name in EXPERT), strict=True))
 
     def weighted(self, rows: Any, weights: Any, part: tuple[Any, ...]) -> Any:
         """What an expert adds to y for rows (n, d) with their weights (n, 1), from its tensors."""
