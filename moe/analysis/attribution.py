@@ -23,8 +23,8 @@ SWEEPS = 3  # of medians over rounds and over measurements, after which they har
 class Factor:
     """What one factor gives: how many times as fast, and the same with each set of the others on.
 
-    `resolved` by Holm's correction over the factors and the whole, of whose logarithm share is a part; None where the
-    whole is not resolved.
+    `resolved` by Holm's correction over the factors and the whole. The share is of the whole's logarithm, and None
+    where the whole is not resolved.
     """
 
     name: str
@@ -112,7 +112,7 @@ def _gains(measured: Grid) -> list[Estimate]:
 
 
 def _of_rounds(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What each round did to all alike, which is in no difference between them, whichever of them lack the round."""
+    """What each round did to all alike: the median of it beside each measurement's own, whichever of them lack it."""
     common = np.zeros(logs.shape[1])
     for _ in range(SWEEPS):
         common += row_medians((logs - common - row_medians(logs - common)[:, None]).T)
