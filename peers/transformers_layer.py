@@ -77,7 +77,6 @@ class TransformersLayer(OnTheCpu):
         self.block = block.eval()
         for name in set(tensors) - set(ROUTER):  # the block has them now
             del tensors[name]
-        del self.native.w1, self.native.w2
 
     def forward(self, x: Any) -> Any:
         """x (T, d) → y (T, d)."""

@@ -66,7 +66,6 @@ class ZentorchLayer(OnTheCpu):
         self._packed_at = 0
         for name in set(tensors) & {"w1", "w2", "w3"}:
             del tensors[name]
-        del self.native.w1, self.native.w2
 
     def _joined(self, first: Any, third: Any) -> Any:
         """What belongs to w1 and w3, (E, f, …) each, as one: (E, 2f, …), in halves or in turns."""

@@ -45,7 +45,7 @@ class TorchWeights:
         self.expert = expert_of(self.form.expert)
         arrays = weights.arrays()
         self.tensors = {name: self._weight(name, array) for name, array in arrays.items()}
-        self.gate, self.w1, self.w2 = (self.tensors[name] for name in ("gate", "w1", "w2"))
+        self.gate = self.tensors["gate"]
 
     def tensor(self, array: Float32Array, *, wide: bool = False) -> Any:
         """`array` as a tensor on the device; on the CPU over the same memory, unless another dtype takes a copy.

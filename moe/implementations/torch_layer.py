@@ -40,7 +40,7 @@ class TorchLayer:
         dtype: str | None = None,
     ) -> None:
         self.native = TorchWeights(weights, threads=threads, device=device, dtype=dtype)
-        self.w1, self.w2 = self.native.w1.unbind(), self.native.w2.unbind()  # E matrices each
+        self.w1, self.w2 = (self.native.tensors[name].unbind() for name in ("w1", "w2"))  # E matrices each
         self.parts = None if self.native.has_published_experts else self.native.parts()
         self.top_k = top_k
         self.transfer = check_option("transfer", transfer, SWITCH) == "on"

@@ -30,6 +30,7 @@ class TorchNaiveLayer(OnTheCpu):
         w = self.native
         if not (w.routes_as_published and w.has_published_experts) or w.is_half or w.form.shared_d_ff:
             return self._formed(x)
+        w1, w2 = w.tensors["w1"], w.tensors["w2"]
         with torch.inference_mode():
             y = torch.zeros_like(x)
             for t in range(len(x)):
@@ -38,8 +39,8 @@ class TorchNaiveLayer(OnTheCpu):
                 values, experts = torch.sort(probabilities, descending=True, stable=True)
                 weights = values[: self.top_k] / values[: self.top_k].sum()
                 for weight, expert in zip(weights, experts[: self.top_k], strict=True):
-                    hidden = torch.relu(x[t] @ w.w1[expert])  # (f,)
-                    y[t] += weight * (hidden @ w.w2[expert])
+                    hidden = torch.relu(x[t] @ w1[expert])  # (f,)
+                    y[t] += weight * (hidden @ w2[expert])
             return y
 
     def _formed(self, x: Any) -> Any:

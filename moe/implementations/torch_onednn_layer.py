@@ -33,7 +33,6 @@ class TorchOnednnLayer(SortedByExpert):
         for name in ("w1", "w2", "w3"):
             if name in native.tensors:  # the packed ones serve alone: no second gigabyte where experts are many
                 native.tensors[name] = [pack(w.T.contiguous()) for w in native.tensors[name]]
-        del native.w1, native.w2
         self.parts = native.parts()
         self.fused = weights.form.expert if weights.form.expert == "relu" else "none"
         self.native = native
