@@ -20,7 +20,7 @@ from moe.implementations.registry import entry_of
 from moe.measure.agreement import Kept, Referee, keep
 from moe.measure.capacity import Look, is_crowded, mark_disturbed
 from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
-from moe.measure.conditions import Clock, Elsewhere, Watch
+from moe.measure.conditions import Elsewhere, Watch
 from moe.measure.honesty import Doubts, Turn, checked, impossible
 from moe.measure.inputs import KNOWN, Inputs, at_least, how_many
 from moe.measure.lines import known_kernel_lines, known_lines
@@ -28,7 +28,7 @@ from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
 from moe.measure.saving import Saving
 from moe.measure.threads import CoreCheck, require_threads
-from moe.measure.workers import Workers, require_files
+from moe.measure.workers import Workers, key_of, require_files
 from moe.measure.yardsticks import Yardsticks
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, mark_of, worst
 from moe.problem import Weights
@@ -225,7 +225,7 @@ class Bench:
         reply = self._workers.receive(m, LOAD_TIMEOUT_S)
         # The first generation's: it compiles what the later ones find compiled.
         m.details.setdefault("load_s", reply["load_s"])
-        self._workers.note_done(m, "load", m.implementation)
+        self._workers.of(m).done.add(("load", m.implementation))
 
     def _make_ready(self, number: int, m: Measurement) -> None:
         """Load, prepare and check a measurement, unless that has been done in the worker that is there now."""
@@ -263,7 +263,7 @@ class Bench:
         if not m.config.tokens:
             raise NotRunError("nothing to time: no tokens; it agrees with the reference")
         self._calls(m)
-        workers.note_done(m, "ready", number)
+        workers.of(m).done.add(("ready", number))
 
     def _calls(self, m: Measurement) -> None:
         """Measure what calls into a worker's library cost, once for all variants of its implementation."""
@@ -298,9 +298,9 @@ class Bench:
         workers = self._workers
         self.progress.note(f"{m.label} (threads: {m.threads})")
         threads = m.probed_threads
-        others_s, turning = workers.others_s(m), Clock()
+        others_s, started = workers.others_s(m), time.monotonic()
         turn, elsewhere, after = self._time(number, m)
-        self._note_others(m, others_s, turning.stop())
+        self._note_others(m, others_s, time.monotonic() - started)
         if m.threads > 1:
             self._doubts.note_rest(number, workers.rest(m, self.settings.rest_most_s))
         crowded = is_crowded(threads, elsewhere)
@@ -331,8 +331,9 @@ class Bench:
         def ask(operation: str, **arguments: Any) -> dict[str, Any]:
             return workers.ask(m, operation, timeout=settings.timeout_s, number=number, **arguments)
 
-        watch, worker_s = Watch(), workers.processor_s(m)
-        warming = Clock()
+        worker = workers.of(m)
+        watch, worker_s = Watch(), worker.processor_s()
+        started = time.monotonic()
         warm = ask(
             "warm",
             secret=secrets.randbits(SECRET_BITS),
@@ -340,23 +341,23 @@ class Bench:
             warm_up_most=settings.warm_up_most_s,
             cold_on=m.threads if settings.cache == "cold" else 0,
         )
-        lasting_s = warming.stop() / max(1, warm["forwards"])
+        lasting_s = (time.monotonic() - started) / max(1, warm["forwards"])
         count, secret = how_many(settings, m.config, warm["each_s"], lasting_s), secrets.randbits(SECRET_BITS)
-        making = Clock()
+        started = time.monotonic()
         ask("ready", secret=secret, count=count)
-        made_s = making.stop()
+        made_s = time.monotonic() - started
         chosen = secrets.randbelow(count)
-        timing = workers.usage(m)
+        timing = worker.usage()
         timed = checked(ask("timed", keep=chosen), count)
         framed, used, waited = timing.stop()
-        elsewhere = watch.stop(workers.processor_s(m) - worker_s)._replace(waited=waited)
-        with workers.stopped(m):
+        elsewhere = watch.stop(worker.processor_s() - worker_s)._replace(waited=waited)
+        with worker.stopped():
             after = self._machine.capacity.beside(m.probed_threads)
         path = self._folder / f"{number}.npy"
         kept = ask("kept", path=str(path))
-        making = Clock()
+        started = time.monotonic()
         x = Inputs(m.config, secret)[chosen]
-        own_s = making.stop() + count * self._copying_s(m.config)
+        own_s = time.monotonic() - started + count * self._copying_s(m.config)
         if kept["mark"] != mark_of(x):
             raise WorkerFailedError(INPUT_CHANGED)
         self._kept.append(keep(number, m, x, path, self.random))
@@ -365,7 +366,7 @@ class Bench:
         )
         m.warm_up_s += warm["warm_up_s"]
         m.peak_rss_bytes = max(m.peak_rss_bytes or 0, kept["peak_rss_bytes"])
-        m.details["memory_of"] = workers.inside(m)
+        m.details["memory_of"] = sorted(worker.inside)
         return turn, elsewhere, after
 
     def _copying_s(self, config: MoEConfig) -> float:
@@ -377,7 +378,7 @@ class Bench:
     def _note_others(self, m: Measurement, before_s: dict[Any, float], turn_s: float) -> None:
         """Note which other workers used processor time in this turn."""
         for key, used in self._workers.others_s(m).items():
-            own = [number for number, other in self.alive.items() if self._workers.owns(other, key)]
+            own = [number for number, other in self.alive.items() if key_of(other) == key]
             self._doubts.note_beside(own, used - before_s.get(key, used), turn_s)
 
     def _judge_kept(self) -> None:

@@ -60,6 +60,8 @@ class Child:
             start_new_session=True,
         )
         self._unread = b""
+        self.done: set[tuple[str, str | int]] = set()  # the steps that it has taken, each for what
+        self.inside: set[str] = set()  # the implementations that it was to load
 
     def ask(self, operation: str, *, timeout: float, **arguments: Any) -> dict[str, Any]:
         """The worker's reply; raises WorkerFailedError where it raises, dies, or takes too much time or memory."""

@@ -25,17 +25,6 @@ class Elsewhere(NamedTuple):
     waited: float | None = None
 
 
-class Clock:
-    """The parent's clock, from now on."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-
-    def stop(self) -> float:
-        """Seconds that have passed."""
-        return time.monotonic() - self._started
-
-
 class Watch:
     """Processor time of the cores that this process may use, from its creation on.
 
