@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from timeit import repeat
@@ -17,8 +17,8 @@ from typing import Any
 from moe.config import MoEConfig
 from moe.implementations import availability
 from moe.implementations.registry import entry_of
-from moe.measure.agreement import Kept, Referee, keep
-from moe.measure.capacity import Look, is_crowded, mark_disturbed
+from moe.measure.agreement import Kept, Referee, agree, keep
+from moe.measure.capacity import is_crowded, mark_disturbed
 from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
 from moe.measure.conditions import Elsewhere, Watch
 from moe.measure.honesty import Doubts, Turn, checked, impossible
@@ -28,9 +28,9 @@ from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
 from moe.measure.saving import Saving
 from moe.measure.threads import CoreCheck, require_threads
-from moe.measure.workers import Workers, key_of, require_files
+from moe.measure.workers import Workers, key_of
 from moe.measure.yardsticks import Yardsticks
-from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, mark_of, worst
+from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, mark_of
 from moe.problem import Weights
 from moe.processor import MEMORY_SHARE, usable_memory
 from moe.progress import Progress
@@ -50,8 +50,6 @@ class Bench:
         settings: Protocol,
         path: Path | None,
         progress: bool,
-        *,
-        saves_rounds: bool = True,
         weights: Weights | None = None,
     ) -> None:
         self.run = run
@@ -64,8 +62,7 @@ class Bench:
         self.patience = Patience()
         self.turn_most_s = settings.budget_s
         self.alive: dict[int, Measurement] = {}  # what nothing has gone wrong with, by its number
-        self._saving = Saving(run, path, settings.save_every_s if saves_rounds else 0.0)
-        self._saves_rounds = saves_rounds
+        self.saving = Saving(run, path, settings.save_every_s)
         self._kept: list[Kept] = []
         self._doubts = Doubts()
         self._core_check = CoreCheck()
@@ -76,14 +73,13 @@ class Bench:
     def measuring(self) -> Iterator[None]:
         """Probes and a folder while it lasts; whatever happens, what was measured is judged and saved."""
         self._find_available()
-        with self._saving.lasting():
+        with self.saving.lasting():
             try:
                 with ExitStack() as stack:
                     self._folder = Path(stack.enter_context(TemporaryDirectory()))
                     self.referee = Referee(self._folder, self.settings.inputs, self._given)
                     self.progress.note("the machine's limits")
                     self._machine = Yardsticks(stack, self.run, self.settings.rest_most_s)
-                    self._take_limits()
                     yield
             finally:
                 self.progress.close()
@@ -148,26 +144,19 @@ class Bench:
             if not look.ready:
                 put_off[n] += 1
                 queue.append(n)
-            elif not self._attempt(n, self._turn_in(process, number, look)) and self._may_repeat(n, repeated[n]):
+            elif not self._attempt(n, self._turn, process, number, look.reached) and self._may_repeat(n, repeated[n]):
                 repeated[n] += 1
                 queue.append(n)
                 self.patience.lost_s = lost_s + time.monotonic() - started
         self._judge_kept()
         self._find_doubts()
         self._machine.measure_limits()
-        self._take_limits()
-        if self._saves_rounds:
-            self.save()
 
     def release(self) -> None:
         """Have the workers let go of all layers; one that has changed its weights has failed."""
         for number, m in list(self.alive.items()):
             if self._workers.release(m, number, self.settings.timeout_s):
                 self._fail(number, WEIGHTS_CHANGED)
-
-    def save(self) -> None:
-        """Save what there is, where that costs little."""
-        self._saving.save_if_due()
 
     def _find_available(self) -> None:
         measured = self.run.measurements
@@ -186,15 +175,11 @@ class Bench:
                 m.status, m.reason = "not_run", reason or NOT_REACHED_REASON
                 m.code = OTHER if reason else NOT_REACHED
 
-    def _take_limits(self) -> None:
-        self.run.limits += self._machine.found
-        self._machine.found = []
-
-    def _attempt(self, number: int, step: Callable[[int, Measurement], bool | None]) -> bool:
+    def _attempt(self, number: int, step: Callable[..., bool | None], *arguments: Any) -> bool:
         """Take a step with a measurement; what goes wrong ends it, and what else is measured goes on."""
         m = self.alive[number]
         try:
-            return bool(step(number, m))
+            return bool(step(number, m, *arguments))
         except WorkerFailedError as error:
             self._fail(number, str(error) or "it gave no reason")
         except NotRunError as error:
@@ -237,18 +222,12 @@ class Bench:
             workers.send(m, "load", implementation=m.implementation, threads=m.threads)
             self._note_load(number, m)
         self.progress.note(f"preparing {m.label} (threads: {m.threads})")
-        what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config)}
+        ask = partial(workers.ask, m, timeout=settings.timeout_s, number=number)
         # Later processes show the same with one: every turn's timed output is compared too.
         inputs = 1 if m.parity else settings.inputs
-        weights = str(self.referee.weights_at(m.config))
-        reply = workers.ask(
-            m, "prepare", timeout=settings.timeout_s, number=number, weights=weights, inputs=inputs, **what
-        )
-        if "not_run" in reply:
-            raise NotRunError(reply["not_run"])
+        reply = self.referee.prepare(ask, m, inputs)
         m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]
-        m.details |= {key: reply[key] for key in ("pools", "library", "note", "router_precision") if reply.get(key)}
-        m.details["files"] = require_files(m.implementation, reply.get("files", {}))
+        m.details |= {key: reply[key] for key in ("pools", "library") if reply.get(key)}
         require_threads(reply["pools"], m.threads)
         self._core_check.require_cores(workers, m, self._machine.capacity, settings.timeout_s)
         turn_s = reply["first_call_s"] * (at_least(settings, reply["first_call_s"]) + 1)
@@ -256,10 +235,9 @@ class Bench:
         if m.config.tokens and turn_s > most[0]:
             reason = f"a turn would take about {turn_s:.3g} s, more than the {most[0]:.3g} s {most[1]}"
             raise NotRunError(reason, TOO_LONG)
-        path = self._folder / f"{number}.npz"
-        marks = workers.ask(m, "outputs", timeout=settings.timeout_s, number=number, path=str(path))["marks"]
-        self.referee.require_unchanged(m.config, marks)
-        self._judge_first(number, m, path, inputs)
+        self._agree(number, m, self.referee.judge_first(ask, m, inputs))
+        first = self.referee.references(m.config)[0]
+        m.details["bytes_moved"] = first.problem.bytes_moved(first.experts)
         if not m.config.tokens:
             raise NotRunError("nothing to time: no tokens; it agrees with the reference")
         self._calls(m)
@@ -273,25 +251,11 @@ class Bench:
             reply = self._workers.ask(m, "calls", timeout=self.settings.timeout_s, library=library)
             m.details["calls"] = reply["calls"]
 
-    def _judge_first(self, number: int, m: Measurement, path: Path, inputs: int) -> None:
-        """Compare a worker's first outputs with the reference; only agreement on every one is agreement."""
-        self._note_parity(number, m, self.referee.judge_first(m, path, inputs))
-        first = self.referee.references(m.config)[0]
-        m.details["bytes_moved"] = first.problem.bytes_moved(first.experts)
-
-    def _note_parity(self, number: int, m: Measurement, found: Parity) -> None:
-        """Keep the worst of every process: a later one's agreement hides nothing."""
-        m.parity = found.to_dict()
-        if not found.passed:
-            if self._workers.release(m, number, self.settings.timeout_s):
-                raise WorkerFailedError(WEIGHTS_CHANGED)
-            raise WorkerFailedError(f"disagrees with the reference: {found.reason}")
+    def _agree(self, number: int, m: Measurement, found: Sequence[Parity]) -> None:
+        agree(m, found, partial(self._workers.release, m, number, self.settings.timeout_s))
 
     def _may_repeat(self, number: int, repeated: int) -> bool:
         return number in self.alive and repeated < self.settings.repeats and self.patience.is_left
-
-    def _turn_in(self, process: int, round_: int, look: Look) -> Callable[[int, Measurement], bool]:
-        return lambda number, m: self._turn(number, m, process, round_, look.reached)
 
     def _turn(self, number: int, m: Measurement, process: int, round_: int, before: float | None) -> bool:
         """Give a measurement its turn, after a look at the machine; returns whether that left it undisturbed."""
@@ -327,10 +291,7 @@ class Bench:
         Also returns what went to others meanwhile, and the capacity right after.
         """
         settings, workers = self.settings, self._workers
-
-        def ask(operation: str, **arguments: Any) -> dict[str, Any]:
-            return workers.ask(m, operation, timeout=settings.timeout_s, number=number, **arguments)
-
+        ask = partial(workers.ask, m, timeout=settings.timeout_s, number=number)
         worker = workers.of(m)
         watch, worker_s = Watch(), worker.processor_s()
         started = time.monotonic()
@@ -386,14 +347,7 @@ class Bench:
         kept, self._kept = self._kept, []
         for number, found in self.referee.judge_kept(kept).items():
             if number in self.alive:
-                self._attempt(number, self._take_parity(found))
-
-    def _take_parity(self, found: Parity) -> Callable[[int, Measurement], None]:
-        def take(number: int, m: Measurement) -> None:
-            before = [Parity.from_dict(m.parity)] if m.parity else []
-            self._note_parity(number, m, worst([*before, found]))
-
-        return take
+                self._attempt(number, self._agree, [found])
 
     def _find_doubts(self) -> None:
         for number in list(self.alive):

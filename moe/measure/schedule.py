@@ -72,6 +72,7 @@ def _generation(bench: Bench, process: int, rounds: int, left: int) -> int:
         done = 0
         while bench.alive and (not done or done < rounds):
             bench.round(process, process * ROUNDS_OF_A_PROCESS + done)
+            bench.saving.save_if_due()
             done += 1
             if not rounds:
                 round_s = time.monotonic() - ready - (bench.patience.lost_s - lost_s)
@@ -108,7 +109,7 @@ def measure_cells(
     run: Run, settings: Protocol, path: Path | None, progress: bool, weights: Weights | None = None
 ) -> None:
     """Measure the open cells of a run on this machine, with `weights` if given; its file holds whole cells alone."""
-    bench = Bench(run, settings, path, progress, saves_rounds=False, weights=weights)
+    bench = Bench(run, replace(settings, save_every_s=0.0), path, progress, weights)
     with bench.measuring():
         _cell_by_cell(bench)
 
@@ -127,7 +128,7 @@ def _cell_by_cell(bench: Bench) -> None:
                 bench.patience.most_s = LOST * bench.settings.budget_s * (place + 1) / len(todo)
                 if bench.alive and _take_on(bench):
                     _measure_cell(bench, fleet)
-                    bench.save()
+                    bench.saving.save_if_due()
     finally:
         bench.run.complete = not any(measurements[n].is_open for n in available)
 
