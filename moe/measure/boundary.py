@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
-from time import perf_counter
+from timeit import repeat
 from typing import Any
 
 import numpy as np
@@ -32,13 +32,7 @@ def measure_calls(library: str) -> list[dict[str, Any]]:
 
 def seconds_of(call: Callable[[], Any]) -> list[float]:
     """Seconds of one call, from ROUNDS loops; the loop itself, some 10 ns a turn, is in it."""
-    rounds = []
-    for _ in range(ROUNDS):
-        started = perf_counter()
-        for _ in range(CALLS):
-            call()
-        rounds.append((perf_counter() - started) / CALLS)
-    return rounds
+    return [seconds / CALLS for seconds in repeat(call, number=CALLS, repeat=ROUNDS)]
 
 
 def _mojo_layer() -> Calls:
