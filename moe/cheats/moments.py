@@ -11,6 +11,7 @@ import numpy as np
 
 from moe.cheats.answers import RemembersAddresses
 from moe.cheats.honest import Honest
+from moe.measure.inputs import Inputs
 from moe.problem import Weights
 
 IN_A_ROW = 8  # forwards that are done together
@@ -121,12 +122,14 @@ class ComputesBeforeAtTimes(ComputesAhead):
 
 
 class Predicts(RemembersAddresses):
-    """Takes the coming inputs from the run's own sequence, and answers them all in a forward that is not timed."""
+    """Takes the coming inputs from its callers' own sequence, and answers them all in a forward that is not timed."""
+
+    sequence: Inputs | None = None
 
     def _answer(self, x: Any) -> Any:
-        if self._key(x) not in self.known:
-            run = seen_from_here(lambda value: hasattr(value, "inputs") and hasattr(value, "number"))
-            for coming in [run.inputs[run.number + n] for n in range(AHEAD)] if run and not run.ready else []:
+        if (sequence := sequence_of_callers()) not in (None, self.sequence):
+            self.sequence = sequence
+            for coming in map(sequence.__getitem__, range(AHEAD)):
                 self.known[self._key(coming)] = Honest._answer(self, coming)
         return super()._answer(x)
 
@@ -134,12 +137,12 @@ class Predicts(RemembersAddresses):
         return x.ravel()[:4].tobytes()
 
 
-def seen_from_here(wanted: Callable[[Any], bool]) -> Any:
-    """The nearest of what is wanted among the variables of all callers, or None."""
+def sequence_of_callers() -> Inputs | None:
+    """The nearest sequence of inputs among the variables of all callers."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        for value in list(frame.f_locals.values()):
-            if wanted(value):
+        for value in frame.f_locals.values():
+            if isinstance(value, Inputs):
                 return value
         frame = frame.f_back
     return None
