@@ -10,6 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from moe.claims import Claims
 from moe.implementations import availability, parse_variant
@@ -18,7 +19,7 @@ from moe.measure.bench import NOT_REACHED_REASON
 from moe.measure.child import Child, WorkerFailedError
 from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.machine import describe_machine, describe_versions
-from moe.measure.protocol import FEWEST_INPUTS, Protocol
+from moe.measure.protocol import Protocol
 from moe.measure.saving import Saving
 from moe.measure.start import run_to_measure
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, mark_of
@@ -28,34 +29,23 @@ from moe.run import NO_ROOM, NOT_HERE, NOT_REACHED, OTHER, Measurement, NotRunEr
 REPLAY_S = 10.0  # about what the four rows of the published comparison take
 
 
-def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s: float = Protocol.timeout_s) -> Run:
+def replay(claims: Claims, threads: int, path: Path | None = None) -> Run:
     """Measure the rows of the source's protocol as it did, on `threads` threads, and save the run at `path`.
 
     A row's samples are its forwards after the warm-up. A file without a protocol gives a run without measurements;
     what can't run or goes wrong costs its own row. Raises RunFileError where `path` exists.
     """
     protocol = claims.protocol or {"warm_up": 0, "forwards": Protocol.turn_forwards, "rows": []}
-    settings = Protocol(
-        processes=1, turn_s=0.0, turn_forwards=protocol["forwards"], turn_most_s=None, warm_up_s=0.0,
-        warm_up_most_s=0.0, inputs=FEWEST_INPUTS, timeout_s=timeout_s,
-    )  # fmt: skip
+    at_once: dict[str, Any] = {"turn_s": 0.0, "turn_most_s": None, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
+    settings = Protocol(processes=1, turn_forwards=protocol["forwards"], **at_once)
     asked = {variant: availability(variant) for variant in claims.variants()}
     not_here = {variant: reason for variant, (available, reason) in asked.items() if not available}
     run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": [threads], NOT_HERE: not_here})
     for row in protocol["rows"]:
         variant = parse_variant(row["variant"])
-        run.measurements.append(
-            Measurement(
-                row["name"],
-                variant.name,
-                variant.options,
-                claims.config,
-                threads,
-                variant.device,
-                reason=NOT_REACHED_REASON,
-                code=NOT_REACHED,
-            )
-        )
+        m = Measurement(row["name"], variant.name, variant.options, claims.config, threads, variant.device)
+        m.reason, m.code = NOT_REACHED_REASON, NOT_REACHED
+        run.measurements.append(m)
     with Saving(run_to_measure(run, path, resume=False, force=False), path).lasting():
         _measure_all(run, threads, protocol["warm_up"], settings)
     return run
@@ -78,7 +68,6 @@ def _measure_all(run: Run, threads: int, warm_up: int, settings: Protocol) -> No
 
 
 def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: Protocol) -> None:
-    """Prepare, check and time one row."""
     ask = partial(child.ask, timeout=settings.timeout_s, number=number)
 
     def release() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from moe.measure.protocol import Protocol
 from moe.measure.workers import Workers
 from moe.problem import Weights
 from moe.processor import MEMORY_SHARE, usable_memory
-from moe.run import NOT_REACHED, OVER_BUDGET, OVER_MEMORY, Measurement, Run
+from moe.run import NOT_REACHED, OVER_BUDGET, OVER_MEMORY, Measurement, Run, measured
 
 ROUNDS_OF_A_PROCESS = 10_000  # at most, so that a round's number says which of the run's it is
 LOST = 0.5  # of the budget, on top of it: what disturbances may take before turns are no longer repeated
@@ -116,9 +116,11 @@ def measure_cells(
 
 def _cell_by_cell(bench: Bench) -> None:
     """The same workers for all cells, one round in each process: loading PyTorch takes longer than a small cell."""
-    measurements = bench.run.measurements
-    todo = [own for own in _cells_of(measurements).values() if any(measurements[n].is_open for n in own)]
-    available = bench.alive
+    measurements, available = bench.run.measurements, bench.alive
+    cells: dict[int, list[int]] = defaultdict(list)
+    for number, m in enumerate(measurements):
+        cells[m.details["cell"]].append(number)
+    todo = [own for own in cells.values() if any(measurements[n].is_open for n in own)]
     try:
         with ExitStack() as stack:
             fleet = [stack.enter_context(bench.workers()) for _ in range(bench.settings.processes)]
@@ -126,31 +128,18 @@ def _cell_by_cell(bench: Bench) -> None:
             for place, own in enumerate(todo):
                 bench.alive = {n: available[n] for n in own if n in available}
                 bench.patience.most_s = LOST * bench.settings.budget_s * (place + 1) / len(todo)
-                if bench.alive and _take_on(bench):
+                if not bench.alive:
+                    continue
+                left_s = bench.turn_most_s = bench.end - time.monotonic()
+                if too_much := _too_much(bench, left_s):
+                    for m in bench.alive.values():
+                        if m.status != "ok":
+                            m.reason, m.code = too_much
+                else:
                     _measure_cell(bench, fleet)
                     bench.saving.save_if_due()
     finally:
         bench.run.complete = not any(measurements[n].is_open for n in available)
-
-
-def _cells_of(measurements: Sequence[Measurement]) -> dict[int, list[int]]:
-    """The numbers of each cell's measurements, in the order of the plan."""
-    cells: dict[int, list[int]] = defaultdict(list)
-    for number, m in enumerate(measurements):
-        cells[m.details["cell"]].append(number)
-    return dict(cells)
-
-
-def _take_on(bench: Bench) -> bool:
-    """Whether a cell is to be measured; where not, its rows say why."""
-    left_s = bench.end - time.monotonic()
-    if reason := _too_much(bench, left_s):
-        for m in bench.alive.values():
-            if m.status != "ok":
-                m.reason, m.code = reason
-        return False
-    bench.turn_most_s = left_s
-    return True
 
 
 def _measure_cell(bench: Bench, fleet: Sequence[Workers]) -> None:
@@ -164,7 +153,6 @@ def _measure_cell(bench: Bench, fleet: Sequence[Workers]) -> None:
     before = {number: replace(m) for number, m in cell.items()}
     bench.referee.keep_only([m.config for m in cell.values()])
     _forget(cell, NOT_REACHED_REASON, NOT_REACHED)  # of a cell that lacks a row, all are measured again
-    finished = False
     try:
         for process, workers in enumerate(fleet):
             bench.make_ready(workers)
@@ -176,19 +164,14 @@ def _measure_cell(bench: Bench, fleet: Sequence[Workers]) -> None:
             if needed_s > MARGIN * left:
                 reason = f"left out for want of time: about {needed_s:.0f} s more, and {left:.0f} s were left"
                 _forget(bench.alive, reason, OVER_BUDGET)
-                finished = True
-                return
-        finished = True
+                break
+    except BaseException:
+        _forget(bench.alive, NOT_REACHED_REASON, NOT_REACHED)
+        raise
     finally:
-        if not finished:
-            _forget(bench.alive, NOT_REACHED_REASON, NOT_REACHED)
-        if _measured(cell.values()) < _measured(before.values()):
+        if measured(cell.values()) < measured(before.values()):
             for number, m in cell.items():  # what was there is worth more
                 vars(m).update(vars(before[number]))
-
-
-def _measured(cell: Iterable[Measurement]) -> int:
-    return sum(m.status == "ok" for m in cell)
 
 
 def _forget(cell: Mapping[int, Measurement], reason: str, code: str) -> None:
