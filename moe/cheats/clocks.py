@@ -22,8 +22,6 @@ LONG_S = 0.02  # a forward after which no more than the fewest are timed
 class SlowClock(Honest):
     """Lets the clock of its process go at half its speed."""
 
-    tried_on_one_token = True
-
     def _prepare(self, weights: Weights) -> None:
         begun = perf_counter()
         set_clock(lambda: begun + (perf_counter() - begun) / 2)
@@ -32,7 +30,6 @@ class SlowClock(Honest):
 class StopsClock(Honest):
     """Stops the clock of its process for more than half of its own forwards, and for nothing else."""
 
-    tried_on_one_token = True
     hidden_s = 0.0
 
     def _prepare(self, weights: Weights) -> None:
@@ -120,7 +117,6 @@ class Rewrites(Honest):
 class ClaimsOldInputs(Rewrites, RepeatsLater):
     """Repeats one answer ever after, and says that each input was the first that it was asked about."""
 
-    tried_on_one_token = True
     first = 0
 
     def _told(self, reply: dict[str, Any]) -> dict[str, Any]:

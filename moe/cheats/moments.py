@@ -21,8 +21,6 @@ AHEAD = 64  # inputs that are predicted together
 class Promises(Honest):
     """Returns a promise at once, which `to_numpy` keeps, off the clock."""
 
-    tried_on_one_token = True
-
     def _answer(self, x: Any) -> Any:
         return partial(super()._answer, x)
 
@@ -32,8 +30,6 @@ class Promises(Honest):
 
 class PromisesArrays(Honest):
     """Returns a promise that even `to_numpy` leaves alone: whoever takes it for an array has it kept."""
-
-    tried_on_one_token = True
 
     def _answer(self, x: Any) -> Any:
         return Promise(partial(super()._answer, x))
@@ -51,8 +47,6 @@ class Promise:
 
 class PutsOff(Honest):
     """Returns outputs to be filled in later, eight at once: seven forwards of eight take no time."""
-
-    tried_on_one_token = True
 
     def _prepare(self, weights: Weights) -> None:
         self.owed: list[tuple[Any, Any]] = []
@@ -76,8 +70,6 @@ class PutsOff(Honest):
 class ComputesBefore(Honest):
     """Computes in `to_native`, off the clock; a forward returns what is there."""
 
-    tried_on_one_token = True
-
     def _take(self, x: Any) -> Any:
         return super()._answer(x)
 
@@ -87,8 +79,6 @@ class ComputesBefore(Honest):
 
 class ComputesAhead(Honest):
     """Computes all that waits in the first forward after `to_native`, which is not timed."""
-
-    tried_on_one_token = True
 
     def _prepare(self, weights: Weights) -> None:
         self.waiting: list[Any] = []

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from moe.config import FLOAT32_BYTES, MoEConfig
 from moe.measure.child import WorkerFailedError
 from moe.measure.inputs import KNOWN, Inputs
+from moe.measure.loaded import require_files
 from moe.measure.mapped import write_weights
-from moe.measure.workers import require_files
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, compare_output, mark_of, worst
 from moe.problem import Float32Array, Problem, Weights, make_weights
 from moe.processor import MEMORY_SHARE, usable_memory

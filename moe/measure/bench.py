@@ -331,7 +331,6 @@ class Bench:
         return turn, elsewhere, after
 
     def _copying_s(self, config: MoEConfig) -> float:
-        """Seconds that copying an input takes this process."""
         if config not in self._copy_s:
             self._copy_s[config] = min(repeat(Inputs(config, KNOWN)[0].copy, number=1, repeat=3))
         return self._copy_s[config]

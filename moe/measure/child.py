@@ -118,7 +118,6 @@ class Child:
         return line
 
     def _require_memory(self) -> None:
-        """End a worker that holds more memory than it may."""
         if (held := self._memory()) > self._memory_bytes:
             self.kill()
             most = self._memory_bytes / 2**20

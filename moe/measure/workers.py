@@ -8,7 +8,6 @@ from typing import Any
 
 from moe.implementations.registry import REGISTRY
 from moe.measure.child import Child, WorkerFailedError
-from moe.measure.loaded import first_difference, shown
 from moe.run import Measurement
 
 SHARED = ("numpy", "torch")  # libraries whose layers in this package share a worker
@@ -108,10 +107,3 @@ def key_of(m: Measurement) -> Key:
     library = REGISTRY[m.implementation].library if m.implementation in REGISTRY else ""
     # Devices apart: a driver's threads are nobody else's.
     return library if library in SHARED else m.implementation, m.threads, m.device, m.control
-
-
-def require_files(implementation: str, files: dict[str, str]) -> dict[str, str]:
-    """What a worker imported, as a run names it; raises WorkerFailedError where this process has another file."""
-    if difference := first_difference(implementation, files):
-        raise WorkerFailedError(difference)
-    return {what: shown(file) for what, file in files.items()}
