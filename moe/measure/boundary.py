@@ -35,10 +35,11 @@ def seconds_of(call: Callable[[], Any]) -> list[float]:
     return [seconds / CALLS for seconds in repeat(call, number=CALLS, repeat=ROUNDS)]
 
 
-def _mojo_layer() -> Calls:
-    problem = make_problem(MoEConfig(tokens=1, d_model=1, d_ff=1, num_experts=1, top_k=1))
-    layer = create("mojo", problem.weights, top_k=1)
-    return {"the layer's forward of one number": partial(layer.forward, layer.to_native(problem.x))}
+def _forward(name: str, tokens: int) -> Callable[[], Any]:
+    """An implementation's forward of so many tokens of one number each."""
+    problem = make_problem(MoEConfig(tokens=tokens, d_model=1, d_ff=1, num_experts=1, top_k=1))
+    layer = create(name, problem.weights, top_k=1)
+    return partial(layer.forward, layer.to_native(problem.x))
 
 
 def _python() -> Calls:
@@ -82,17 +83,11 @@ def _mojo() -> Calls:
     return {"a forward of no tokens in Mojo": call}
 
 
-def _max() -> Calls:
-    problem = make_problem(MoEConfig(tokens=0, d_model=1, d_ff=1, num_experts=1, top_k=1))
-    layer = create("mojo-max", problem.weights, top_k=1)
-    return {"a forward of no tokens in a MAX graph": partial(layer.forward, layer.to_native(problem.x))}
-
-
 CALLS_INTO: Mapping[str, Callable[[], Calls]] = {
     "python": _python,
     "numpy": _numpy,
     "torch": _torch,
     "mojo": _mojo,
-    "max": _max,
-    "mojo layer": _mojo_layer,
+    "max": lambda: {"a forward of no tokens in a MAX graph": _forward("mojo-max", 0)},
+    "mojo layer": lambda: {"the layer's forward of one number": _forward("mojo", 1)},
 }

@@ -46,7 +46,7 @@ def replay(claims: Claims, threads: int, path: Path | None = None) -> Run:
         m = Measurement(row["name"], variant.name, variant.options, claims.config, threads, variant.device)
         m.reason, m.code = NOT_REACHED_REASON, NOT_REACHED
         run.measurements.append(m)
-    with Saving(run_to_measure(run, path, resume=False, force=False), path).lasting():
+    with Saving(run_to_measure(run, path), path).lasting():
         _measure_all(run, threads, protocol["warm_up"], settings)
     return run
 
