@@ -25,17 +25,14 @@ TOKENS = (0, 1, 16)  # of a checkpoint's layer
 
 @dataclass(frozen=True)
 class Check:
-    """One implementation on one problem: `ok`, `failed` or `not_run`, and what there is to say about it.
-
-    `error` is the comparison's largest, where it agrees.
-    """
+    """One implementation on one problem: `ok`, `failed` or `not_run`, and what there is to say about it."""
 
     implementation: str
     problem: str
     threads: int
     status: str
     note: str
-    error: float = 0.0
+    error: float = 0.0  # the comparison's largest, where it agrees
 
 
 def check_layer(layer: Layer, problem: Problem, known: Callable[[Problem], Reference] = reference) -> Parity:
@@ -91,14 +88,11 @@ def _problems(form: str = "") -> dict[str, Problem]:
 
 @dataclass(frozen=True)
 class OneCheck:
-    """The check of one implementation on one number of threads.
-
-    `known` has what references are made of, for all to share; not their problems, with weights that may be large.
-    """
+    """The check of one implementation on one number of threads."""
 
     name: str
     threads: int
-    known: dict[Hashable, Callable[[Problem], Reference]]
+    known: dict[Hashable, Callable[[Problem], Reference]]  # without the problems, whose weights may be large
 
     def whole(self) -> Iterator[Check]:
         """On every edge, form and preset."""

@@ -65,10 +65,7 @@ def again(parser: ArgumentParser, parsed: Namespace, names: Iterable[str]) -> st
 
 
 def _number(allowed: ranges.Range, like: str, text: str, suffix: str = "", unit: float = 1.0) -> Any:
-    """The number in an option's text, in a `unit` where it has its suffix.
-
-    Raises argparse's error, which has no message of its own as ValueError has.
-    """
+    """The number in an option's text, in a `unit` where it has its suffix; raises argparse's own error."""
     number = text.removesuffix(suffix)
     with suppress(ValueError):
         value = int(number) if allowed.whole else float(number) * (1.0 if number == text else unit)

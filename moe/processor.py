@@ -61,10 +61,7 @@ def allowed_cores() -> set[int]:
 
 
 def usable_memory() -> float:
-    """Bytes that are free here: the system's, or what the limits of this process's groups leave of them.
-
-    Where neither says, as many as are asked for.
-    """
+    """Bytes that are free here, or that the limits of this process's groups leave of them; inf where neither says."""
     left = memory_left()
     return max(0.0, min(_free_memory(), inf if left is None else left))
 

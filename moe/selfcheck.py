@@ -133,7 +133,7 @@ def busy_after(seconds: float) -> Iterator[threading.Timer]:
 
 def _value(run: Run, label: str, column: str) -> float:
     """What a run says of a layer, by its column in the run's frame."""
-    row = rows(run).set_index("label").loc[label]
-    if row.status != "ok":
-        raise ValueError(f"{label} was not measured: {row.reason}")
+    row = rows(run).set_index("label").to_dict("index")[label]
+    if row["status"] != "ok":
+        raise ValueError(f"{label} was not measured: {row['reason']}")
     return float(row[column])

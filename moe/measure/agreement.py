@@ -169,11 +169,8 @@ def keep(number: int, m: Measurement, x: Float32Array, path: Path, random: Rando
 
 
 def _require_memory(config: MoEConfig, inputs: int, *, made: bool) -> None:
-    """Raise MemoryError where the weights, the reference and what is compared with it would not fit what is free.
-
-    What is free lacks the weights already where they were `made`.
-    """
-    weights = 0 if made else FLOAT32_BYTES * config.weights
+    """Raise MemoryError where the weights, the reference and what is compared with it would not fit what is free."""
+    weights = 0 if made else FLOAT32_BYTES * config.weights  # what is free lacks them already
     of_a_token = A_NUMBER_BYTES * config.d_model + EXPERT_BYTES * config.top_k
     widest = config.tokens * max(config.num_experts, config.d_model, config.d_ff, config.shared_d_ff)
     needed = MAKING * weights + inputs * config.tokens * of_a_token + AT_ONCE_BYTES * min(widest, NUMBERS_AT_ONCE)

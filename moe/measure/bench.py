@@ -125,11 +125,7 @@ class Bench:
         workers.settle(self.settings.rest_most_s)
 
     def round(self, process: int, number: int) -> None:
-        """Give every measurement a turn, in a new order.
-
-        One that the machine is not ready for is put off until later in the round, and one that it disturbed is
-        repeated then.
-        """
+        """Give every measurement a turn, in a new order; what is put off, or was disturbed, has one later in it."""
         queue = deque(self.alive)
         self.random.shuffle(queue)
         put_off, repeated = Counter[int](), Counter[int]()

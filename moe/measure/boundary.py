@@ -23,10 +23,7 @@ Calls = dict[str, Callable[[], Any]]
 
 
 def measure_calls(library: str) -> list[dict[str, Any]]:
-    """Name and seconds of a library's calls, one value a round, the emptiest first.
-
-    Raises KeyError for an unknown library.
-    """
+    """Name and seconds of a library's calls, one value a round, the emptiest first."""
     return [{"call": name, "seconds": seconds_of(call)} for name, call in CALLS_INTO[library]().items()]
 
 

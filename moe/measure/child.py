@@ -124,10 +124,7 @@ class Child:
             raise WorkerFailedError(f"stopped at {held / 2**20:.0f} MiB of memory, {most:.0f} allowed")
 
     def rest(self, most_s: float) -> bool:
-        """Wait, at most so long, until the worker uses no core and wants none: idle threads may go on spinning.
-
-        Returns whether it has come to rest.
-        """
+        """Whether the worker comes to use no core, and want none, within so long: idle threads may go on spinning."""
         end = time.monotonic() + most_s
         used = self.processor_s()
         while time.monotonic() < end:

@@ -124,10 +124,7 @@ class ClusterSweep:
 
 
 def measure_cell(implementations: list[str], cell: Cell, protocol: dict[str, Any], event: tuple[str, int]) -> str:
-    """Measure one cell on this machine and return the text of its run; what a Dask worker does.
-
-    `event` is what the scheduler is told when it begins: a topic, and the number of the cell.
-    """
+    """Measure one cell on this machine and return the text of its run; `event` tells the scheduler that it begins."""
     # Whatever other workers of this user the machine has: two that measure at once would measure each other.
     with alone(Path(tempfile.gettempdir()) / f"moe-measuring-{os.getuid()}"):
         get_worker().log_event(*event)

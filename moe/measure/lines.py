@@ -56,21 +56,16 @@ def lines_of(implementation: type[Any]) -> dict[str, int]:
 
 def known_lines(implementation: str) -> dict[str, int]:
     """The same by name; none where a source can't be read, which is no reason not to measure it."""
-    try:
-        with contained():
-            return lines_of(load(implementation))
-    except Exception:
-        return {}
+    with suppress(Exception), contained():
+        return lines_of(load(implementation))
+    return {}
 
 
 def known_kernel_lines(implementation: str) -> dict[str, int]:
     """Lines of Mojo by the switch that they are for, of the implementation that has switches; none of others."""
-    if implementation != MojoLayer.name:
-        return {}
-    try:
-        return kernel_lines()
-    except OSError:  # a source that can't be read is no reason not to measure
-        return {}
+    with suppress(OSError):  # a source that can't be read is no reason not to measure
+        return kernel_lines() if implementation == MojoLayer.name else {}
+    return {}
 
 
 def count_lines(path: Path) -> int:

@@ -18,10 +18,7 @@ def loaded_files(implementation: str) -> dict[str, str]:
 
 
 def require_files(implementation: str, theirs: dict[str, str]) -> dict[str, str]:
-    """What a worker imported, as a run names it.
-
-    Raises WorkerFailedError where this process has, or would import, something from another file.
-    """
+    """What a worker imported, as a run names it; raises WorkerFailedError unless this process has the same."""
     for what, name in _modules(implementation).items():
         if not (other := theirs.get(what)):
             continue

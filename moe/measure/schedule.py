@@ -29,10 +29,7 @@ MARGIN = 1.5  # times what is left: a cell that was begun is finished if it near
 
 
 def until_budget(bench: Bench) -> None:
-    """Generations of workers, each with as many rounds as any other, and as many of them as the budget has room for.
-
-    With a target, generations go on until it is met.
-    """
+    """Generations of workers with as many rounds each, while the budget has room, or until a target is met."""
     settings = bench.settings
     generation = 1 + max((p for m in bench.run.measurements for p in m.processes), default=-1)
     rounds = _rounds_so_far(bench)

@@ -68,10 +68,7 @@ class Workers:
         return self.receive(m, timeout)
 
     def release(self, m: Measurement, number: int, timeout: float) -> bool:
-        """Let a measurement's worker forget its layer; returns whether that has changed its weights.
-
-        A worker that dies of it is started again when it is needed.
-        """
+        """Let a measurement's worker forget its layer, or die of it; returns whether that has changed its weights."""
         if key_of(m) in self._children:
             with suppress(WorkerFailedError):
                 return bool(self.ask(m, "release", timeout=timeout, number=number)["changed"])
@@ -83,10 +80,7 @@ class Workers:
             self._children.pop(key_of(m)).kill()
 
     def rest(self, m: Measurement, most_s: float) -> bool:
-        """Wait until a measurement's worker uses no processor time; one that does not come to that is ended.
-
-        Returns whether it did: its threads would otherwise be in everybody's way.
-        """
+        """Whether a measurement's worker comes to rest within so long; one in others' way for longer is ended."""
         rested = self.of(m).rest(most_s)
         if not rested:
             self.end_unless_needed(m, ())
