@@ -58,7 +58,7 @@ class Bench:
         self.random = random.Random(settings.seed)
         self.progress = Progress("measuring", settings.budget_s, enabled=progress)
         self.memory_bytes = settings.memory_bytes or MEMORY_SHARE * usable_memory()
-        self.begun = time.monotonic()
+        self._begun = time.monotonic()
         self.patience = Patience()
         self.turn_most_s = settings.budget_s
         self.alive: dict[int, Measurement] = {}  # what nothing has gone wrong with, by its number
@@ -97,9 +97,9 @@ class Bench:
                 m.status, m.reason, m.code = "failed", reason, OTHER
 
     @property
-    def end(self) -> float:
-        """When the budget is spent, by the monotonic clock; what disturbances took is no part of it."""
-        return self.begun + self.settings.budget_s + self.patience.lost_s
+    def left_s(self) -> float:
+        """Seconds that are left of the budget, of which what disturbances took is no part."""
+        return self._begun + self.settings.budget_s - self.patience.now()
 
     def workers(self) -> Workers:
         """The workers of a generation, none of them started."""

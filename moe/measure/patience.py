@@ -22,6 +22,10 @@ class Patience:
         self.most_s = inf  # before turns no more wait, and none is repeated
         self._looks = 0
 
+    def now(self) -> float:
+        """Seconds by a clock that stood still for what was lost."""
+        return time.monotonic() - self.lost_s
+
     @property
     def is_left(self) -> bool:
         """Whether more may be lost."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -36,15 +35,14 @@ def until_budget(bench: Bench) -> None:
     planned = max(1, settings.processes - generation)
     while bench.alive:
         left = max(1, settings.processes - generation)
-        started, lost_s = time.monotonic(), bench.patience.lost_s
+        started = bench.patience.now()
         bench.patience.most_s = LOST * settings.budget_s * (1 - (left - 1) / planned)
         rounds = _generation(bench, generation, rounds, left)
-        took_s = time.monotonic() - started - (bench.patience.lost_s - lost_s)
+        took_s = bench.patience.now() - started
         generation += 1
-        latest = bench.end + OVER * settings.budget_s
-        if is_lacking(settings, generation, rounds) and time.monotonic() + took_s <= latest:
+        if is_lacking(settings, generation, rounds) and took_s <= bench.left_s + OVER * settings.budget_s:
             continue
-        if settings.target is None or time.monotonic() + took_s > bench.end or _is_narrow(bench, settings.target):
+        if settings.target is None or took_s > bench.left_s or _is_narrow(bench, settings.target):
             return
 
 
@@ -61,19 +59,16 @@ def is_lacking(settings: Protocol, generations: int, rounds: int) -> bool:
 
 def _generation(bench: Bench, process: int, rounds: int, left: int) -> int:
     """Fresh workers and their rounds; how many there are to be is returned, and found out by the first if it is 0."""
-    started = time.monotonic()
-    share_s = (bench.end - started) / left
+    started, share_s = bench.patience.now(), bench.left_s / left
     with bench.workers() as workers:
         bench.make_ready(workers)
-        ready, lost_s = time.monotonic(), bench.patience.lost_s
-        done = 0
+        ready, done = bench.patience.now(), 0
         while bench.alive and (not done or done < rounds):
             bench.round(process, process * ROUNDS_OF_A_PROCESS + done)
             bench.saving.save_if_due()
             done += 1
             if not rounds:
-                round_s = time.monotonic() - ready - (bench.patience.lost_s - lost_s)
-                rounds = _affordable(bench.settings, ready - started, round_s, share_s)
+                rounds = _affordable(bench.settings, ready - started, bench.patience.now() - ready, share_s)
         bench.release()
     return rounds
 
@@ -127,7 +122,7 @@ def _cell_by_cell(bench: Bench) -> None:
                 bench.patience.most_s = LOST * bench.settings.budget_s * (place + 1) / len(todo)
                 if not bench.alive:
                     continue
-                left_s = bench.turn_most_s = bench.end - time.monotonic()
+                left_s = bench.turn_most_s = bench.left_s
                 if too_much := _too_much(bench, left_s):
                     for m in bench.alive.values():
                         if m.status != "ok":
@@ -145,7 +140,7 @@ def _measure_cell(bench: Bench, fleet: Sequence[Workers]) -> None:
     Half a cell is none: where it would take too long, once the first process has shown it, or is interrupted,
     nothing of it stays.
     """
-    started, lost_s = time.monotonic(), bench.patience.lost_s
+    started = bench.patience.now()
     cell = dict(bench.alive)
     before = {number: replace(m) for number, m in cell.items()}
     bench.referee.keep_only([m.config for m in cell.values()])
@@ -155,9 +150,8 @@ def _measure_cell(bench: Bench, fleet: Sequence[Workers]) -> None:
             bench.make_ready(workers)
             bench.round(process, process)
             bench.release()
-            passed_s = time.monotonic() - started - (bench.patience.lost_s - lost_s)
-            needed_s = passed_s / (process + 1) * (len(fleet) - process - 1)
-            left = max(0.0, bench.end - time.monotonic())
+            needed_s = (bench.patience.now() - started) / (process + 1) * (len(fleet) - process - 1)
+            left = max(0.0, bench.left_s)
             if needed_s > MARGIN * left:
                 reason = f"left out for want of time: about {needed_s:.0f} s more, and {left:.0f} s were left"
                 _forget(bench.alive, reason, OVER_BUDGET)
