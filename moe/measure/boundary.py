@@ -24,12 +24,11 @@ Calls = dict[str, Callable[[], Any]]
 
 def measure_calls(library: str) -> list[dict[str, Any]]:
     """Name and seconds of a library's calls, one value a round, the emptiest first."""
-    return [{"call": name, "seconds": seconds_of(call)} for name, call in CALLS_INTO[library]().items()]
-
-
-def seconds_of(call: Callable[[], Any]) -> list[float]:
-    """Seconds of one call, from ROUNDS loops; the loop itself, some 10 ns a turn, is in it."""
-    return [seconds / CALLS for seconds in repeat(call, number=CALLS, repeat=ROUNDS)]
+    found = []
+    for name, call in CALLS_INTO[library]().items():
+        # The loop itself, some 10 ns a turn, is in it.
+        found.append({"call": name, "seconds": [s / CALLS for s in repeat(call, number=CALLS, repeat=ROUNDS)]})
+    return found
 
 
 def _forward(name: str, tokens: int) -> Callable[[], Any]:
