@@ -25,34 +25,14 @@ TOKENS = (0, 1, 16)  # of a checkpoint's layer
 
 @dataclass(frozen=True)
 class Check:
-    """One implementation on one problem: `ok`, `failed` or `not_run`, and what there is to say about it.
-
-    `error` is the comparison's largest, where it agrees.
-    """
+    """One implementation on one problem: `ok`, `failed` or `not_run`, and what there is to say about it."""
 
     implementation: str
     problem: str
     threads: int
     status: str
     note: str
-    error: float = 0.0
-
-
-class References:
-    """References that every implementation is held against on every number of threads, each computed once.
-
-    Problems that are made again are not kept, with weights that may be large.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[Hashable, Callable[[Problem], Reference]] = {}
-
-    def of(self, key: Hashable, problem: Problem) -> Reference:
-        """That of a problem, which is the same whenever `key` is."""
-        if key not in self._known:
-            found = reference(problem)
-            self._known[key] = partial(Reference, experts=found.experts, y=found.y, contested=found.contested)
-        return self._known[key](problem)
+    error: float = 0.0  # the comparison's largest, where it agrees
 
 
 def check_layer(layer: Layer, problem: Problem, known: Callable[[Problem], Reference] = reference) -> Parity:
@@ -85,7 +65,7 @@ def check(
     LONGEST_FORWARD_S. With a `checkpoint` its layer is checked alone, on inputs of several lengths.
     """
     threads = threads or sorted({1, usable_cores()})
-    references = References()
+    known: dict[Hashable, Callable[[Problem], Reference]] = {}
     for name in names:
         available, reason = availability(name)
         if not available:
@@ -96,7 +76,7 @@ def check(
         if not usable:
             yield Check(name, "everything", max(threads), "not_run", f"it runs on at most {most} thread")
         for count in usable:
-            one = OneCheck(name, count, references)
+            one = OneCheck(name, count, known)
             yield from one.whole() if checkpoint is None else one.of_checkpoint(checkpoint)
 
 
@@ -112,7 +92,7 @@ class OneCheck:
 
     name: str
     threads: int
-    references: References
+    known: dict[Hashable, Callable[[Problem], Reference]]  # without the problems, whose weights may be large
 
     def whole(self) -> Iterator[Check]:
         """On every edge, form and preset."""
@@ -165,6 +145,13 @@ class OneCheck:
             s_per_flop = forward_s / config.flops
             yield result
 
+    def _reference(self, key: Hashable, problem: Problem) -> Reference:
+        """That of a problem, which is the same whenever `key` is."""
+        if key not in self.known:
+            found = reference(problem)
+            self.known[key] = partial(Reference, experts=found.experts, y=found.y, contested=found.contested)
+        return self.known[key](problem)
+
     def _checked(self, title: str, problem: Problem, key: Hashable, note: str = "") -> tuple[Check, float]:
         """One check with the seconds of a forward; an implementation that raises has failed it."""
         arrays = problem.weights.arrays()
@@ -173,7 +160,7 @@ class OneCheck:
             with contained():
                 weights = Weights(**given, form=problem.weights.form)
                 layer = create(self.name, weights, top_k=problem.top_k, threads=self.threads)
-                parity = check_layer(layer, problem, partial(self.references.of, key))
+                parity = check_layer(layer, problem, partial(self._reference, key))
                 x = problem.x.copy()
                 native = layer.to_native(x)
                 started = time.perf_counter()

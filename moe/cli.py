@@ -78,13 +78,11 @@ def _after(stop: KeyboardInterrupt, parsed: argparse.Namespace) -> str:
 
 
 def _show_measured(run: Run) -> None:
-    """Print what a run has that did not reach its end."""
     if any(m.samples_s for m in run.measurements):
         print("\n".join(_lines(run)))
 
 
 def _lines(run: Run) -> list[str]:
-    """A run's results."""
     from moe.analysis import summarise
     from moe.report.sentences import warnings
     from moe.report.terminal import cell_lines, table_lines
@@ -277,7 +275,6 @@ def _checkpoint(parsed: argparse.Namespace) -> Checkpoint | None:
 
 
 def _printed(run: Run) -> int:
-    """The exit status of a run, once its results are printed."""
     print("\n".join(_lines(run)))
     return 1 if run.went_wrong else 0
 

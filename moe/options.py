@@ -4,7 +4,9 @@ import shlex
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from moe import ranges
 
@@ -62,41 +64,27 @@ def again(parser: ArgumentParser, parsed: Namespace, names: Iterable[str]) -> st
     return shlex.join(words)
 
 
+def _number(allowed: ranges.Range, like: str, text: str, suffix: str = "", unit: float = 1.0) -> Any:
+    """The number in an option's text, in a `unit` where it has its suffix; raises argparse's own error."""
+    number = text.removesuffix(suffix)
+    with suppress(ValueError):
+        value = int(number) if allowed.whole else float(number) * (1.0 if number == text else unit)
+        if value in allowed:
+            return value
+    raise ArgumentTypeError(f"expected {like}, {allowed}, got {text!r}")
+
+
+seconds = partial(_number, ranges.SECONDS, "seconds like 60 or 60s", suffix="s")
+share = partial(_number, ranges.SHARE, "a share like 1% or 0.01", suffix="%", unit=0.01)
+layer = partial(_number, ranges.SIZE_OR_NONE, "the number of a layer like 3")
+runs = partial(_number, ranges.RUNS, "a number of runs like 10")
+
+
 def threads(text: str) -> list[int]:
     """`1,2` as numbers."""
-    return [int(_number(part, part, ranges.THREADS, "numbers of threads like 1,2")) for part in text.split(",")]
-
-
-def seconds(text: str) -> float:
-    """`60` or `60s` as a number."""
-    return _number(text, text.removesuffix("s"), ranges.SECONDS, "seconds like 60 or 60s")
-
-
-def share(text: str) -> float:
-    """`1%` or `0.01` as a number."""
-    unit = 0.01 if text.endswith("%") else 1.0
-    return _number(text, text.removesuffix("%"), ranges.SHARE, "a share like 1% or 0.01", unit)
+    return [_number(ranges.THREADS, "numbers of threads like 1,2", part) for part in text.split(",")]
 
 
 def mebibytes(text: str) -> int:
     """Mebibytes as bytes."""
-    return int(2**20 * _number(text, text, ranges.Range(1, 2**40), "mebibytes like 512"))
-
-
-def layer(text: str) -> int:
-    """The number of a layer, from 0."""
-    return int(_number(text, text, ranges.SIZE_OR_NONE, "the number of a layer like 3"))
-
-
-def runs(text: str) -> int:
-    """A number of runs."""
-    return int(_number(text, text, ranges.RUNS, "a number of runs like 10"))
-
-
-def _number(text: str, number: str, allowed: ranges.Range, like: str, unit: float = 1) -> float:
-    """The number in an option's text; raises argparse's error, which has no message of its own as ValueError has."""
-    with suppress(ValueError):
-        value = int(number) if allowed.whole else unit * float(number)
-        if value in allowed:
-            return value
-    raise ArgumentTypeError(f"expected {like}, {allowed}, got {text!r}")
+    return int(2**20 * _number(ranges.Range(1, 2**40), "mebibytes like 512", text))

@@ -28,22 +28,17 @@ class Processor:
 def read_processor() -> Processor:
     """This machine's processor, from /proc/cpuinfo or from sysctl; where neither can be read, its model says why."""
     try:
-        return _read_processor()
+        if platform.system() == "Darwin":
+            model = _sysctl("machdep.cpu.brand_string")
+            features = _sysctl("machdep.cpu.features").lower()
+        else:
+            fields = _first_processor(Path("/proc/cpuinfo"))
+            parts = (fields.get(key, "") for key in ("CPU implementer", "CPU part", "CPU revision"))
+            model = fields.get("model name") or " ".join(parts)
+            features = fields.get("flags") or fields.get("Features") or ""
     except (OSError, ValueError) as error:
-        return Processor(platform.machine(), f"unknown ({type(error).__name__}: {error})", ())
-
-
-def _read_processor() -> Processor:
-    if platform.system() == "Darwin":
-        model = _sysctl("machdep.cpu.brand_string")
-        features = _sysctl("machdep.cpu.features").lower().split()
-    else:
-        fields = _first_processor(Path("/proc/cpuinfo"))
-        model = fields.get("model name") or " ".join(
-            fields.get(key, "") for key in ("CPU implementer", "CPU part", "CPU revision")
-        )
-        features = (fields.get("flags") or fields.get("Features") or "").split()
-    return Processor(platform.machine(), model.strip() or "unknown", tuple(sorted(features)))
+        model, features = f"unknown ({type(error).__name__}: {error})", ""
+    return Processor(platform.machine(), model.strip() or "unknown", tuple(sorted(features.split())))
 
 
 def usable_cores() -> int:
@@ -61,21 +56,13 @@ def allowed_cores() -> set[int]:
 
 
 def usable_memory() -> float:
-    """Bytes that are free here: the system's, or what the limits of this process's groups leave of them.
-
-    Where neither says, as many as are asked for.
-    """
-    left = memory_left()
-    return max(0.0, min(_free_memory(), inf if left is None else left))
-
-
-def _free_memory() -> float:
+    """Bytes that are free here, or that the limits of this process's groups leave of them; inf where neither says."""
     import psutil  # most commands ask for nothing that it knows
 
-    try:
-        return float(psutil.virtual_memory().available)
-    except Exception:  # whatever psutil meets: files that lack, are empty or have other words in them
-        return inf
+    free, left = inf, memory_left()
+    with suppress(Exception):  # whatever psutil meets: files that lack, are empty or have other words in them
+        free = float(psutil.virtual_memory().available)
+    return max(0.0, min(free, inf if left is None else left))
 
 
 def cache_sizes() -> dict[str, int]:

@@ -43,10 +43,7 @@ class Progress:
             self.bar.refresh()
         elif self.lines and now - self.line_at >= LINE_EVERY_S:
             self.line_at = now
-            print(
-                f"{self.what}: {elapsed:.0f} of {self.total_s:.0f} s, now {doing}",
-                file=self.stream,
-            )
+            print(f"{self.what}: {elapsed:.0f} of {self.total_s:.0f} s, now {doing}", file=self.stream)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from html import escape
 from pathlib import Path
@@ -289,6 +290,11 @@ class Run:
 def plain(value: Any) -> dict[str, Any]:
     """What JSON takes for a dataclass: its fields, and of a config those that a reader needs."""
     return value.to_dict() if isinstance(value, MoEConfig) else vars(value)
+
+
+def measured(rows: Iterable[Measurement]) -> int:
+    """How many of some measurements have numbers."""
+    return sum(m.status == "ok" for m in rows)
 
 
 def whose_weights(run: Run) -> list[str]:

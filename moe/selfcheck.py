@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from math import log
 from statistics import median
 
-from moe.analysis import Interval, Row, summarise
+from moe.analysis import Interval, summarise
+from moe.analysis.frames import rows
 from moe.cheats.trial import trials
 from moe.config import PRESETS
 from moe.implementations import availability
@@ -58,8 +59,7 @@ def repeats(runs: int, budget_s: float) -> Iterator[Finding]:
     """For every ratio, how many runs' intervals hold the median of all runs."""
     found: dict[str, list[Interval]] = {}
     for number in range(runs):
-        rows = summarise(compare(COMPARED, CONFIG, budget_s=budget_s, seed=number)).measured
-        for row in rows:
+        for row in summarise(compare(COMPARED, CONFIG, budget_s=budget_s, seed=number)).measured:
             if row.speedup:
                 found.setdefault(row.label, []).append(row.speedup)
     for label, ratios in found.items():
@@ -77,19 +77,18 @@ def coverage(label: str, ratios: Sequence[Interval], runs: int) -> Finding:
 def busy_half_way(budget_s: float) -> Iterator[Finding]:
     """How far a ratio shifts when every core gets a busy process half-way, in rounds and one after the other."""
     half_s = budget_s / 2
-    quiet = _ratio(compare((FIRST, SECOND), CONFIG, budget_s=budget_s))
+    quiet = _value(compare((FIRST, SECOND), CONFIG, budget_s=budget_s), SECOND, "speedup")
     with busy_after(half_s):
         run = compare((FIRST, SECOND), CONFIG, budget_s=budget_s)
-    in_rounds = _ratio(run)
+    in_rounds = _value(run, SECOND, "speedup")
     first = compare((FIRST,), CONFIG, budget_s=half_s)
     with busy_after(0):
         second = compare((SECOND,), CONFIG, budget_s=half_s)
-    one_by_one = _latency(first, FIRST) / _latency(second, SECOND)
+    one_by_one = _value(first, FIRST, "latency_s") / _value(second, SECOND, "latency_s")
     yield withstands(quiet, in_rounds, one_by_one)
     said = warnings(summarise(run))
-    yield Finding(
-        f"warned: {' '.join(said) or 'no'}", any("disturbed" in line or "Other processes" in line for line in said)
-    )
+    is_warned = any("disturbed" in line or "Other processes" in line for line in said)
+    yield Finding(f"warned: {' '.join(said) or 'no'}", is_warned)
 
 
 def cheats_are_beaten() -> Iterator[Finding]:
@@ -132,21 +131,9 @@ def busy_after(seconds: float) -> Iterator[threading.Timer]:
             process.wait()
 
 
-def _row(run: Run, label: str) -> Row:
-    row = summarise(run).row(label, 1)
-    if row is None:
-        reasons = [m.reason for m in run.measurements if m.label == label]
-        raise ValueError(f"{label} was not measured: {', '.join(reasons)}")
-    return row
-
-
-def _ratio(run: Run) -> float:
-    speedup = _row(run, SECOND).speedup
-    assert speedup is not None  # of two that were measured
-    return speedup.value
-
-
-def _latency(run: Run, label: str) -> float:
-    latency = _row(run, label).latency
-    assert latency is not None  # of what was measured
-    return latency.value
+def _value(run: Run, label: str, column: str) -> float:
+    """What a run says of a layer, by its column in the run's frame."""
+    row = rows(run).set_index("label").to_dict("index")[label]
+    if row["status"] != "ok":
+        raise ValueError(f"{label} was not measured: {row['reason']}")
+    return float(row[column])

@@ -13,7 +13,7 @@ import pytest
 import moe
 from moe.measure import child as child_module
 from moe.measure.child import Child, WorkerFailedError
-from moe.measure.loaded import first_difference, loaded_files, shown
+from moe.measure.loaded import loaded_files, require_files, shown
 from moe.report.render import execute
 from moe.run import Run, read_run
 
@@ -76,9 +76,11 @@ def test_what_a_worker_imports_from_elsewhere_is_named(monkeypatch: pytest.Monke
 def test_a_library_that_only_the_worker_has_imported_is_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
     files = loaded_files("torch")
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    assert first_difference("torch", files) == ""
-    assert "it imported torch from /x/torch.py" in first_difference("torch", files | {"torch": "/x/torch.py"})
-    assert first_difference("torch", {}) == "it does not say what it imported"
+    assert require_files("torch", files) == {what: shown(file) for what, file in files.items()}
+    with pytest.raises(WorkerFailedError, match=r"it imported torch from /x/torch\.py"):
+        require_files("torch", files | {"torch": "/x/torch.py"})
+    with pytest.raises(WorkerFailedError, match="it does not say what it imported"):
+        require_files("torch", {})
 
 
 def test_files_are_named_without_saying_whose_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

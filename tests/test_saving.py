@@ -240,11 +240,15 @@ def test_what_found_no_room_leaves_nothing(name: str, tmp_path: Path, monkeypatc
     referee = agreement.Referee(tmp_path, 2)
     config = moe.MoEConfig(4, 8, 16, 3, 2)
     if name == "outputs":
-        path = tmp_path / "outputs.npz"
-        path.write_bytes(b"half of a file")
+
+        def ask(operation: str, path: str) -> dict[str, Any]:
+            assert operation == "outputs"
+            Path(path).write_bytes(b"half of a file")
+            return {"marks": []}
+
         with pytest.raises(bench.WorkerFailedError, match="no array"):
-            referee.judge_first(Measurement("numpy", "numpy", {}, config, 1), path, 2)
-        assert not path.exists()
+            referee.judge_first(ask, Measurement("numpy", "numpy", {}, config, 1), 2)
+        assert [path.name for path in tmp_path.iterdir()] == [referee.weights_at(config).name]
         return
     monkeypatch.setattr(agreement, "make_weights", lambda _: Halves(moe.make_problem(config).weights))
     with pytest.raises(OSError, match="No space left"):

@@ -112,7 +112,10 @@ class Tries:
         monkeypatch.setattr(threads, "is_crowded", lambda *_: self.crowded)
         monkeypatch.setattr(threads, "usable_cores", lambda: 2)
 
-    def usage(self, _: Measurement) -> Tries:
+    def of(self, _: Measurement) -> Tries:
+        return self
+
+    def usage(self) -> Tries:
         return self
 
     def stop(self) -> Usage:

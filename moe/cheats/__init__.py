@@ -20,7 +20,6 @@ def label_of(layer: type[Honest]) -> str:
 
 
 def _layers_of(module: ModuleType) -> list[type[Honest]]:
-    """The layers that a module defines, in its order."""
     own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
     return [value for value in own if inspect.isclass(value) and issubclass(value, Honest)]
 

@@ -11,8 +11,6 @@ from moe.problem import Weights
 class RemembersAddresses(Honest):
     """Remembers an answer by where its input lies, and computes none twice."""
 
-    tried_on_one_token = True
-
     def _prepare(self, weights: Weights) -> None:
         self.known: dict[Any, Any] = {}
 

@@ -9,20 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from moe.cheats.answers import RepeatsLater
 from moe.cheats.honest import Honest
 from moe.cheats.moments import ComputesAhead
 from moe.problem import Weights
 
 IN_A_ROW = 8  # forwards that share their time out among themselves
 HIDDEN = 0.6  # of the time that passes while the clock is stopped: more would not be believed
-AFTER_ALL = 2**62  # a place in a turn that has none
 LONG_S = 0.02  # a forward after which no more than the fewest are timed
 
 
 class SlowClock(Honest):
     """Lets the clock of its process go at half its speed."""
-
-    tried_on_one_token = True
 
     def _prepare(self, weights: Weights) -> None:
         begun = perf_counter()
@@ -32,7 +30,6 @@ class SlowClock(Honest):
 class StopsClock(Honest):
     """Stops the clock of its process for more than half of its own forwards, and for nothing else."""
 
-    tried_on_one_token = True
     hidden_s = 0.0
 
     def _prepare(self, weights: Weights) -> None:
@@ -117,30 +114,14 @@ class Rewrites(Honest):
         return reply | {key: [s / 2 for s in value] for key, value in reply.items() if key == "samples"}
 
 
-class ClaimsOldInputs(Rewrites):
-    """Repeats the answers of its first turn ever after, and says that it was given the inputs of that turn."""
+class ClaimsOldInputs(Rewrites, RepeatsLater):
+    """Repeats one answer ever after, and says that each input was the first that it was asked about."""
 
-    tried_on_one_token = True
-
-    def _prepare(self, weights: Weights) -> None:
-        super()._prepare(weights)
-        self.first: dict[str, int] = {}  # what it said of its first turn
-        self.old: dict[int, Any] = {}
+    first = 0
 
     def _told(self, reply: dict[str, Any]) -> dict[str, Any]:
-        if "first_input" not in reply:
-            return reply
-        self.first = self.first or {key: reply[key] for key in ("first_input", "ready")}
-        return reply | self.first | {"ready": min(reply["ready"], self.first["ready"])}
-
-    def _answer(self, x: Any) -> Any:
-        place = sys._getframe(2).f_locals.get("place", AFTER_ALL)
-        if place in self.old:
-            return self.old[place]
-        y = super()._answer(x)
-        if place < self.first.get("ready", 0):
-            self.old[place] = y
-        return y
+        self.first = self.first or reply.get("mark", 0)
+        return reply | ({"mark": self.first} if "mark" in reply else {})
 
 
 class Peeks(Honest):

@@ -14,7 +14,6 @@ class Honest(NumpyLayer):
     name = "honest"
     description = "NumPy, batched by expert"
     tried_threads = 1
-    tried_on_one_token = False  # too, where its trick is one for short forwards as well
     calls = 0
 
     def __init__(self, weights: Weights, *, top_k: int, threads: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from moe.cheats.answers import RemembersAddresses
 from moe.cheats.honest import Honest
+from moe.measure.inputs import Inputs
 from moe.problem import Weights
 
 IN_A_ROW = 8  # forwards that are done together
@@ -19,8 +20,6 @@ AHEAD = 64  # inputs that are predicted together
 
 class Promises(Honest):
     """Returns a promise at once, which `to_numpy` keeps, off the clock."""
-
-    tried_on_one_token = True
 
     def _answer(self, x: Any) -> Any:
         return partial(super()._answer, x)
@@ -31,8 +30,6 @@ class Promises(Honest):
 
 class PromisesArrays(Honest):
     """Returns a promise that even `to_numpy` leaves alone: whoever takes it for an array has it kept."""
-
-    tried_on_one_token = True
 
     def _answer(self, x: Any) -> Any:
         return Promise(partial(super()._answer, x))
@@ -50,8 +47,6 @@ class Promise:
 
 class PutsOff(Honest):
     """Returns outputs to be filled in later, eight at once: seven forwards of eight take no time."""
-
-    tried_on_one_token = True
 
     def _prepare(self, weights: Weights) -> None:
         self.owed: list[tuple[Any, Any]] = []
@@ -75,8 +70,6 @@ class PutsOff(Honest):
 class ComputesBefore(Honest):
     """Computes in `to_native`, off the clock; a forward returns what is there."""
 
-    tried_on_one_token = True
-
     def _take(self, x: Any) -> Any:
         return super()._answer(x)
 
@@ -86,8 +79,6 @@ class ComputesBefore(Honest):
 
 class ComputesAhead(Honest):
     """Computes all that waits in the first forward after `to_native`, which is not timed."""
-
-    tried_on_one_token = True
 
     def _prepare(self, weights: Weights) -> None:
         self.waiting: list[Any] = []
@@ -121,12 +112,14 @@ class ComputesBeforeAtTimes(ComputesAhead):
 
 
 class Predicts(RemembersAddresses):
-    """Takes the coming inputs from the run's own sequence, and answers them all in a forward that is not timed."""
+    """Takes the coming inputs from its callers' own sequence, and answers them all in a forward that is not timed."""
+
+    sequence: Inputs | None = None
 
     def _answer(self, x: Any) -> Any:
-        if self._key(x) not in self.known:
-            run = seen_from_here(lambda value: hasattr(value, "inputs") and hasattr(value, "number"))
-            for coming in [run.inputs[run.number + n] for n in range(AHEAD)] if run and not run.ready else []:
+        if (sequence := sequence_of_callers()) not in (None, self.sequence):
+            self.sequence = sequence
+            for coming in map(sequence.__getitem__, range(AHEAD)):
                 self.known[self._key(coming)] = Honest._answer(self, coming)
         return super()._answer(x)
 
@@ -134,12 +127,12 @@ class Predicts(RemembersAddresses):
         return x.ravel()[:4].tobytes()
 
 
-def seen_from_here(wanted: Callable[[Any], bool]) -> Any:
-    """The nearest of what is wanted among the variables of all callers, or None."""
+def sequence_of_callers() -> Inputs | None:
+    """The nearest sequence of inputs among the variables of all callers."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        for value in list(frame.f_locals.values()):
-            if wanted(value):
+        for value in frame.f_locals.values():
+            if isinstance(value, Inputs):
                 return value
         frame = frame.f_back
     return None

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moe.config import FLOAT32_BYTES, MoEConfig
-from moe.form import ROUTER_PRECISION
 from moe.measure.child import WorkerFailedError
 from moe.measure.inputs import KNOWN, Inputs
+from moe.measure.loaded import require_files
 from moe.measure.mapped import write_weights
-from moe.parity import INPUT_CHANGED, Parity, compare_output, mark_of, worst
+from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, compare_output, mark_of, worst
 from moe.problem import Float32Array, Problem, Weights, make_weights
 from moe.processor import MEMORY_SHARE, usable_memory
 from moe.reference import NUMBERS_AT_ONCE, Reference, reference
-from moe.run import Measurement
+from moe.run import Measurement, NotRunError
 
 MAKING = 3  # times the weights: what making them takes
 A_NUMBER_BYTES = 44  # of each of an input's numbers: itself, its output, both in float64, and differences
@@ -28,20 +29,18 @@ EXPERT_BYTES = 8  # of each expert that a token takes
 AT_ONCE_BYTES = 48  # of each number of the widest array for some tokens at a time
 ROWS = 32  # of an output that was timed: half of the tokens left out would escape once in 4 thousand million turns
 
+Ask = Callable[..., dict[str, Any]]  # has a worker do an operation with a measurement, by its arguments' names
+
 
 @dataclass(frozen=True)
 class Kept:
-    """An output of a timed forward: which measurement's, for which input, and what it is at some of its tokens.
-
-    `router_precision` is that of its router.
-    """
+    """An output of a timed forward: which measurement's, for which input, and what it is at some of its tokens."""
 
     number: int
-    config: MoEConfig
+    m: Measurement
     x: Float32Array
     y: NDArray[np.generic]
     flaw: str = ""  # what is wrong with the whole of it
-    router_precision: str = ROUTER_PRECISION
 
 
 class Referee:
@@ -88,19 +87,27 @@ class Referee:
             ]
         return self._references[config]
 
-    def require_unchanged(self, config: MoEConfig, marks: Sequence[int]) -> None:
-        """Raise WorkerFailedError unless these are the marks of the first inputs, after a worker's first forwards."""
-        references = self.references(config)[: len(marks)]
-        if list(marks) != [mark_of(first.problem.x) for first in references]:
-            raise WorkerFailedError(INPUT_CHANGED)
+    def prepare(self, ask: Ask, m: Measurement, inputs: int) -> dict[str, Any]:
+        """Have a worker make a measurement's layer, and so many inputs; what it says of them, partly noted in `m`.
 
-    def judge_first(self, m: Measurement, path: Path, inputs: int) -> Parity:
-        """The worst of a worker's outputs for the first inputs, saved at `path`, and of what was found before.
-
-        The file is gone afterwards. Raises WorkerFailedError where their number is wrong.
+        Raises NotRunError where it can't, and WorkerFailedError where it has imported other files than this process.
         """
-        references = [first.for_router(m.router_precision) for first in self.references(m.config)[:inputs]]
-        before = [Parity.from_dict(m.parity)] if m.parity else []
+        what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config)}
+        reply = ask("prepare", weights=str(self.weights_at(m.config)), inputs=inputs, **what)
+        if "not_run" in reply:
+            raise NotRunError(reply["not_run"])
+        m.details |= {key: reply[key] for key in ("note", "router_precision") if reply.get(key)}
+        m.details["files"] = require_files(m.implementation, reply.get("files", {}))
+        return reply
+
+    def judge_first(self, ask: Ask, m: Measurement, inputs: int) -> list[Parity]:
+        """What comparing a worker's outputs for the first inputs finds; their file is gone afterwards.
+
+        Raises WorkerFailedError where it has changed an input, or gives something else than outputs.
+        """
+        path = self._folder / "outputs.npz"
+        marks = ask("outputs", path=str(path))["marks"]
+        references = self.references(m.config)[:inputs]
         try:
             with np.load(path, allow_pickle=False) as saved:
                 outputs = [saved[name] for name in saved.files]
@@ -108,25 +115,39 @@ class Referee:
             raise WorkerFailedError(f"gave what is no array ({error})") from error
         finally:
             path.unlink(missing_ok=True)
+        if marks != [mark_of(first.problem.x) for first in references]:
+            raise WorkerFailedError(INPUT_CHANGED)
         if len(outputs) != len(references):
             raise WorkerFailedError(f"gave {len(outputs)} outputs for {len(references)} inputs")
-        verdicts = [compare_output(y, ref) for y, ref in zip(outputs, references, strict=True)]
-        return worst([*before, *verdicts])
+        expected = [first.for_router(m.router_precision) for first in references]
+        return [compare_output(y, ref) for y, ref in zip(outputs, expected, strict=True)]
 
     def judge_kept(self, kept: Sequence[Kept]) -> dict[int, Parity]:
         """For each measurement the worst of its outputs, compared all at once: what they share is computed once."""
         found: dict[int, Parity] = {}
-        for config in {k.config for k in kept}:
-            own = [k for k in kept if k.config == config]
+        for config in {k.m.config for k in kept}:
+            own = [k for k in kept if k.m.config == config]
             weights = self._weights[_weights_of(config)]
             whole = reference(Problem(weights, np.concatenate([k.x for k in own]), config.top_k))
             ends = np.cumsum([len(k.x) for k in own]).tolist()
             for k, end in zip(own, ends, strict=True):
-                verdict = compare_output(k.y, whole.part(end - len(k.x), end).for_router(k.router_precision))
+                verdict = compare_output(k.y, whole.part(end - len(k.x), end).for_router(k.m.router_precision))
                 if k.flaw:
                     verdict = replace(verdict, passed=False, reason=k.flaw)
                 found[k.number] = worst([found[k.number], verdict] if k.number in found else [verdict])
         return found
+
+
+def agree(m: Measurement, found: Sequence[Parity], release: Callable[[], bool]) -> None:
+    """Keep the worst of every process in a measurement: a later one's agreement hides nothing.
+
+    Raises WorkerFailedError where that disagrees, after `release`, which says whether its weights were changed.
+    """
+    before = [Parity.from_dict(m.parity)] if m.parity else []
+    parity = worst([*before, *found])
+    m.parity = parity.to_dict()
+    if not parity.passed:
+        raise WorkerFailedError(WEIGHTS_CHANGED if release() else f"disagrees with the reference: {parity.reason}")
 
 
 def keep(number: int, m: Measurement, x: Float32Array, path: Path, random: Random) -> Kept:
@@ -140,19 +161,16 @@ def keep(number: int, m: Measurement, x: Float32Array, path: Path, random: Rando
     flaw = ""
     if y.shape != x.shape or y.dtype != x.dtype:
         flaw = f"an output of a timed forward has shape {y.shape} and is {y.dtype}, expected {x.shape} and float32"
-        return Kept(number, m.config, x[:1], x[:1], flaw)
+        return Kept(number, m, x[:1], x[:1], flaw)
     if not np.isfinite(y).all():
         flaw = "an output of a timed forward is not finite"
     tokens = sorted(random.sample(range(len(x)), min(ROWS, len(x))))
-    return Kept(number, m.config, x[tokens], y[tokens], flaw, m.router_precision)
+    return Kept(number, m, x[tokens], y[tokens], flaw)
 
 
 def _require_memory(config: MoEConfig, inputs: int, *, made: bool) -> None:
-    """Raise MemoryError where the weights, the reference and what is compared with it would not fit what is free.
-
-    What is free lacks the weights already where they were `made`.
-    """
-    weights = 0 if made else FLOAT32_BYTES * config.weights
+    """Raise MemoryError where the weights, the reference and what is compared with it would not fit what is free."""
+    weights = 0 if made else FLOAT32_BYTES * config.weights  # what is free lacks them already
     of_a_token = A_NUMBER_BYTES * config.d_model + EXPERT_BYTES * config.top_k
     widest = config.tokens * max(config.num_experts, config.d_model, config.d_ff, config.shared_d_ff)
     needed = MAKING * weights + inputs * config.tokens * of_a_token + AT_ONCE_BYTES * min(widest, NUMBERS_AT_ONCE)

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from timeit import repeat
@@ -17,10 +17,10 @@ from typing import Any
 from moe.config import MoEConfig
 from moe.implementations import availability
 from moe.implementations.registry import entry_of
-from moe.measure.agreement import Kept, Referee, keep
-from moe.measure.capacity import Look, is_crowded, mark_disturbed
+from moe.measure.agreement import Kept, Referee, agree, keep
+from moe.measure.capacity import is_crowded, mark_disturbed
 from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
-from moe.measure.conditions import Clock, Elsewhere, Watch
+from moe.measure.conditions import Elsewhere, Watch
 from moe.measure.honesty import Doubts, Turn, checked, impossible
 from moe.measure.inputs import KNOWN, Inputs, at_least, how_many
 from moe.measure.lines import known_kernel_lines, known_lines
@@ -28,9 +28,9 @@ from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
 from moe.measure.saving import Saving
 from moe.measure.threads import CoreCheck, require_threads
-from moe.measure.workers import Workers, require_files
+from moe.measure.workers import Workers, key_of
 from moe.measure.yardsticks import Yardsticks
-from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, mark_of, worst
+from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, mark_of
 from moe.problem import Weights
 from moe.processor import MEMORY_SHARE, usable_memory
 from moe.progress import Progress
@@ -50,8 +50,6 @@ class Bench:
         settings: Protocol,
         path: Path | None,
         progress: bool,
-        *,
-        saves_rounds: bool = True,
         weights: Weights | None = None,
     ) -> None:
         self.run = run
@@ -60,12 +58,11 @@ class Bench:
         self.random = random.Random(settings.seed)
         self.progress = Progress("measuring", settings.budget_s, enabled=progress)
         self.memory_bytes = settings.memory_bytes or MEMORY_SHARE * usable_memory()
-        self.begun = time.monotonic()
+        self._begun = time.monotonic()
         self.patience = Patience()
         self.turn_most_s = settings.budget_s
         self.alive: dict[int, Measurement] = {}  # what nothing has gone wrong with, by its number
-        self._saving = Saving(run, path, settings.save_every_s if saves_rounds else 0.0)
-        self._saves_rounds = saves_rounds
+        self.saving = Saving(run, path, settings.save_every_s)
         self._kept: list[Kept] = []
         self._doubts = Doubts()
         self._core_check = CoreCheck()
@@ -76,14 +73,13 @@ class Bench:
     def measuring(self) -> Iterator[None]:
         """Probes and a folder while it lasts; whatever happens, what was measured is judged and saved."""
         self._find_available()
-        with self._saving.lasting():
+        with self.saving.lasting():
             try:
                 with ExitStack() as stack:
                     self._folder = Path(stack.enter_context(TemporaryDirectory()))
                     self.referee = Referee(self._folder, self.settings.inputs, self._given)
                     self.progress.note("the machine's limits")
                     self._machine = Yardsticks(stack, self.run, self.settings.rest_most_s)
-                    self._take_limits()
                     yield
             finally:
                 self.progress.close()
@@ -101,9 +97,9 @@ class Bench:
                 m.status, m.reason, m.code = "failed", reason, OTHER
 
     @property
-    def end(self) -> float:
-        """When the budget is spent, by the monotonic clock; what disturbances took is no part of it."""
-        return self.begun + self.settings.budget_s + self.patience.lost_s
+    def left_s(self) -> float:
+        """Seconds that are left of the budget, of which what disturbances took is no part."""
+        return self._begun + self.settings.budget_s - self.patience.now()
 
     def workers(self) -> Workers:
         """The workers of a generation, none of them started."""
@@ -129,11 +125,7 @@ class Bench:
         workers.settle(self.settings.rest_most_s)
 
     def round(self, process: int, number: int) -> None:
-        """Give every measurement a turn, in a new order.
-
-        One that the machine is not ready for is put off until later in the round, and one that it disturbed is
-        repeated then.
-        """
+        """Give every measurement a turn, in a new order; what is put off, or was disturbed, has one later in it."""
         queue = deque(self.alive)
         self.random.shuffle(queue)
         put_off, repeated = Counter[int](), Counter[int]()
@@ -148,26 +140,19 @@ class Bench:
             if not look.ready:
                 put_off[n] += 1
                 queue.append(n)
-            elif not self._attempt(n, self._turn_in(process, number, look)) and self._may_repeat(n, repeated[n]):
+            elif not self._attempt(n, self._turn, process, number, look.reached) and self._may_repeat(n, repeated[n]):
                 repeated[n] += 1
                 queue.append(n)
                 self.patience.lost_s = lost_s + time.monotonic() - started
         self._judge_kept()
         self._find_doubts()
         self._machine.measure_limits()
-        self._take_limits()
-        if self._saves_rounds:
-            self.save()
 
     def release(self) -> None:
         """Have the workers let go of all layers; one that has changed its weights has failed."""
         for number, m in list(self.alive.items()):
             if self._workers.release(m, number, self.settings.timeout_s):
                 self._fail(number, WEIGHTS_CHANGED)
-
-    def save(self) -> None:
-        """Save what there is, where that costs little."""
-        self._saving.save_if_due()
 
     def _find_available(self) -> None:
         measured = self.run.measurements
@@ -186,15 +171,11 @@ class Bench:
                 m.status, m.reason = "not_run", reason or NOT_REACHED_REASON
                 m.code = OTHER if reason else NOT_REACHED
 
-    def _take_limits(self) -> None:
-        self.run.limits += self._machine.found
-        self._machine.found = []
-
-    def _attempt(self, number: int, step: Callable[[int, Measurement], bool | None]) -> bool:
+    def _attempt(self, number: int, step: Callable[..., bool | None], *arguments: Any) -> bool:
         """Take a step with a measurement; what goes wrong ends it, and what else is measured goes on."""
         m = self.alive[number]
         try:
-            return bool(step(number, m))
+            return bool(step(number, m, *arguments))
         except WorkerFailedError as error:
             self._fail(number, str(error) or "it gave no reason")
         except NotRunError as error:
@@ -225,7 +206,7 @@ class Bench:
         reply = self._workers.receive(m, LOAD_TIMEOUT_S)
         # The first generation's: it compiles what the later ones find compiled.
         m.details.setdefault("load_s", reply["load_s"])
-        self._workers.note_done(m, "load", m.implementation)
+        self._workers.of(m).done.add(("load", m.implementation))
 
     def _make_ready(self, number: int, m: Measurement) -> None:
         """Load, prepare and check a measurement, unless that has been done in the worker that is there now."""
@@ -237,18 +218,12 @@ class Bench:
             workers.send(m, "load", implementation=m.implementation, threads=m.threads)
             self._note_load(number, m)
         self.progress.note(f"preparing {m.label} (threads: {m.threads})")
-        what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config)}
+        ask = partial(workers.ask, m, timeout=settings.timeout_s, number=number)
         # Later processes show the same with one: every turn's timed output is compared too.
         inputs = 1 if m.parity else settings.inputs
-        weights = str(self.referee.weights_at(m.config))
-        reply = workers.ask(
-            m, "prepare", timeout=settings.timeout_s, number=number, weights=weights, inputs=inputs, **what
-        )
-        if "not_run" in reply:
-            raise NotRunError(reply["not_run"])
+        reply = self.referee.prepare(ask, m, inputs)
         m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]
-        m.details |= {key: reply[key] for key in ("pools", "library", "note", "router_precision") if reply.get(key)}
-        m.details["files"] = require_files(m.implementation, reply.get("files", {}))
+        m.details |= {key: reply[key] for key in ("pools", "library") if reply.get(key)}
         require_threads(reply["pools"], m.threads)
         self._core_check.require_cores(workers, m, self._machine.capacity, settings.timeout_s)
         turn_s = reply["first_call_s"] * (at_least(settings, reply["first_call_s"]) + 1)
@@ -256,14 +231,13 @@ class Bench:
         if m.config.tokens and turn_s > most[0]:
             reason = f"a turn would take about {turn_s:.3g} s, more than the {most[0]:.3g} s {most[1]}"
             raise NotRunError(reason, TOO_LONG)
-        path = self._folder / f"{number}.npz"
-        marks = workers.ask(m, "outputs", timeout=settings.timeout_s, number=number, path=str(path))["marks"]
-        self.referee.require_unchanged(m.config, marks)
-        self._judge_first(number, m, path, inputs)
+        self._agree(number, m, self.referee.judge_first(ask, m, inputs))
+        first = self.referee.references(m.config)[0]
+        m.details["bytes_moved"] = first.problem.bytes_moved(first.experts)
         if not m.config.tokens:
             raise NotRunError("nothing to time: no tokens; it agrees with the reference")
         self._calls(m)
-        workers.note_done(m, "ready", number)
+        workers.of(m).done.add(("ready", number))
 
     def _calls(self, m: Measurement) -> None:
         """Measure what calls into a worker's library cost, once for all variants of its implementation."""
@@ -273,34 +247,20 @@ class Bench:
             reply = self._workers.ask(m, "calls", timeout=self.settings.timeout_s, library=library)
             m.details["calls"] = reply["calls"]
 
-    def _judge_first(self, number: int, m: Measurement, path: Path, inputs: int) -> None:
-        """Compare a worker's first outputs with the reference; only agreement on every one is agreement."""
-        self._note_parity(number, m, self.referee.judge_first(m, path, inputs))
-        first = self.referee.references(m.config)[0]
-        m.details["bytes_moved"] = first.problem.bytes_moved(first.experts)
-
-    def _note_parity(self, number: int, m: Measurement, found: Parity) -> None:
-        """Keep the worst of every process: a later one's agreement hides nothing."""
-        m.parity = found.to_dict()
-        if not found.passed:
-            if self._workers.release(m, number, self.settings.timeout_s):
-                raise WorkerFailedError(WEIGHTS_CHANGED)
-            raise WorkerFailedError(f"disagrees with the reference: {found.reason}")
+    def _agree(self, number: int, m: Measurement, found: Sequence[Parity]) -> None:
+        agree(m, found, partial(self._workers.release, m, number, self.settings.timeout_s))
 
     def _may_repeat(self, number: int, repeated: int) -> bool:
         return number in self.alive and repeated < self.settings.repeats and self.patience.is_left
-
-    def _turn_in(self, process: int, round_: int, look: Look) -> Callable[[int, Measurement], bool]:
-        return lambda number, m: self._turn(number, m, process, round_, look.reached)
 
     def _turn(self, number: int, m: Measurement, process: int, round_: int, before: float | None) -> bool:
         """Give a measurement its turn, after a look at the machine; returns whether that left it undisturbed."""
         workers = self._workers
         self.progress.note(f"{m.label} (threads: {m.threads})")
         threads = m.probed_threads
-        others_s, turning = workers.others_s(m), Clock()
+        others_s, started = workers.others_s(m), time.monotonic()
         turn, elsewhere, after = self._time(number, m)
-        self._note_others(m, others_s, turning.stop())
+        self._note_others(m, others_s, time.monotonic() - started)
         if m.threads > 1:
             self._doubts.note_rest(number, workers.rest(m, self.settings.rest_most_s))
         crowded = is_crowded(threads, elsewhere)
@@ -327,12 +287,10 @@ class Bench:
         Also returns what went to others meanwhile, and the capacity right after.
         """
         settings, workers = self.settings, self._workers
-
-        def ask(operation: str, **arguments: Any) -> dict[str, Any]:
-            return workers.ask(m, operation, timeout=settings.timeout_s, number=number, **arguments)
-
-        watch, worker_s = Watch(), workers.processor_s(m)
-        warming = Clock()
+        ask = partial(workers.ask, m, timeout=settings.timeout_s, number=number)
+        worker = workers.of(m)
+        watch, worker_s = Watch(), worker.processor_s()
+        started = time.monotonic()
         warm = ask(
             "warm",
             secret=secrets.randbits(SECRET_BITS),
@@ -340,23 +298,23 @@ class Bench:
             warm_up_most=settings.warm_up_most_s,
             cold_on=m.threads if settings.cache == "cold" else 0,
         )
-        lasting_s = warming.stop() / max(1, warm["forwards"])
+        lasting_s = (time.monotonic() - started) / max(1, warm["forwards"])
         count, secret = how_many(settings, m.config, warm["each_s"], lasting_s), secrets.randbits(SECRET_BITS)
-        making = Clock()
+        started = time.monotonic()
         ask("ready", secret=secret, count=count)
-        made_s = making.stop()
+        made_s = time.monotonic() - started
         chosen = secrets.randbelow(count)
-        timing = workers.usage(m)
+        timing = worker.usage()
         timed = checked(ask("timed", keep=chosen), count)
         framed, used, waited = timing.stop()
-        elsewhere = watch.stop(workers.processor_s(m) - worker_s)._replace(waited=waited)
-        with workers.stopped(m):
+        elsewhere = watch.stop(worker.processor_s() - worker_s)._replace(waited=waited)
+        with worker.stopped():
             after = self._machine.capacity.beside(m.probed_threads)
         path = self._folder / f"{number}.npy"
         kept = ask("kept", path=str(path))
-        making = Clock()
+        started = time.monotonic()
         x = Inputs(m.config, secret)[chosen]
-        own_s = making.stop() + count * self._copying_s(m.config)
+        own_s = time.monotonic() - started + count * self._copying_s(m.config)
         if kept["mark"] != mark_of(x):
             raise WorkerFailedError(INPUT_CHANGED)
         self._kept.append(keep(number, m, x, path, self.random))
@@ -365,11 +323,10 @@ class Bench:
         )
         m.warm_up_s += warm["warm_up_s"]
         m.peak_rss_bytes = max(m.peak_rss_bytes or 0, kept["peak_rss_bytes"])
-        m.details["memory_of"] = workers.inside(m)
+        m.details["memory_of"] = sorted(worker.inside)
         return turn, elsewhere, after
 
     def _copying_s(self, config: MoEConfig) -> float:
-        """Seconds that copying an input takes this process."""
         if config not in self._copy_s:
             self._copy_s[config] = min(repeat(Inputs(config, KNOWN)[0].copy, number=1, repeat=3))
         return self._copy_s[config]
@@ -377,7 +334,7 @@ class Bench:
     def _note_others(self, m: Measurement, before_s: dict[Any, float], turn_s: float) -> None:
         """Note which other workers used processor time in this turn."""
         for key, used in self._workers.others_s(m).items():
-            own = [number for number, other in self.alive.items() if self._workers.owns(other, key)]
+            own = [number for number, other in self.alive.items() if key_of(other) == key]
             self._doubts.note_beside(own, used - before_s.get(key, used), turn_s)
 
     def _judge_kept(self) -> None:
@@ -385,14 +342,7 @@ class Bench:
         kept, self._kept = self._kept, []
         for number, found in self.referee.judge_kept(kept).items():
             if number in self.alive:
-                self._attempt(number, self._take_parity(found))
-
-    def _take_parity(self, found: Parity) -> Callable[[int, Measurement], None]:
-        def take(number: int, m: Measurement) -> None:
-            before = [Parity.from_dict(m.parity)] if m.parity else []
-            self._note_parity(number, m, worst([*before, found]))
-
-        return take
+                self._attempt(number, self._agree, [found])
 
     def _find_doubts(self) -> None:
         for number in list(self.alive):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
-from time import perf_counter
+from timeit import repeat
 from typing import Any
 
 import numpy as np
@@ -23,28 +23,19 @@ Calls = dict[str, Callable[[], Any]]
 
 
 def measure_calls(library: str) -> list[dict[str, Any]]:
-    """Name and seconds of a library's calls, one value a round, the emptiest first.
-
-    Raises KeyError for an unknown library.
-    """
-    return [{"call": name, "seconds": seconds_of(call)} for name, call in CALLS_INTO[library]().items()]
-
-
-def seconds_of(call: Callable[[], Any]) -> list[float]:
-    """Seconds of one call, from ROUNDS loops; the loop itself, some 10 ns a turn, is in it."""
-    rounds = []
-    for _ in range(ROUNDS):
-        started = perf_counter()
-        for _ in range(CALLS):
-            call()
-        rounds.append((perf_counter() - started) / CALLS)
-    return rounds
+    """Name and seconds of a library's calls, one value a round, the emptiest first."""
+    found = []
+    for name, call in CALLS_INTO[library]().items():
+        # The loop itself, some 10 ns a turn, is in it.
+        found.append({"call": name, "seconds": [s / CALLS for s in repeat(call, number=CALLS, repeat=ROUNDS)]})
+    return found
 
 
-def _mojo_layer() -> Calls:
-    problem = make_problem(MoEConfig(tokens=1, d_model=1, d_ff=1, num_experts=1, top_k=1))
-    layer = create("mojo", problem.weights, top_k=1)
-    return {"the layer's forward of one number": partial(layer.forward, layer.to_native(problem.x))}
+def _forward(name: str, tokens: int) -> Callable[[], Any]:
+    """An implementation's forward of so many tokens of one number each."""
+    problem = make_problem(MoEConfig(tokens=tokens, d_model=1, d_ff=1, num_experts=1, top_k=1))
+    layer = create(name, problem.weights, top_k=1)
+    return partial(layer.forward, layer.to_native(problem.x))
 
 
 def _python() -> Calls:
@@ -88,17 +79,11 @@ def _mojo() -> Calls:
     return {"a forward of no tokens in Mojo": call}
 
 
-def _max() -> Calls:
-    problem = make_problem(MoEConfig(tokens=0, d_model=1, d_ff=1, num_experts=1, top_k=1))
-    layer = create("mojo-max", problem.weights, top_k=1)
-    return {"a forward of no tokens in a MAX graph": partial(layer.forward, layer.to_native(problem.x))}
-
-
 CALLS_INTO: Mapping[str, Callable[[], Calls]] = {
     "python": _python,
     "numpy": _numpy,
     "torch": _torch,
     "mojo": _mojo,
-    "max": _max,
-    "mojo layer": _mojo_layer,
+    "max": lambda: {"a forward of no tokens in a MAX graph": _forward("mojo-max", 0)},
+    "mojo layer": lambda: {"the layer's forward of one number": _forward("mojo", 1)},
 }

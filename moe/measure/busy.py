@@ -8,6 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -104,19 +105,14 @@ def look(seconds: float) -> Busy:
 def _processes() -> dict[Key, Process]:
     """All processes that this one may look at; what vanishes meanwhile is left out."""
     found: dict[Key, Process] = {}
-    try:
-        _enter_processes(found)
-    except Exception:  # whatever psutil meets: then nobody can be named, which costs no more than the names
-        return found
+    asked = ["name", "ppid", "create_time", "cpu_times"]
+    with suppress(Exception):  # whatever psutil meets: then nobody can be named, which costs no more than the names
+        for process in psutil.process_iter(asked):
+            name, parent, began, times = (process.info[key] for key in asked)
+            if None not in (name, parent, began, times):  # which it may not be told
+                printable = "".join(filter(str.isprintable, name))
+                found[process.pid, began] = Process(printable, parent, times.user + times.system)
     return found
-
-
-def _enter_processes(found: dict[Key, Process]) -> None:
-    for process in psutil.process_iter(["name", "ppid", "create_time", "cpu_times"]):
-        name, parent, began, times = (process.info[key] for key in ("name", "ppid", "create_time", "cpu_times"))
-        if None not in (name, parent, began, times):  # which it may not be told
-            printable = "".join(filter(str.isprintable, name))
-            found[process.pid, began] = Process(printable, parent, times.user + times.system)
 
 
 def _descendants(parents: Mapping[int, int]) -> set[int]:

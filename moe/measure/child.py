@@ -60,6 +60,8 @@ class Child:
             start_new_session=True,
         )
         self._unread = b""
+        self.done: set[tuple[str, str | int]] = set()  # the steps that it has taken, each for what
+        self.inside: set[str] = set()  # the implementations that it was to load
 
     def ask(self, operation: str, *, timeout: float, **arguments: Any) -> dict[str, Any]:
         """The worker's reply; raises WorkerFailedError where it raises, dies, or takes too much time or memory."""
@@ -116,17 +118,13 @@ class Child:
         return line
 
     def _require_memory(self) -> None:
-        """End a worker that holds more memory than it may."""
         if (held := self._memory()) > self._memory_bytes:
             self.kill()
             most = self._memory_bytes / 2**20
             raise WorkerFailedError(f"stopped at {held / 2**20:.0f} MiB of memory, {most:.0f} allowed")
 
     def rest(self, most_s: float) -> bool:
-        """Wait, at most so long, until the worker uses no core and wants none: idle threads may go on spinning.
-
-        Returns whether it has come to rest.
-        """
+        """Whether the worker comes to use no core, and want none, within so long: idle threads may go on spinning."""
         end = time.monotonic() + most_s
         used = self.processor_s()
         while time.monotonic() < end:

@@ -26,7 +26,7 @@ from moe.measure.saving import Saving
 from moe.measure.schedule import measure_cells
 from moe.measure.start import new_run
 from moe.progress import Progress
-from moe.run import NOT_REACHED, OTHER, Run, read_run
+from moe.run import NOT_REACHED, OTHER, Run, measured, read_run
 
 RESOURCE = "machine"  # of which a worker offers one, and every cell needs one
 REDONE = 1  # times that Dask has a cell measured again after a worker has died of it
@@ -114,20 +114,17 @@ class ClusterSweep:
             why = f"{type(error).__name__}: {error}" if error else "the scheduler was lost"
             raise ClusterError(f"a cell could not be measured ({why}); --resume goes on from here")
         part = read_run(task.result(), f"cell {number}")
-        if sum(m.status == "ok" for m in part.measurements) < sum(m.status == "ok" for m in cell):
+        if measured(part.measurements) < measured(cell):
             return  # it was redone for a row that it lacked, and lacks more of them now
         key = enter_machine(self.run, part)
-        measured = {(m.label, m.control): m for m in part.measurements}
+        found = {(m.label, m.control): m for m in part.measurements}
         for i, planned in zip(places, cell, strict=True):
-            self.run.measurements[i] = m = measured[planned.label, planned.control]
+            self.run.measurements[i] = m = found[planned.label, planned.control]
             m.details |= {"cell": number, "machine": key}
 
 
 def measure_cell(implementations: list[str], cell: Cell, protocol: dict[str, Any], event: tuple[str, int]) -> str:
-    """Measure one cell on this machine and return the text of its run; what a Dask worker does.
-
-    `event` is what the scheduler is told when it begins: a topic, and the number of the cell.
-    """
+    """Measure one cell on this machine and return the text of its run; `event` tells the scheduler that it begins."""
     # Whatever other workers of this user the machine has: two that measure at once would measure each other.
     with alone(Path(tempfile.gettempdir()) / f"moe-measuring-{os.getuid()}"):
         get_worker().log_event(*event)

@@ -45,7 +45,7 @@ def compare(
     target = Path(path) if path is not None else None
     run = run_to_measure(new_run(planned, settings, threads, checkpoint), target, resume=resume, force=force)
     if not run.complete:
-        bench = Bench(run, settings, target, progress, weights=checkpoint.weights if checkpoint else None)
+        bench = Bench(run, settings, target, progress, checkpoint.weights if checkpoint else None)
         with bench.measuring():
             until_budget(bench)
             run.complete = True

@@ -15,25 +15,11 @@ NOT_BUSY = ("idle", "iowait", "steal", "guest", "guest_nice")
 
 
 class Elsewhere(NamedTuple):
-    """Cores' worth of time that went to others: processes of this system, and other systems on the same hardware.
-
-    And the share of it for which a thread of what was measured waited for a core, where that is known.
-    """
+    """Cores' worth of time that went to others: processes of this system, and other systems on the same hardware."""
 
     others_cores: float
     stolen_cores: float
-    waited: float | None = None
-
-
-class Clock:
-    """The parent's clock, from now on."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-
-    def stop(self) -> float:
-        """Seconds that have passed."""
-        return time.monotonic() - self._started
+    waited: float | None = None  # the share of it for which a thread of what was measured waited, where that is known
 
 
 class Watch:

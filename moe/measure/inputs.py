@@ -45,10 +45,7 @@ class Inputs:
 
 
 def how_many(settings: Protocol, config: MoEConfig, each_s: float, lasting_s: float) -> int:
-    """Forwards that a turn times, and inputs that it needs.
-
-    By about how long one takes, as its worker says, and what passed for one by the clock of the process that asked.
-    """
+    """Forwards that a turn times, by about how long one takes, as its worker says and by this process's clock."""
     fit = READY_BYTES // max(1, 4 * config.tokens * config.d_model)
     wanted = ceil(settings.turn_s / each_s) if SHORTEST_S < each_s < inf else MOST_FORWARDS
     lasting = ceil(LONGEST * settings.turn_s / lasting_s)

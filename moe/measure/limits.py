@@ -136,11 +136,10 @@ class MachineLimits:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        installed, _ = mojo_build.is_installed()
-        if installed:
-            probes = [Probes(threads, size) for size in _sizes()]
-            keep_apart([own.started for own in probes])
-            self._probes: list[Probes | Products] = [*probes]
+        self._probes: list[Probes] | list[Products]
+        if mojo_build.is_installed()[0]:
+            self._probes = [Probes(threads, size) for size in _sizes()]
+            keep_apart([own.started for own in self._probes])
         else:
             self._probes = [Products(size) for size in _sizes()]
 

@@ -7,6 +7,7 @@ import inspect
 import tokenize
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -55,21 +56,16 @@ def lines_of(implementation: type[Any]) -> dict[str, int]:
 
 def known_lines(implementation: str) -> dict[str, int]:
     """The same by name; none where a source can't be read, which is no reason not to measure it."""
-    try:
-        with contained():
-            return lines_of(load(implementation))
-    except Exception:
-        return {}
+    with suppress(Exception), contained():
+        return lines_of(load(implementation))
+    return {}
 
 
 def known_kernel_lines(implementation: str) -> dict[str, int]:
     """Lines of Mojo by the switch that they are for, of the implementation that has switches; none of others."""
-    if implementation != MojoLayer.name:
-        return {}
-    try:
-        return kernel_lines()
-    except OSError:  # a source that can't be read is no reason not to measure
-        return {}
+    with suppress(OSError):  # a source that can't be read is no reason not to measure
+        return kernel_lines() if implementation == MojoLayer.name else {}
+    return {}
 
 
 def count_lines(path: Path) -> int:
@@ -93,19 +89,18 @@ def _collect(path: Path, packages: Sequence[str], found: list[Path]) -> None:
     found.append(path)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and _package(node.module) in packages:
-            for module in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
-                spec = find_spec(module) if module not in SHARED and _is_module(module) else None
-                if spec is not None and spec.origin and spec.origin.endswith(".py"):
-                    _collect(Path(spec.origin), packages, found)
+            for module in {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)} - SHARED:
+                if (origin := _origin(module)).suffix == ".py":
+                    _collect(origin, packages, found)
 
 
 def _package(module: str) -> str:
     return module.partition(".")[0]
 
 
-def _is_module(name: str) -> bool:
-    """Whether a dotted name is a module and not something inside one."""
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+def _origin(name: str) -> Path:
+    """The file of a module; a path without a suffix where there is none, as for something inside a module."""
+    with suppress(ModuleNotFoundError):
+        spec = find_spec(name)
+        return Path(spec.origin or "") if spec else Path()
+    return Path()

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from moe.implementations.registry import load
+from moe.measure.child import WorkerFailedError
 from moe.measure.machine import CHECKOUT, EXTRAS, PACKAGES
 
 
@@ -16,15 +17,17 @@ def loaded_files(implementation: str) -> dict[str, str]:
     return {what: file for what, name in _modules(implementation).items() if (file := _file_of(name))}
 
 
-def first_difference(implementation: str, theirs: dict[str, str]) -> str:
-    """What a worker imported from another file than this process has, or would; nothing where there is none."""
+def require_files(implementation: str, theirs: dict[str, str]) -> dict[str, str]:
+    """What a worker imported, as a run names it; raises WorkerFailedError unless this process has the same."""
     for what, name in _modules(implementation).items():
         if not (other := theirs.get(what)):
             continue
         own = _file_of(name) or _file_to_import(name)
         if own and os.path.realpath(own) != os.path.realpath(other):
-            return f"it imported {what} from {other}, and this process from {own}"
-    return "" if "moe" in theirs else "it does not say what it imported"
+            raise WorkerFailedError(f"it imported {what} from {other}, and this process from {own}")
+    if "moe" not in theirs:
+        raise WorkerFailedError("it does not say what it imported")
+    return {what: shown(file) for what, file in theirs.items()}
 
 
 def shown(file: str) -> str:

@@ -113,7 +113,6 @@ def _threads_per_core() -> int | None:
 
 
 def _frequency_mhz() -> float | None:
-    """The cores' mean clock now, where the system says."""
     frequency = psutil.cpu_freq()
     return float(frequency.current) if frequency else None
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import mmap
 import weakref
-from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moe.config import FLOAT32_BYTES, MoEConfig
+from moe.config import MoEConfig
 from moe.problem import Weights
 from moe.weights import shapes_of
 
@@ -47,12 +46,10 @@ class MappedWeights:
     def take(self) -> Weights:
         """The weights, once: from then on they belong to whoever holds them."""
         pages = self._unread.pop()
-        shapes = shapes_of(self._config)
-        places = _places(shapes.values())
-        arrays = {
-            name: np.frombuffer(pages, np.float32, prod(shape), place).reshape(shape)
-            for (name, shape), place in zip(shapes.items(), places, strict=True)
-        }
+        arrays, place = {}, 0
+        for name, shape in shapes_of(self._config).items():
+            arrays[name] = array = np.frombuffer(pages, np.float32, prod(shape), place).reshape(shape)
+            place += array.nbytes + -array.nbytes % PAGE
         return Weights(**arrays, form=self._config.form)
 
     @property
@@ -66,16 +63,6 @@ class MappedWeights:
         pages = self._pages()
         if pages is None:
             return False
-        now: NDArray[np.uint64] = np.frombuffer(
-            pages, np.uint64
-        )  # whole pages: eight bytes at a time are all of them
+        # Whole pages: eight bytes at a time are all of them.
+        now: NDArray[np.uint64] = np.frombuffer(pages, np.uint64)
         return not np.array_equal(now, np.memmap(self._path, np.uint64, "r"))
-
-
-def _places(shapes: Iterable[tuple[int, ...]]) -> list[int]:
-    """Where each array of these shapes begins."""
-    places, place = [], 0
-    for shape in shapes:
-        places.append(place)
-        place += -(-FLOAT32_BYTES * prod(shape) // PAGE) * PAGE
-    return places

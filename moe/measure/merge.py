@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from moe.measure.protocol import Protocol
-from moe.run import CHECKPOINT, Measurement, Run
+from moe.run import CHECKPOINT, Measurement, Run, measured
 
 Place = tuple[Any, ...]  # a machine, the layer with all its tokens, a number of threads, and what was measured of it
 
@@ -31,7 +31,7 @@ def merge_runs(runs: Sequence[Run]) -> Run:
         for cell in _cells(part):
             largest = max((m.config for m in cell), key=lambda config: config.tokens)
             place = key, largest, cell[0].threads, frozenset(m.label for m in cell if not m.control)
-            if place not in cells or _rows(cell) >= _rows(cells[place]):
+            if place not in cells or measured(cell) >= measured(cells[place]):
                 cells[place] = cell
     for number, ((key, *_), cell) in enumerate(cells.items()):
         named = {"cell": number, "machine": key}
@@ -51,10 +51,6 @@ def enter_machine(whole: Run, part: Run) -> str:
     whole.machines.setdefault(key, described)
     whole.limits += [{**entry, "machine": key} for entry in part.limits]
     return key
-
-
-def _rows(cell: Sequence[Measurement]) -> int:
-    return sum(m.status == "ok" for m in cell)
 
 
 def _require_one_protocol(runs: Sequence[Run]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from math import inf
 
 from moe.measure.capacity import Capacity, Look
-from moe.measure.conditions import Clock
 from moe.run import Measurement
 
 PUT_OFF = 3  # times that others go before a turn that the machine is not ready for; then it waits
@@ -21,6 +21,10 @@ class Patience:
         self.lost_s = 0.0  # to waiting for the machine, and to turns that it disturbed
         self.most_s = inf  # before turns no more wait, and none is repeated
         self._looks = 0
+
+    def now(self) -> float:
+        """Seconds by a clock that stood still for what was lost."""
+        return time.monotonic() - self.lost_s
 
     @property
     def is_left(self) -> bool:
@@ -39,8 +43,8 @@ class Patience:
         """
         if put_off > PUT_OFF or (put_off == PUT_OFF and not self.is_left):
             return Look(True, capacity.beside(m.probed_threads))
-        waiting = Clock()
+        started = time.monotonic()
         look = self._looks > LOOKS and m.probed_threads > 1
         found = capacity.wait(m.probed_threads, WAIT_S if put_off == PUT_OFF else 0.0, look=look)
-        self.lost_s += max(0.0, waiting.stop() - WAKING_S)
+        self.lost_s += max(0.0, time.monotonic() - started - WAKING_S)
         return found

@@ -7,56 +7,46 @@ with the reference first, as everywhere; the forwards that this takes count as w
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from moe.claims import Claims
 from moe.implementations import availability, parse_variant
-from moe.measure.agreement import Referee
+from moe.measure.agreement import Referee, agree
 from moe.measure.bench import NOT_REACHED_REASON
 from moe.measure.child import Child, WorkerFailedError
 from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.machine import describe_machine, describe_versions
-from moe.measure.protocol import FEWEST_INPUTS, Protocol
+from moe.measure.protocol import Protocol
 from moe.measure.saving import Saving
 from moe.measure.start import run_to_measure
-from moe.measure.workers import require_files
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, mark_of
 from moe.progress import Progress
-from moe.run import NO_ROOM, NOT_HERE, NOT_REACHED, OTHER, Measurement, Run
+from moe.run import NO_ROOM, NOT_HERE, NOT_REACHED, OTHER, Measurement, NotRunError, Run
 
 REPLAY_S = 10.0  # about what the four rows of the published comparison take
 
 
-def replay(claims: Claims, threads: int, path: Path | None = None, *, timeout_s: float = Protocol.timeout_s) -> Run:
+def replay(claims: Claims, threads: int, path: Path | None = None) -> Run:
     """Measure the rows of the source's protocol as it did, on `threads` threads, and save the run at `path`.
 
     A row's samples are its forwards after the warm-up. A file without a protocol gives a run without measurements;
     what can't run or goes wrong costs its own row. Raises RunFileError where `path` exists.
     """
     protocol = claims.protocol or {"warm_up": 0, "forwards": Protocol.turn_forwards, "rows": []}
-    settings = Protocol(
-        processes=1, turn_s=0.0, turn_forwards=protocol["forwards"], turn_most_s=None, warm_up_s=0.0,
-        warm_up_most_s=0.0, inputs=FEWEST_INPUTS, timeout_s=timeout_s,
-    )  # fmt: skip
+    at_once: dict[str, Any] = {"turn_s": 0.0, "turn_most_s": None, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
+    settings = Protocol(processes=1, turn_forwards=protocol["forwards"], **at_once)
     asked = {variant: availability(variant) for variant in claims.variants()}
     not_here = {variant: reason for variant, (available, reason) in asked.items() if not available}
     run = Run(describe_machine(), describe_versions(), {**asdict(settings), "threads": [threads], NOT_HERE: not_here})
     for row in protocol["rows"]:
         variant = parse_variant(row["variant"])
-        run.measurements.append(
-            Measurement(
-                row["name"],
-                variant.name,
-                variant.options,
-                claims.config,
-                threads,
-                variant.device,
-                reason=NOT_REACHED_REASON,
-                code=NOT_REACHED,
-            )
-        )
-    with Saving(run_to_measure(run, path, resume=False, force=False), path).lasting():
+        m = Measurement(row["name"], variant.name, variant.options, claims.config, threads, variant.device)
+        m.reason, m.code = NOT_REACHED_REASON, NOT_REACHED
+        run.measurements.append(m)
+    with Saving(run_to_measure(run, path), path).lasting():
         _measure_all(run, threads, protocol["warm_up"], settings)
     return run
 
@@ -78,49 +68,33 @@ def _measure_all(run: Run, threads: int, warm_up: int, settings: Protocol) -> No
 
 
 def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: Protocol) -> None:
-    """Prepare, check and time one row."""
-    available, reason = availability(m.variant)
-    if not available:
-        m.reason, m.code = reason, OTHER
-        return
-    what = {"variant": m.variant, "threads": m.threads, "config": asdict(m.config)}
+    ask = partial(child.ask, timeout=settings.timeout_s, number=number)
+
+    def release() -> bool:
+        return bool(ask("release")["changed"])
+
     try:
+        available, reason = availability(m.variant)
+        if not available:
+            raise NotRunError(reason)
         with TemporaryDirectory() as folder:
-            referee, path = Referee(Path(folder), settings.inputs), Path(folder) / "outputs.npz"
-            weights = str(referee.weights_at(m.config))
-            what |= {"weights": weights, "inputs": settings.inputs}
-            reply = child.ask("prepare", timeout=settings.timeout_s, number=number, **what)
-            if "not_run" in reply:
-                m.reason, m.code = reply["not_run"], OTHER
-                return
-            m.details["files"] = require_files(m.implementation, reply.get("files", {}))
-            m.details |= {key: reply[key] for key in ("note", "router_precision") if reply.get(key)}
-            marks = child.ask("outputs", timeout=settings.timeout_s, number=number, path=str(path))["marks"]
-            referee.require_unchanged(m.config, marks)
-            parity = referee.judge_first(m, path, settings.inputs)
-            m.parity = parity.to_dict()
-            if not parity.passed:
-                _require_weights(child, number, settings)
-                raise WorkerFailedError(f"disagrees with the reference: {parity.reason}")
+            referee = Referee(Path(folder), settings.inputs)
+            referee.prepare(ask, m, settings.inputs)
+            agree(m, referee.judge_first(ask, m, settings.inputs), release)
             more = max(0, warm_up - 1 - settings.inputs)  # the first call and the checked outputs were before
-            count = more + settings.turn_forwards
-            reply = child.ask("forwards", timeout=settings.timeout_s, number=number, secret=KNOWN, count=count)
+            reply = ask("forwards", secret=KNOWN, count=more + settings.turn_forwards)
             if reply["mark"] != mark_of(Inputs(m.config, KNOWN)[0]):
                 raise WorkerFailedError(INPUT_CHANGED)
-            _require_weights(child, number, settings)
-            samples = reply["samples"]
+            if release():
+                raise WorkerFailedError(WEIGHTS_CHANGED)
+    except NotRunError as error:
+        m.reason, m.code = str(error), error.code
     except WorkerFailedError as error:
         m.status, m.reason, m.code = "failed", str(error), OTHER
-        return
     except (OSError, MemoryError) as error:
         m.reason, m.code = f"no room for it here: {error}", NO_ROOM
-        return
-    m.status, m.reason, m.code = "ok", "", ""
-    m.warm_up_s, m.samples_s, m.processes = sum(samples[:more]), [samples[more:]], [0]
-    m.others_cores, m.stolen_cores, m.waited = [0.0], [0.0], [None]
-
-
-def _require_weights(child: Child, number: int, settings: Protocol) -> None:
-    """Have the layer let go of its weights; raises WorkerFailedError where it has changed them."""
-    if child.ask("release", timeout=settings.timeout_s, number=number)["changed"]:
-        raise WorkerFailedError(WEIGHTS_CHANGED)
+    else:
+        samples = reply["samples"]
+        m.status, m.reason, m.code = "ok", "", ""
+        m.warm_up_s, m.samples_s, m.processes = sum(samples[:more]), [samples[more:]], [0]
+        m.others_cores, m.stolen_cores, m.waited = [0.0], [0.0], [None]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from moe.measure.protocol import Protocol
 from moe.measure.workers import Workers
 from moe.problem import Weights
 from moe.processor import MEMORY_SHARE, usable_memory
-from moe.run import NOT_REACHED, OVER_BUDGET, OVER_MEMORY, Measurement, Run
+from moe.run import NOT_REACHED, OVER_BUDGET, OVER_MEMORY, Measurement, Run, measured
 
 ROUNDS_OF_A_PROCESS = 10_000  # at most, so that a round's number says which of the run's it is
 LOST = 0.5  # of the budget, on top of it: what disturbances may take before turns are no longer repeated
@@ -29,25 +28,21 @@ MARGIN = 1.5  # times what is left: a cell that was begun is finished if it near
 
 
 def until_budget(bench: Bench) -> None:
-    """Generations of workers, each with as many rounds as any other, and as many of them as the budget has room for.
-
-    With a target, generations go on until it is met.
-    """
+    """Generations of workers with as many rounds each, while the budget has room, or until a target is met."""
     settings = bench.settings
     generation = 1 + max((p for m in bench.run.measurements for p in m.processes), default=-1)
     rounds = _rounds_so_far(bench)
     planned = max(1, settings.processes - generation)
     while bench.alive:
         left = max(1, settings.processes - generation)
-        started, lost_s = time.monotonic(), bench.patience.lost_s
+        started = bench.patience.now()
         bench.patience.most_s = LOST * settings.budget_s * (1 - (left - 1) / planned)
         rounds = _generation(bench, generation, rounds, left)
-        took_s = time.monotonic() - started - (bench.patience.lost_s - lost_s)
+        took_s = bench.patience.now() - started
         generation += 1
-        latest = bench.end + OVER * settings.budget_s
-        if is_lacking(settings, generation, rounds) and time.monotonic() + took_s <= latest:
+        if is_lacking(settings, generation, rounds) and took_s <= bench.left_s + OVER * settings.budget_s:
             continue
-        if settings.target is None or time.monotonic() + took_s > bench.end or _is_narrow(bench, settings.target):
+        if settings.target is None or took_s > bench.left_s or _is_narrow(bench, settings.target):
             return
 
 
@@ -64,18 +59,16 @@ def is_lacking(settings: Protocol, generations: int, rounds: int) -> bool:
 
 def _generation(bench: Bench, process: int, rounds: int, left: int) -> int:
     """Fresh workers and their rounds; how many there are to be is returned, and found out by the first if it is 0."""
-    started = time.monotonic()
-    share_s = (bench.end - started) / left
+    started, share_s = bench.patience.now(), bench.left_s / left
     with bench.workers() as workers:
         bench.make_ready(workers)
-        ready, lost_s = time.monotonic(), bench.patience.lost_s
-        done = 0
+        ready, done = bench.patience.now(), 0
         while bench.alive and (not done or done < rounds):
             bench.round(process, process * ROUNDS_OF_A_PROCESS + done)
+            bench.saving.save_if_due()
             done += 1
             if not rounds:
-                round_s = time.monotonic() - ready - (bench.patience.lost_s - lost_s)
-                rounds = _affordable(bench.settings, ready - started, round_s, share_s)
+                rounds = _affordable(bench.settings, ready - started, bench.patience.now() - ready, share_s)
         bench.release()
     return rounds
 
@@ -108,16 +101,18 @@ def measure_cells(
     run: Run, settings: Protocol, path: Path | None, progress: bool, weights: Weights | None = None
 ) -> None:
     """Measure the open cells of a run on this machine, with `weights` if given; its file holds whole cells alone."""
-    bench = Bench(run, settings, path, progress, saves_rounds=False, weights=weights)
+    bench = Bench(run, replace(settings, save_every_s=0.0), path, progress, weights)
     with bench.measuring():
         _cell_by_cell(bench)
 
 
 def _cell_by_cell(bench: Bench) -> None:
     """The same workers for all cells, one round in each process: loading PyTorch takes longer than a small cell."""
-    measurements = bench.run.measurements
-    todo = [own for own in _cells_of(measurements).values() if any(measurements[n].is_open for n in own)]
-    available = bench.alive
+    measurements, available = bench.run.measurements, bench.alive
+    cells: dict[int, list[int]] = defaultdict(list)
+    for number, m in enumerate(measurements):
+        cells[m.details["cell"]].append(number)
+    todo = [own for own in cells.values() if any(measurements[n].is_open for n in own)]
     try:
         with ExitStack() as stack:
             fleet = [stack.enter_context(bench.workers()) for _ in range(bench.settings.processes)]
@@ -125,31 +120,18 @@ def _cell_by_cell(bench: Bench) -> None:
             for place, own in enumerate(todo):
                 bench.alive = {n: available[n] for n in own if n in available}
                 bench.patience.most_s = LOST * bench.settings.budget_s * (place + 1) / len(todo)
-                if bench.alive and _take_on(bench):
+                if not bench.alive:
+                    continue
+                left_s = bench.turn_most_s = bench.left_s
+                if too_much := _too_much(bench, left_s):
+                    for m in bench.alive.values():
+                        if m.status != "ok":
+                            m.reason, m.code = too_much
+                else:
                     _measure_cell(bench, fleet)
-                    bench.save()
+                    bench.saving.save_if_due()
     finally:
         bench.run.complete = not any(measurements[n].is_open for n in available)
-
-
-def _cells_of(measurements: Sequence[Measurement]) -> dict[int, list[int]]:
-    """The numbers of each cell's measurements, in the order of the plan."""
-    cells: dict[int, list[int]] = defaultdict(list)
-    for number, m in enumerate(measurements):
-        cells[m.details["cell"]].append(number)
-    return dict(cells)
-
-
-def _take_on(bench: Bench) -> bool:
-    """Whether a cell is to be measured; where not, its rows say why."""
-    left_s = bench.end - time.monotonic()
-    if reason := _too_much(bench, left_s):
-        for m in bench.alive.values():
-            if m.status != "ok":
-                m.reason, m.code = reason
-        return False
-    bench.turn_most_s = left_s
-    return True
 
 
 def _measure_cell(bench: Bench, fleet: Sequence[Workers]) -> None:
@@ -158,36 +140,29 @@ def _measure_cell(bench: Bench, fleet: Sequence[Workers]) -> None:
     Half a cell is none: where it would take too long, once the first process has shown it, or is interrupted,
     nothing of it stays.
     """
-    started, lost_s = time.monotonic(), bench.patience.lost_s
+    started = bench.patience.now()
     cell = dict(bench.alive)
     before = {number: replace(m) for number, m in cell.items()}
     bench.referee.keep_only([m.config for m in cell.values()])
     _forget(cell, NOT_REACHED_REASON, NOT_REACHED)  # of a cell that lacks a row, all are measured again
-    finished = False
     try:
         for process, workers in enumerate(fleet):
             bench.make_ready(workers)
             bench.round(process, process)
             bench.release()
-            passed_s = time.monotonic() - started - (bench.patience.lost_s - lost_s)
-            needed_s = passed_s / (process + 1) * (len(fleet) - process - 1)
-            left = max(0.0, bench.end - time.monotonic())
+            needed_s = (bench.patience.now() - started) / (process + 1) * (len(fleet) - process - 1)
+            left = max(0.0, bench.left_s)
             if needed_s > MARGIN * left:
                 reason = f"left out for want of time: about {needed_s:.0f} s more, and {left:.0f} s were left"
                 _forget(bench.alive, reason, OVER_BUDGET)
-                finished = True
-                return
-        finished = True
+                break
+    except BaseException:
+        _forget(bench.alive, NOT_REACHED_REASON, NOT_REACHED)
+        raise
     finally:
-        if not finished:
-            _forget(bench.alive, NOT_REACHED_REASON, NOT_REACHED)
-        if _measured(cell.values()) < _measured(before.values()):
+        if measured(cell.values()) < measured(before.values()):
             for number, m in cell.items():  # what was there is worth more
                 vars(m).update(vars(before[number]))
-
-
-def _measured(cell: Iterable[Measurement]) -> int:
-    return sum(m.status == "ok" for m in cell)
 
 
 def _forget(cell: Mapping[int, Measurement], reason: str, code: str) -> None:

@@ -29,7 +29,7 @@ def new_run(
     return Run(describe_machine(), describe_versions(), protocol, planned)
 
 
-def run_to_measure(run: Run, path: Path | None, *, resume: bool, force: bool) -> Run:
+def run_to_measure(run: Run, path: Path | None, *, resume: bool = False, force: bool = False) -> Run:
     """A new run, or with `resume` the one at `path`; raises RunFileError where that may not be."""
     require_free(path, resume=resume, force=force)
     if path is None or force or not path.exists():

@@ -63,7 +63,7 @@ def _try_cores(
     """What is wrong with the cores that a library's threads get, or nothing."""
     alone: list[float] = []
     for _ in range(TRIES):
-        watch, using = Watch(), workers.usage(m)
+        watch, using = Watch(), workers.of(m).usage()
         cores = workers.ask(m, "cores", timeout=timeout_s, library=library, threads=m.threads)["cores"]
         used = using.stop()
         if cores is None or cores >= least:

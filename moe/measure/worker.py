@@ -43,13 +43,6 @@ class Prepared:
         self.ready: list[Any] = []
         self.kept: Any = None
 
-    def inputs(self, secret: int) -> Iterator[Any]:
-        """Inputs in the layer's own form, without end."""
-        from moe.measure.inputs import Inputs
-
-        own = Inputs(self.config, secret)
-        return (self.layer.to_native(own[number]) for number in count())
-
     def make_ready(self, secret: int, number: int) -> None:
         """Have the first inputs ready, and the arrays that they were made from, which no forward may write to."""
         from moe.measure.inputs import Inputs
@@ -60,7 +53,7 @@ class Prepared:
 
 
 class Worker:
-    """State between requests: layers by the number of their measurement, and the machine's probes."""
+    """Layers by the number of their measurement, and the machine's probes; what can be asked for, by its name."""
 
     def __init__(self) -> None:
         self.prepared: dict[int, Prepared] = {}
@@ -140,9 +133,11 @@ class Worker:
         With `cold_on` threads, and not 0, caches will be written over before each timed one, and that counts.
         """
         from moe.measure.caches import CacheFlush
+        from moe.measure.inputs import Inputs
 
         own = self.prepared[number]
-        inputs, forward = own.inputs(secret), own.layer.forward
+        drawn, forward = Inputs(own.config, secret), own.layer.forward
+        inputs = (own.layer.to_native(drawn[place]) for place in count())
         times = settle(lambda: timed(forward, next(inputs)), warm_up, warm_up_most)
         each_s = fmean(times[len(times) // 2 :])
         if cold_on:
@@ -152,8 +147,7 @@ class Worker:
 
     def ready(self, number: int, secret: int, count: int) -> dict[str, Any]:
         """Make as many inputs, in the layer's own form."""
-        own = self.prepared[number]
-        own.make_ready(secret, count)
+        self.prepared[number].make_ready(secret, count)
         return {}
 
     def timed(self, number: int, keep: int, *, clock: Callable[[], float] = perf_counter) -> dict[str, Any]:
@@ -220,8 +214,13 @@ class Worker:
 
     def limits(self, bfloat16: bool) -> dict[str, Any]:
         """The machine's limits on the probes' threads, now; those of bfloat16 too where they are asked for."""
-        found: dict[str, Any] = self.machine.measure(bfloat16=bfloat16)
-        return found
+        return dict(self.machine.measure(bfloat16=bfloat16))
+
+    def calls(self, library: str) -> dict[str, Any]:
+        """What single calls into a library cost in this process."""
+        from moe.measure.boundary import measure_calls
+
+        return {"calls": measure_calls(library)}
 
     def cores(self, library: str, threads: int) -> dict[str, Any]:
         """How many cores a library's own threads keep busy."""
@@ -279,13 +278,6 @@ def settle(forward: Callable[[], float], least_s: float, most_s: float) -> list[
         look_at = min(1.5 * look_at, most_s)
 
 
-def calls(library: str) -> dict[str, Any]:
-    """What single calls into a library cost in this process."""
-    from moe.measure.boundary import measure_calls
-
-    return {"calls": measure_calls(library)}
-
-
 def thread_pools(implementation: Any) -> list[dict[str, Any]]:
     """The thread pools that are in this process, with the number of threads that each says it uses."""
     from threadpoolctl import threadpool_info
@@ -310,11 +302,8 @@ def library_of(implementation: Any) -> dict[str, Any] | None:
     library = getattr(implementation, "library", None)
     if library is None or not hasattr(library, "sha256"):
         return None  # none, or a third party's own
-    return {
-        "sha256": library.sha256,
-        "compiler": library.compiler,
-        "vector_width": implementation.vector_width,
-    }
+    own = {"sha256": library.sha256, "compiler": library.compiler}
+    return own | {"vector_width": implementation.vector_width}
 
 
 def peak_rss_bytes() -> int:
@@ -332,27 +321,11 @@ def serve(requests: TextIO, replies: TextIO) -> None:
     from moe.implementations.foreign import contained, words_of
 
     worker = Worker()
-    operations: dict[str, Callable[..., dict[str, Any]]] = {
-        "load_probes": worker.load_probes,
-        "limits": worker.limits,
-        "calls": calls,
-        "load": worker.load,
-        "prepare": worker.prepare,
-        "outputs": worker.outputs,
-        "warm": worker.warm,
-        "ready": worker.ready,
-        "timed": worker.timed,
-        "kept": worker.kept,
-        "forwards": worker.forwards,
-        "release": worker.release,
-        "capacity": worker.capacity,
-        "cores": worker.cores,
-    }
     for line in requests:
         request = json.loads(line)
         try:
             with contained():
-                reply = json.dumps(operations[request.pop("op")](**request))
+                reply = json.dumps(getattr(worker, request.pop("op"))(**request))
         except NoRoomError as error:
             reply = json.dumps({"no_room": str(error)})
         except Exception as error:

@@ -20,11 +20,11 @@ class Yardsticks:
     """A process of probes for each number of a run's threads, until `stack` ends; one that fails is asked no more."""
 
     def __init__(self, stack: ExitStack, run: Run, rest_most_s: float) -> None:
+        self._limits = run.limits  # which get those that are found, or why there are none
         self._rest_most_s = rest_most_s
         self._bfloat16 = any(m.config.precision == "bfloat16" for m in run.measurements)  # it has limits of its own
         self._probes = {count: Child(count) for count in run.protocol["threads"]}
         self._due_at = -inf
-        self.found: list[dict[str, Any]] = []  # limits, or why there are none
         for count, child in self._probes.items():
             stack.callback(child.kill)
             child.send("load_probes", threads=count)
@@ -43,7 +43,7 @@ class Yardsticks:
             found = self._ask(
                 count, lambda child: child.ask("limits", timeout=LOAD_TIMEOUT_S, bfloat16=self._bfloat16)
             )
-            self.found += [found] if found else []
+            self._limits += [found] if found else []
             if count > 1:
                 child.rest(self._rest_most_s)
         now = time.monotonic()
@@ -53,6 +53,6 @@ class Yardsticks:
         try:
             return ask(self._probes[count])
         except WorkerFailedError as error:
-            self.found.append({"threads": count, "reason": str(error)})
+            self._limits.append({"threads": count, "reason": str(error)})
             del self._probes[count]
         return None
