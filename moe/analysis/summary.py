@@ -1,7 +1,5 @@
 """From a run to what it says: latency, throughput and speedup of each measurement, and what it can resolve."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

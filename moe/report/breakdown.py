@@ -1,7 +1,5 @@
 """The experiment behind `breakdown.ipynb`: its parameters become one run, and the run a breakdown."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from typing import Any

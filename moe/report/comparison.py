@@ -1,7 +1,5 @@
 """The experiment behind `comparison.ipynb`: its parameters become one run."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.analysis import frames, summarise

@@ -1,7 +1,5 @@
 """The widgets of `explore.ipynb`: choose sizes and implementations, press, compare with what was measured before."""
 
-from __future__ import annotations
-
 import ctypes
 import threading
 import time

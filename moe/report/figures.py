@@ -3,17 +3,17 @@
 A cell makes a seaborn FacetGrid of a frame's `ends`, draws on it, and has it finished and shown.
 """
 
-from __future__ import annotations
-
 import math
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython.display import HTML
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
@@ -25,10 +25,6 @@ from moe.report.findings.words import counted
 from moe.report.show import show_figure, show_sentences
 from moe.report.style import COLOURS, GREY, MARKER_OF, MARKERS, OTHERS, QUANTITIES, STYLE, WIDTH, own_settings
 from moe.report.text import label_text, printable, seconds, significant, threads_text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
 
 NEAR = 10.0  # times as slow as the fastest: what is slower takes the whole axis, and stands below the figure
 ROW = 0.3  # inches of a bar

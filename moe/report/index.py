@@ -1,7 +1,5 @@
 """The page over a report's notebooks: what each found, and what could not be made or measured."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

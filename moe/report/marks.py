@@ -1,7 +1,5 @@
 """What was measured at named shapes: lines for a terminal, and tables between two marks of a page of prose."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

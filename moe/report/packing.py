@@ -1,7 +1,5 @@
 """A report's numbers in one file, and all of a report in one file to send."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

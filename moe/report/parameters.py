@@ -3,8 +3,6 @@
 Papermill itself runs on with a misspelt name and injects a wrong type; here both stop everything first.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

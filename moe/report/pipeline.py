@@ -1,7 +1,5 @@
 """A report from beginning to end: measure, execute the notebooks on the runs, render, point `latest` at it."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """Executing a notebook with papermill and rendering it with nbconvert."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The experiment behind `scaling.ipynb`: its parameters become a sweep over several small grids."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.config import MoEConfig, unknown_name

@@ -1,11 +1,10 @@
 """What a sweep says: its sentences and tables, every number of them computed from the run."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from IPython.display import HTML
 
 from moe.analysis import tokens_ratio
@@ -32,9 +31,6 @@ from moe.report.text import (
     times,
 )
 from moe.run import NOT_REACHED, OVER_BUDGET, Run
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 AS_PUBLISHED = (
     "Sizes and form as published, and all experts unless it says that fewer are held; weights are a seed's. "

@@ -1,7 +1,5 @@
 """How a run was measured and how far to trust it, in sentences whose every number is computed from it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import inf
 from statistics import mean

@@ -1,20 +1,15 @@
 """Putting sentences, tables and figures into a notebook, as HTML that needs nothing outside itself."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from html import escape, unescape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from IPython.display import HTML
+from matplotlib.figure import Figure
 
 from moe.report.style import own_settings
 from moe.report.vector import svg_of
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 144
 FIGURES = "figures"

@@ -1,7 +1,5 @@
 """A summary's tables, as HTML: units in the headings, names escaped."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from html import escape
 from math import isnan, nan, prod

@@ -1,7 +1,5 @@
 """Results as lines for a terminal."""
 
-from __future__ import annotations
-
 from moe.analysis import Row, Summary, summarise
 from moe.report.sentences import resolution_text
 from moe.report.style import QUANTITIES

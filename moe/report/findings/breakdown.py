@@ -4,11 +4,11 @@
 `overheads` there give.
 """
 
-from __future__ import annotations
-
 from math import isnan, log
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from moe.analysis.breakdown import AUTOGRAD, Breakdown, Experiment
 from moe.analysis.factors import WHOLE, experiments
@@ -26,9 +26,6 @@ from moe.report.text import (
     threads_text,
     times,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WORDS = {
     "simd": "vector instructions",

@@ -1,7 +1,5 @@
 """What the page of claims says: its sentences and tables, every number of them computed from the runs."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
 """What a comparison found: the three sentences of its first screen, and those below its figures."""
 
-from __future__ import annotations
-
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from moe.analysis import Row, Summary, tokens_ratio
 from moe.analysis.frames import records
@@ -21,9 +21,6 @@ from moe.report.text import (
     times,
 )
 from moe.run import Run
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Of what is too noisy: numbers of it would be read as if they were not.
 TOO_NOISY_TO_TELL = "noise hides what is the fastest"

@@ -1,7 +1,5 @@
 """What the page of sizes says first."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
