@@ -184,6 +184,14 @@ def _is_there(name: str) -> bool:
         return False
 
 
+def numbers(name: str, text: str, like: str = "whole numbers like 1, 16, 256") -> list[int]:
+    """A list of numbers; raises ValueError, naming the parameter and what it is `like`, for anything else."""
+    try:
+        return [int(word) for word in words(text)]
+    except ValueError:
+        raise ValueError(f"{name} must be {like}, got {text!r}") from None
+
+
 def thread_counts(text: str) -> list[int]:
     """`1,2` as numbers; `auto` is 1, 2, 4 … and every usable core. Raises ValueError for anything else.
 
