@@ -1,8 +1,5 @@
 """The experiment behind `breakdown.ipynb`: its parameters become one run, and the run a breakdown."""
 
-from __future__ import annotations
-
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +14,7 @@ from moe.measure.protocol import FEWEST_INPUTS, Protocol
 from moe.report import sentences, tables
 from moe.report.findings import breakdown as found
 from moe.report.index import Findings
-from moe.report.parameters import thread_counts
+from moe.report.parameters import numbers, thread_counts, words
 from moe.report.source import given_or_latest, load_or_measure, run_file
 from moe.run import Run, load_run
 
@@ -29,38 +26,26 @@ EFFORT: dict[str, Any] = {"inputs": FEWEST_INPUTS, "turn_s": 0.01, "warm_up_s": 
 
 
 def arguments(
-    *,
-    config: str,
-    switches: str,
-    frameworks: bool,
-    sizes: str,
-    precisions: str,
-    threads: str,
-    budget_s: float,
-    processes: int,
+    *, config: str, switches: str, frameworks: bool, sizes: str, precisions: str, threads: str, **effort: Any
 ) -> dict[str, Any]:
-    """What `moe.compare` is called with; raises ValueError for a parameter that makes no sense."""
+    """What `moe.compare` is called with; raises ValueError for a parameter that makes no sense.
+
+    `effort` is what a Protocol has of it beside EFFORT.
+    """
     layer = parse_config(config)
     counts = thread_counts(threads)
     counts = sorted({min(counts), max(counts)})  # threads are a factor: the fewest, or the most
     several = len(counts) > 1
-    chosen = [name for name in re.split(r"[,\s]+", switches.strip()) if name]
+    chosen = words(switches)
     if not chosen:
         raise ValueError(f"switches must name at least one of {', '.join(SWITCHES)}")
     mojo = inside_mojo(chosen, with_threads=several)
     names = variants_of([mojo, to_pytorch(with_threads=several)] if frameworks else [mojo])
     further = list(dict.fromkeys([*in_both(layer, precisions), *by_tokens(layer, sizes)]))
     plan([parse_variant(name) for name in names], layer, counts, [(parse_variant(n), size) for n, size in further])
-    effort = Protocol(budget_s=budget_s, processes=processes, **EFFORT)
-    return {
-        "implementations": names,
-        "config": layer,
-        "threads": counts,
-        "further": further,
-        "budget_s": effort.budget_s,
-        "processes": effort.processes,
-        **EFFORT,
-    }
+    effort |= EFFORT
+    Protocol(**effort)
+    return {"implementations": names, "config": layer, "threads": counts, "further": further, **effort}
 
 
 def by_tokens(config: MoEConfig, sizes: str) -> list[tuple[str, MoEConfig]]:
@@ -94,10 +79,7 @@ def in_both(config: MoEConfig, counts: str) -> list[tuple[str, MoEConfig]]:
 
 def _token_counts(name: str, text: str, like: str) -> list[int]:
     """Numbers of tokens in rising order; raises ValueError, naming the parameter, for anything else."""
-    try:
-        tokens = {int(part) for part in re.split(r"[,\s]+", text.strip()) if part}
-    except ValueError:
-        tokens = {0}
+    tokens = set(numbers(name, text, like))
     if min(tokens, default=1) < 1:
         raise ValueError(f"{name} must be {like}, got {text!r}")
     return sorted(tokens)

@@ -1,17 +1,13 @@
 """Numbers in a table's cells, for a program and for sorting: what a cell shows is rounded and has a unit."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from html import escape
 from math import isfinite
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from moe.report.text import Shown
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WHOLE = re.compile(r"\d{1,3}(,\d{3})*")  # as a text: exact, unlike others
 CELL = re.compile(r'<td id="\S+_row(\d+)_col(\d+)"')

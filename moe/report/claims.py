@@ -1,7 +1,5 @@
 """The experiment behind `claims.ipynb`: a claims file, the source's protocol replayed, and the runs beside it."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -1,21 +1,17 @@
 """What is claimed beside what was measured, as marks on the rows of a frame: what a notebook's cells draw with."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from math import log10
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe.report.figures import as_text, plain_numbers
 from moe.report.style import STYLE
 from moe.report.text import significant
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 NUMBERS = ("claimed_low", "claimed_high", "measured", "measured_low", "measured_high", "published", "replayed")
 FOR_NUMBERS = 0.4  # of the width, right of the last mark

@@ -1,7 +1,5 @@
 """The experiment behind `comparison.ipynb`: its parameters become one run."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.analysis import frames, summarise
@@ -24,38 +22,29 @@ CUDA = ("torch[device=cuda]", "torch[device=cuda,transfer=on]")
 
 
 def arguments(
-    *,
-    config: str,
-    checkpoint: str,
-    layer: int,
-    implementations: str,
-    cuda: bool,
-    threads: str,
-    budget_s: float,
-    processes: int,
+    *, config: str, checkpoint: str, layer: int, implementations: str, cuda: bool, threads: str, **effort: Any
 ) -> dict[str, Any]:
-    """What `moe.compare` is called with; raises ValueError for a parameter that makes no sense."""
+    """What `moe.compare` is called with; raises ValueError for a parameter that makes no sense.
+
+    `effort` is what a Protocol has of it.
+    """
     chosen = parse_config(config)
     SIZE_OR_NONE.check("layer", layer)
     model = load_checkpoint(checkpoint, layer=layer) if checkpoint else None
     problem = model.config(chosen.tokens, chosen.seed) if model else chosen
-    variants = [parse_variant(name) for name in [*chosen_names(implementations), *(CUDA if cuda else ())]]
+    # Among names `installed` stands for the five, third parties', and the extras that are there.
+    named = [name for word in words(implementations) for name in (installed_names() if word == INSTALLED else [word])]
+    variants = [parse_variant(name) for name in [*named, *(CUDA if cuda else ())]]
     counts = thread_counts(threads)
     plan(variants, problem, counts)
-    effort = Protocol(budget_s=budget_s, processes=processes)
+    Protocol(**effort)
     return {
         "implementations": [str(variant) for variant in variants],
         "config": problem,
         "checkpoint": model,
         "threads": counts,
-        "budget_s": effort.budget_s,
-        "processes": effort.processes,
+        **effort,
     }
-
-
-def chosen_names(text: str) -> list[str]:
-    """Names from a list of them; `installed` stands for the five, third parties', and the extras that are there."""
-    return [name for word in words(text) for name in (installed_names() if word == INSTALLED else [word])]
 
 
 def findings(run: Run) -> Findings:

@@ -3,17 +3,17 @@
 A cell makes a seaborn FacetGrid of a frame's `ends`, draws on it, and has it finished and shown.
 """
 
-from __future__ import annotations
-
 import math
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython.display import HTML
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
@@ -25,10 +25,6 @@ from moe.report.findings.words import counted
 from moe.report.show import show_figure, show_sentences
 from moe.report.style import COLOURS, GREY, MARKER_OF, MARKERS, OTHERS, QUANTITIES, STYLE, WIDTH, own_settings
 from moe.report.text import label_text, printable, seconds, significant, threads_text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
 
 NEAR = 10.0  # times as slow as the fastest: what is slower takes the whole axis, and stands below the figure
 ROW = 0.3  # inches of a bar
@@ -107,12 +103,12 @@ def ends(rows: pd.DataFrame, quantity: str) -> pd.DataFrame:
     return found.assign(**{quantity: found[quantity] * QUANTITIES[quantity].factor})
 
 
-def panels(rows: pd.DataFrame, row: str = "on") -> dict[str, Any]:
-    """For seaborn's FacetGrid: a panel for each of `row`, as high as it has names, all as wide as a phone."""
-    counts = [own.name.nunique() for _, own in rows.groupby(row, sort=False)] or [1]
+def panels(rows: pd.DataFrame) -> dict[str, Any]:
+    """For seaborn's FacetGrid: a panel for each of `on`, as high as it has names, all as wide as a phone."""
+    counts = [own.name.nunique() for _, own in rows.groupby("on", sort=False)] or [1]
     height = sum(0.35 + ROW * count for count in counts) + 0.75
     return {
-        "row": row if len(rows) else None,
+        "row": "on" if len(rows) else None,
         "height": height / len(counts),
         "aspect": WIDTH * len(counts) / height,
         "gridspec_kws": {"height_ratios": counts},
@@ -121,9 +117,9 @@ def panels(rows: pd.DataFrame, row: str = "on") -> dict[str, Any]:
     }
 
 
-def one_panel(rows: pd.DataFrame, height: float = 3.6) -> dict[str, Any]:
+def one_panel(rows: pd.DataFrame) -> dict[str, Any]:
     """For seaborn's FacetGrid: one panel without a title, as wide as the others."""
-    return {"row": "on" if len(rows) else None, "height": height, "aspect": WIDTH / height, "despine": False}
+    return {"row": "on" if len(rows) else None, "height": 3.6, "aspect": WIDTH / 3.6, "despine": False}
 
 
 def colours(rows: pd.DataFrame) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """The page over a report's notebooks: what each found, and what could not be made or measured."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader
 from moe.report.findings.words import MOST_WORDS, words_in
 from moe.report.origin import Foot
 from moe.report.pages import POLICY, REPORT, SCRIPT, STYLES, TEMPLATES, numbered
-from moe.report.show import FIGURES, figure_html, table_html, text_html
+from moe.report.show import figure_html, table_html, text_html
 
 TITLE = "Mixture-of-Experts in Python, NumPy, PyTorch and Mojo: the reports of one run"
 # Whose sentences, by their places, are among the first of all: what is fastest and how sure that is, what was
@@ -52,11 +50,6 @@ class Page:
     def table(self) -> str:
         """The table of its findings as HTML, or nothing."""
         return table_html(self.findings.table) if self.findings else ""
-
-
-def figure_path(folder: Path, name: str) -> Path:
-    """Where a report's notebooks leave a figure."""
-    return folder / FIGURES / f"{name}.svg"
 
 
 def headline(pages: Sequence[Page]) -> list[str]:

@@ -4,8 +4,6 @@ Kernelspecs, IPython's profile and start-up files, and matplotlib's settings are
 of them that names another Python, or prints, or wants LaTeX, would break every page.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from ipykernel.kernelspec import get_kernel_dict

@@ -1,7 +1,5 @@
 """Where a report comes from: its machine, its versions, and the command that makes it again."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from contextlib import suppress

@@ -4,8 +4,6 @@ A page may be sent alone. So names of other pages are text, of which the script 
 another page, which is when they are there: links among pages end in REPORT.
 """
 
-from __future__ import annotations
-
 import base64
 import gzip
 import hashlib

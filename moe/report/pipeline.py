@@ -1,7 +1,5 @@
 """A report from beginning to end: measure, execute the notebooks on the runs, render, point `latest` at it."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys
@@ -9,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,13 +24,14 @@ from moe.measure.replay import REPLAY_S
 from moe.measure.saving import RunEndedError
 from moe.measure.sweep import sweep
 from moe.report import breakdown, claims, comparison, scaling, scaling_views
-from moe.report.index import Findings, Page, figure_path, render_index
+from moe.report.index import Findings, Page, render_index
 from moe.report.origin import foot, read_parameters, write_parameters
 from moe.report.packing import RESULTS, pack, results
 from moe.report.pages import INDEX
 from moe.report.parameters import NOTEBOOKS, resolve
 from moe.report.parameters import read_parameters as read_notebook
 from moe.report.render import NotebookFailedError, execute, render
+from moe.report.show import FIGURES
 from moe.report.source import LATEST, REPORTS, run_file
 from moe.run import Run, RunFileError, load_run, write_atomically
 
@@ -86,8 +85,7 @@ def make_report(profile: str, assignments: Sequence[str], *, share: bool = False
 def measure_report(profile: str, parameters: dict[str, dict[str, Any]], command: str, *, wait: bool = False) -> Path:
     """Measure all of a report's runs into a new folder, which it returns.
 
-    With `wait` a busy machine gets some seconds to come to rest first. Raises ValueError for a wrong parameter,
-    before anything is measured.
+    Raises ValueError for a wrong parameter, before anything is measured.
     """
     measurements = {name: EXPERIMENTS[name].arguments(**values) for name, values in parameters.items()}
     busy = wait_until_quiet() if wait else None
@@ -167,50 +165,29 @@ def _all_made(folder: Path, parameters: Mapping[str, Mapping[str, Any]]) -> Iter
     workers = ThreadPoolExecutor(AT_A_TIME)
     try:
         names = list(parameters)
-        yield from workers.map(lambda name: _made_apart(folder, name, names, parameters[name]), names)
+        yield from workers.map(lambda name: _made(folder, name, names, parameters[name]), names)
     finally:
         workers.shutdown(cancel_futures=True)
 
 
-def _made_apart(
-    folder: Path, name: str, pages: Sequence[str], parameters: Mapping[str, Any]
-) -> tuple[Page, Run | None]:
-    """`_made` in a thread, whose event loop, which Jupyter makes, ends with it."""
-    try:
-        return _made(folder, name, pages, parameters)
-    finally:
-        ensure_event_loop().close()
-
-
 def _made(folder: Path, name: str, pages: Sequence[str], parameters: Mapping[str, Any]) -> tuple[Page, Run | None]:
-    """A notebook's page, or why there is none, and the run that it shows, if that can be read."""
+    """A notebook's page, one of `pages`, or why there is none, and the run that it shows, if that can be read."""
+    notebook, path = NOTEBOOKS / f"{name}.ipynb", run_file(folder, name)
+    title = nbformat.read(notebook, as_version=4).metadata.title
+    page = Page(name, title, folder / FIGURES / f"{EXPERIMENTS[name].figure}.svg")
     run = None
     try:
-        run = load_run(run_file(folder, name))
-        return _page(folder, name, pages, parameters, run), run
+        run = load_run(path)
+        _say(f"executing {notebook.name}")
+        # An older report may have been made with parameters that the notebook no longer has.
+        known = {key: parameters[key] for key in read_notebook(notebook) if key in parameters}
+        executed = execute(notebook, folder / notebook.name, {**known, "run": str(path)})
+        write_atomically(folder / f"{name}.html", render(executed, foot([run], folder), pages, path))
+        return replace(page, findings=EXPERIMENTS[name].findings(path)), run
     except (NotebookFailedError, RunFileError) as error:
-        return Page(name, _title(name), _figure(folder, name), failed=str(error)), run
-
-
-def _page(folder: Path, name: str, pages: Sequence[str], parameters: Mapping[str, Any], run: Run) -> Page:
-    """Execute and render a notebook, one of `pages`; raises NotebookFailedError, having made no page."""
-    notebook = f"{name}.ipynb"
-    _say(f"executing {notebook}")
-    path = run_file(folder, name)
-    # An older report may have been made with parameters that the notebook no longer has.
-    known = {key: parameters[key] for key in read_notebook(NOTEBOOKS / notebook) if key in parameters}
-    executed = execute(NOTEBOOKS / notebook, folder / notebook, {**known, "run": str(path)})
-    write_atomically(folder / f"{name}.html", render(executed, foot([run], folder), pages, path))
-    return Page(name, _title(name), _figure(folder, name), EXPERIMENTS[name].findings(path))
-
-
-def _figure(folder: Path, name: str) -> Path:
-    return figure_path(folder, EXPERIMENTS[name].figure)
-
-
-def _title(name: str) -> str:
-    title: str = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).metadata.title
-    return title
+        return replace(page, failed=str(error)), run
+    finally:
+        ensure_event_loop().close()  # of this thread, which Jupyter makes
 
 
 def _point_latest_at(folder: Path) -> None:

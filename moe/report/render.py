@@ -1,7 +1,5 @@
 """Executing a notebook with papermill and rendering it with nbconvert."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -48,8 +46,12 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Path:
                 progress_bar=False,
                 execution_timeout=CELL_TIMEOUT_S,
                 autosave_cell_every=0,
-                # Else ipykernel warns at each start that it talks over TCP, and calls being ended an error.
-                extra_arguments=["--IPKernelApp.log_level=50", f"--IPKernelApp.exec_lines={_import_as_here()}"],
+                extra_arguments=[
+                    # Else ipykernel warns at each start that it talks over TCP, and calls being ended an error.
+                    "--IPKernelApp.log_level=50",
+                    # It imports from where this process does, and not from the folder that it is in.
+                    f"--IPKernelApp.exec_lines=import sys; sys.path[:] = {import_path()!r}",
+                ],
             )
     except PapermillExecutionError as error:
         # It counts code cells from 1 in the notebook with the injected cell, as the saved one shows them.
@@ -72,11 +74,6 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Path:
 def _unformatted(path: Path) -> str:
     """A path as papermill takes it, which puts parameters in the place of names in braces."""
     return str(path).replace("{", "{{").replace("}", "}}")
-
-
-def _import_as_here() -> str:
-    """What has a kernel import from where this process does, and not from the folder that it is in."""
-    return f"import sys; sys.path[:] = {import_path()!r}"
 
 
 def _require_whole(source: Path, target: Path) -> None:

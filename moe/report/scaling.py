@@ -1,7 +1,5 @@
 """The experiment behind `scaling.ipynb`: its parameters become a sweep over several small grids."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from moe.config import MoEConfig, unknown_name
@@ -11,7 +9,7 @@ from moe.measure.protocol import Protocol
 from moe.measure.sweep import sweep
 from moe.models import MODELS, held
 from moe.ranges import Range
-from moe.report.parameters import thread_counts, words
+from moe.report.parameters import numbers, thread_counts, words
 from moe.report.scaling_views import Parts, parts_of
 from moe.report.source import load_or_measure
 
@@ -32,27 +30,29 @@ def arguments(
     model_mib: int,
     threads: str,
     variants: str,
-    budget_s: float,
-    processes: int,
+    **effort: Any,
 ) -> dict[str, Any]:
-    """What `moe.sweep` is called with; raises ValueError for a parameter that makes no sense."""
+    """What `moe.sweep` is called with; raises ValueError for a parameter that makes no sense.
+
+    `effort` is what a Protocol has of it.
+    """
     counts = thread_counts(threads)
     most = [max(counts)]
     MIB.check("model_mib", model_mib)
-    sizes = _numbers("token_counts", token_counts)
+    sizes = numbers("token_counts", token_counts)
     if not sizes:
         raise ValueError(f"token_counts must be whole numbers like 1, 16, 256, got {token_counts!r}")
     # What is small comes first: a map that lacks its finest cells still is one.
     grids: list[dict[str, list[Any]]] = [
         {"tokens": [max(sizes)], "threads": counts},
-        {"tokens": [MIDDLE_TOKENS], "skew": _numbers("skews", skews), "threads": most},
-        {"tokens": sizes, "d_model": _numbers("d_models", d_models), "threads": most},
-        {"tokens": sizes, "num_experts": _numbers("experts", experts), "threads": most, **SMALL},
+        {"tokens": [MIDDLE_TOKENS], "skew": numbers("skews", skews), "threads": most},
+        {"tokens": sizes, "d_model": numbers("d_models", d_models), "threads": most},
+        {"tokens": sizes, "num_experts": numbers("experts", experts), "threads": most, **SMALL},
         {
             "config": [_held(name, model_mib) for name in words(models)],
             # Cells of one precision side by side: their weights are made once.
             "precision": words(model_precisions),
-            "tokens": _numbers("model_tokens", model_tokens),
+            "tokens": numbers("model_tokens", model_tokens),
             "threads": most,
         },
     ]
@@ -61,26 +61,14 @@ def arguments(
         _, left_out = cells_of(MoEConfig(), grid)
         if left_out:
             raise ValueError(f"no layer has {left_out[0]}")
-    effort = Protocol(budget_s=budget_s, processes=processes)
-    return {
-        "implementations": [str(parse_variant(name)) for name in words(variants)],
-        "over": grids,
-        "budget_s": effort.budget_s,
-        "processes": effort.processes,
-    }
+    Protocol(**effort)
+    return {"implementations": [str(parse_variant(name)) for name in words(variants)], "over": grids, **effort}
 
 
 def _held(name: str, mib: int) -> MoEConfig:
     if name not in MODELS:
         raise ValueError(unknown_name("model", name, list(MODELS)))
     return held(MODELS[name].config, mib * 2**20)
-
-
-def _numbers(name: str, text: str) -> list[int]:
-    try:
-        return [int(word) for word in words(text)]
-    except ValueError:
-        raise ValueError(f"{name} must be whole numbers like 1, 16, 256, got {text!r}") from None
 
 
 def load(run: str | None, **parameters: Any) -> Parts:

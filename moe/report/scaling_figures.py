@@ -4,12 +4,10 @@ Each frame has the columns panel (its title), name, label and implementation, wh
 was measured for. A panel whose machine has nothing to show has one row without numbers, and its title says why.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import log2
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,6 +15,7 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import HTML
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
@@ -29,9 +28,6 @@ from moe.report.scaling_views import AXES, Parts, Say, of_each
 from moe.report.show import show_figure
 from moe.report.style import GREY, WIDTH, own_settings
 from moe.report.text import significant, threads_text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 PANELS = {"height": 3.6, "aspect": WIDTH / 3.6, "sharex": False, "sharey": False, "despine": False}
 MAP_COLOURS = "PuOr_r"  # told apart under the common forms of colour blindness; the values stand in the cells too

@@ -1,11 +1,8 @@
 """How a run was measured and how far to trust it, in sentences whose every number is computed from it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import inf
 from statistics import mean
-from typing import Any
 
 from moe.analysis import Summary
 from moe.analysis.conditions import shared_cores, slow_probes, taken
@@ -104,28 +101,22 @@ def without_numbers(run: Run, *statuses: str) -> list[str]:
 
 def trust(summary: Summary, run: Run) -> list[str]:
     """What the run can resolve, what disturbed it, what failed, and whether it was cut short."""
-    lines = [f"{resolution(summary)} {_told_apart(summary)}".strip(), *warnings(summary)]
+    told_apart = (
+        f" A difference is resolved where it survives Holm's correction over all {summary.compared} comparisons of "
+        "this run."
+    )
+    lines = [resolution(summary) + (told_apart if summary.compared else ""), *warnings(summary)]
     lines += without_numbers(run, "failed")
     if not run.complete:
         lines.append("The run was cut short: some measurements have fewer rounds than planned, or none.")
     return lines
 
 
-def _told_apart(summary: Summary) -> str:
-    """When a difference is resolved."""
-    if not summary.compared:
-        return ""
-    return (
-        f"A difference is resolved where it survives Holm's correction over all {summary.compared} comparisons of "
-        "this run."
-    )
-
-
 def warnings(summary: Summary) -> list[str]:
     """What spoiled the conditions of the run, and which rows it touched."""
     run = summary.run
     lines = disturbances(run)
-    if not any(m.capacities for m in run.measurements):  # a run without probes beside its turns
+    if not _probed(run):
         lines += _taken_by("Other processes", taken(run, lambda m: m.others_cores))
         lines += _taken_by("Other systems on the same hardware", taken(run, lambda m: m.stolen_cores))
         lines += [
@@ -199,6 +190,8 @@ def what_is_measured(summary: Summary) -> list[str]:
     half = any(m.config.precision == "bfloat16" for m in summary.run.measurements)
     held = "float32, of numbers that bfloat16 can hold" if half else "float32"
     rounds = [len(row.measurement.values_s) for row in summary.measured]
+    most_s = protocol.get("turn_most_s")
+    fewest = f", or as many as {significant(1e3 * most_s)} ms have room for, and one in any case" if most_s else ""
     lines = [
         "Measured: one forward of the layer, from input in the implementation's own form to a new output "
         f"({summary.config_label}); both are {held}, and weights and inputs are the same numbers for everyone.",
@@ -206,7 +199,7 @@ def what_is_measured(summary: Summary) -> list[str]:
         "own, and converting between NumPy and an implementation's own form.",
         "Each turn runs forwards until they get no faster, then times single ones for at least "
         f"{significant(1e3 * protocol['turn_s'])} ms and "
-        f"{protocol['turn_forwards']} of them{_or_fewer(protocol)}; "
+        f"{protocol['turn_forwards']} of them{fewest}; "
         "a round gives every variant one turn in shuffled order. "
         f"Here: {count_text(rounds)} rounds in {processes_text(summary.run, len(generations))}, caches "
         f"{protocol.get('cache', 'warm')}"
@@ -215,9 +208,10 @@ def what_is_measured(summary: Summary) -> list[str]:
         "processes and rounds and Student's t over processes, or a question mark where there are too few rounds or "
         "one process; ratios are paired round by round.",
     ]
-    if summary.share_in_forwards is not None:
+    if took_s := summary.run.elapsed_s:
+        inside_s = sum(m.warm_up_s + sum(map(sum, m.samples_s)) for m in summary.run.measurements)
         lines.append(
-            f"Of the run's {significant(summary.run.elapsed_s)} s, {percent(summary.share_in_forwards)} passed in "
+            f"Of the run's {significant(took_s)} s, {percent(inside_s / took_s)} passed in "
             "forwards; the rest went to starting workers, preparing, checking, probes and pauses."
         )
     lines += [
@@ -231,15 +225,15 @@ def what_is_measured(summary: Summary) -> list[str]:
 
 
 def inputs_text(run: Run) -> str:
-    """What forwards were given: a run that probed its turns gave each an input of its own."""
-    if not any(m.capacities for m in run.measurements):
+    """What forwards were given."""
+    if not _probed(run):
         return f", cycling through {run.protocol['inputs']} inputs"
     return ", every forward on an input of its own, written shortly before"
 
 
-def _or_fewer(protocol: dict[str, Any]) -> str:
-    most_s = protocol.get("turn_most_s")
-    return f", or as many as {significant(1e3 * most_s)} ms have room for, and one in any case" if most_s else ""
+def _probed(run: Run) -> bool:
+    """Whether it has probes beside its turns: older ones neither gave each forward its input nor kept outputs."""
+    return any(m.capacities for m in run.measurements)
 
 
 def processes_text(run: Run, made: int) -> str:
@@ -262,7 +256,10 @@ def agreement(summary: Summary) -> str:
         return "Nothing could be compared with the reference."
     wrong = [f"{row.label} on {threads_text(row.threads)}" for row, parity in checked if not parity["passed"]]
     inputs = summary.run.protocol["inputs"]
-    fewer = " (in later processes one)" if any(m.capacities for m in summary.run.measurements) else ""
+    fewer, timed = "", ""
+    if _probed(summary.run):
+        fewer = " (in later processes one)"
+        timed = " So was the output of one timed forward of every turn, chosen at random."
     how = f"Before its first timed forward the outputs for {inputs} inputs{fewer} were compared with "
     if wrong:
         return f"{how}the float64 reference. Disagreeing, and not timed from then on: {', '.join(wrong)}."
@@ -270,11 +267,5 @@ def agreement(summary: Summary) -> str:
     allowed = power_of_ten(checked[0][1]["tolerance"])
     return (
         f"{how}the float64 reference: all {len(checked)} measurements agree within {power_of_ten(worst)} of its "
-        f"largest value ({allowed} allowed).{_of_timed(summary.run)}"
+        f"largest value ({allowed} allowed).{timed}"
     )
-
-
-def _of_timed(run: Run) -> str:
-    if not any(m.capacities for m in run.measurements):
-        return ""
-    return " So was the output of one timed forward of every turn, chosen at random."

@@ -1,7 +1,5 @@
 """Where a notebook's numbers come from: the run that it was given, the newest report's, or one that it measures."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

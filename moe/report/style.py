@@ -1,7 +1,5 @@
 """How numbers and implementations look wherever they are shown: units, headings and axes, colours and markers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A summary's tables, as HTML: units in the headings, names escaped."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from html import escape
 from math import isnan, nan, prod
@@ -50,18 +48,15 @@ def frame_table(
     return html_table(name, rows or [{next(iter(named.values())): "none was measured"}], caption, numbers)
 
 
-def results(rows: pd.DataFrame, baseline: str = BASELINE) -> str:
-    """Latency, throughput and speedup of every measurement on the CPU, and why a missing one is missing.
-
-    `rows` are `moe.rows(run, baseline)`.
-    """
+def results(rows: pd.DataFrame) -> str:
+    """Latency, throughput and speedup of every measurement on the CPU, and why a missing one is missing."""
     caption = (
-        f"{layer_of(rows)}. Medians with 95 % intervals. × compares tokens a second with {baseline} on as many "
+        f"{layer_of(rows)}. Medians with 95 % intervals. × compares tokens a second with {BASELINE} on as many "
         "threads; ★ marks the most tokens a second. % of limit: the least time that the machine's arithmetic or "
         "memory would take, whichever is more, as a share of the latency. Error: largest difference "
         "from the float64 reference over its largest value."
     )
-    return _results("results", rows[(rows.device == "cpu") & ~rows.control], baseline, caption)
+    return _results("results", rows[(rows.device == "cpu") & ~rows.control], caption)
 
 
 def other_devices(rows: pd.DataFrame) -> str:
@@ -70,7 +65,7 @@ def other_devices(rows: pd.DataFrame) -> str:
         f"{layer_of(rows)}. With transfer=on input and output lie in CPU memory, otherwise on the device. No "
         "speedup is given: the baseline runs on another device."
     )
-    return _results("devices", rows[(rows.device != "cpu") & ~rows.control], BASELINE, caption)
+    return _results("devices", rows[(rows.device != "cpu") & ~rows.control], caption)
 
 
 def layer_of(rows: pd.DataFrame) -> str:
@@ -81,33 +76,32 @@ def layer_of(rows: pd.DataFrame) -> str:
     return MoEConfig(**{size: most[size] for size in SIZES}).label
 
 
-def _results(name: str, rows: pd.DataFrame, baseline: str, caption: str) -> str:
+def _results(name: str, rows: pd.DataFrame, caption: str) -> str:
     rows = rows.sort_values(["threads", "tokens_per_s"], ascending=[True, False], kind="stable")
     most = rows.groupby("threads").tokens_per_s.transform("max")
-    names = [_name(row, rows, best) for row, best in zip(records(rows), rows.tokens_per_s == most, strict=True)]
-    headings = {"name": "implementation", "speedup_text": f"× {baseline}", "latency_text": heading("latency_s")}
+    names = [
+        named(row, rows) + (" ★" if is_best else "") if row["status"] == "ok" else f"{row['label']} — {row['reason']}"
+        for row, is_best in zip(records(rows), rows.tokens_per_s == most, strict=True)
+    ]
+    headings = {"name": "implementation", "speedup_text": f"× {BASELINE}", "latency_text": heading("latency_s")}
     columns = ["name", "speedup_text", "threads", "latency_text", "tokens_per_s", "flops_per_s"]
     columns += ["share_of_limit", "bound", "max_rel_error"]
     bounds = set(rows.bound) - {""}
     if len(bounds) <= 1:  # a column for one word would only take room
         columns.remove("bound")
         caption += "".join(f" All are limited by {bound}." for bound in bounds)
-    return frame_table(name, with_texts(rows, baseline).assign(name=names), columns, caption, headings)
+    return frame_table(name, with_texts(rows, BASELINE).assign(name=names), columns, caption, headings)
 
 
 def with_texts(rows: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Rows with what stands in tables for a latency that is missing and a speedup that is not resolved."""
     return rows.assign(
         latency_text=[cell(row, "latency_s") or row["status"].replace("_", " ") for row in records(rows)],
-        speedup_text=[_speedup(row, baseline) for row in records(rows)],
+        speedup_text=[
+            _ratio(row, "speedup") or ("baseline" if row["label"] == baseline and row["status"] == "ok" else "")
+            for row in records(rows)
+        ],
     )
-
-
-def _name(row: Mapping[str, Any], rows: pd.DataFrame, is_best: bool) -> str:
-    """The variant, marked if it computes the most tokens a second, and why it has no numbers if it has none."""
-    if row["status"] != "ok":
-        return f"{row['label']} — {row['reason']}"
-    return named(row, rows) + (" ★" if is_best else "")
 
 
 def named(row: Mapping[str, Any], rows: pd.DataFrame) -> str:
@@ -117,10 +111,8 @@ def named(row: Mapping[str, Any], rows: pd.DataFrame) -> str:
     )
 
 
-def _speedup(row: Mapping[str, Any], baseline: str) -> str:
-    if isnan(row["speedup"]):
-        return "baseline" if row["label"] == baseline and row["status"] == "ok" else ""
-    return speedup_text(interval_of(row, "speedup"), row["resolved"])
+def _ratio(row: Mapping[str, Any], column: str) -> str:
+    return "" if isnan(row[column]) else speedup_text(interval_of(row, column), row["resolved"])
 
 
 def beside_the_time(run: Run) -> str:
@@ -128,10 +120,10 @@ def beside_the_time(run: Run) -> str:
     rows = frames.with_numbers(measured := frames.rows(run))
     details = [m.details for m in run.measurements]
     own = [details[place] for place in measured.index.get_indexer(rows.index)]
-    libraries = [found.get("library") for found in own]
+    libraries, empty_calls = ([found.get(what) for found in own] for what in ("library", "calls"))
     shown = rows.assign(
         memory_text=[_memory(row, found) for row, found in zip(records(rows), own, strict=True)],
-        call=[_empty_call(found.get("calls")) for found in own],
+        call=[f"{c[0]['call']}: {seconds(median(c[0]['seconds']))}" if c else "" for c in empty_calls],
         code=[", ".join(f"{n:,} {language}" for language, n in found.get("lines", {}).items()) for found in own],
         pools=["; ".join(f"{p['name']}: {p['threads']}" for p in found.get("pools", [])) for found in own],
         library=[f"{found['compiler']}, SHA-256 {found['sha256'][:12]}" if found else "" for found in libraries],
@@ -162,10 +154,6 @@ def _memory(row: Mapping[str, Any], details: Mapping[str, Any]) -> str:
         return ""
     others = [name for name in details.get("memory_of", []) if name != row["implementation"]]
     return significant(row["peak_memory_bytes"] / 2**20) + (f" (with {', '.join(others)})" if others else "")
-
-
-def _empty_call(calls: Sequence[Mapping[str, Any]] | None) -> str:
-    return f"{calls[0]['call']}: {seconds(median(calls[0]['seconds']))}" if calls else ""
 
 
 def single_forwards(rows: pd.DataFrame) -> str:
@@ -215,10 +203,7 @@ def precisions(rows: pd.DataFrame) -> str:
     """Each implementation in float32 and in bfloat16; `rows` are `analysis.factors.precisions`."""
     shown = rows.assign(
         latency_text=[cell(row, "latency_s") or row["reason"] for row in records(rows)],
-        times_text=[
-            "" if isnan(row["times"]) else speedup_text(interval_of(row, "times"), row["resolved"])
-            for row in records(rows)
-        ],
+        times_text=[_ratio(row, "times") for row in records(rows)],
     )
     caption = (
         "The same layer with weights and input held in float32 and in bfloat16, in one run. % of peak: the least "

@@ -1,7 +1,5 @@
 """Numbers as text: units, significant digits, intervals; the same in terminal, table and sentence."""
 
-from __future__ import annotations
-
 import math
 
 from moe.analysis import Interval
@@ -23,15 +21,14 @@ class Shown(str):
     unit: str
     remark: str
 
-    def __new__(cls, text: str, number: Interval | float, unit: str = "", remark: str = "") -> Shown:
+    def __new__(cls, text: str, number: Interval | float, unit: str = "", remark: str = "") -> "Shown":
         """The text of a number, at whose end may be a remark."""
         shown = super().__new__(cls, text)
         shown.number = number if isinstance(number, Interval) else Interval(number, -math.inf, math.inf)
         shown.unit, shown.remark = unit, remark
         return shown
 
-    def __add__(self, remark: str) -> Shown:
-        """The same number with a remark behind its text."""
+    def __add__(self, remark: str) -> "Shown":
         return Shown(super().__add__(remark), self.number, self.unit, self.remark + remark)
 
 

@@ -1,9 +1,9 @@
 """What a comparison found: the three sentences of its first screen, and those below its figures."""
 
-from __future__ import annotations
-
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from moe.analysis import Row, Summary, tokens_ratio
 from moe.analysis.frames import records
@@ -12,18 +12,7 @@ from moe.report.figures import near
 from moe.report.findings.words import LONGEST_REASON, listed, rounded, title_of
 from moe.report.sentences import how_sure, is_too_noisy
 from moe.report.style import QUANTITIES
-from moe.report.text import (
-    UNSURE_LIMIT,
-    lacking,
-    ratio_text,
-    significant,
-    threads_text,
-    times,
-)
-from moe.run import Run
-
-if TYPE_CHECKING:
-    import pandas as pd
+from moe.report.text import UNSURE_LIMIT, lacking, ratio_text, significant, threads_text, times
 
 # Of what is too noisy: numbers of it would be read as if they were not.
 TOO_NOISY_TO_TELL = "noise hides what is the fastest"
@@ -49,7 +38,9 @@ def _fastest(summary: Summary, ends: list[int]) -> str:
     """The verdict on the fewest and the most threads, said once where it is the same."""
     groups: dict[str, list[str]] = {}
     for threads in ends:
-        verdict, by = (TOO_NOISY_TO_TELL, "") if is_too_noisy(summary, threads) else _verdict(summary, threads)
+        verdict, by = TOO_NOISY_TO_TELL, ""
+        if not is_too_noisy(summary, threads):
+            verdict, by = _kernel(summary, threads) or _others(summary, threads)
         if verdict in groups:  # its words have been said
             by = by.replace(" as fast as", "").replace(", the next", "").replace(", and", " and")
         groups.setdefault(verdict, []).append(f"on {threads_text(threads)}{by}")
@@ -59,18 +50,9 @@ def _fastest(summary: Summary, ends: list[int]) -> str:
     )
     if any(row.label == KERNEL for row in summary.measured):
         return f"At {summary.tokens:,} tokens {said}."
-    return f"{_why_no_kernel(summary)}; at {summary.tokens:,} tokens {said}."
-
-
-def _verdict(summary: Summary, threads: int) -> tuple[str, str]:
-    """What is the fastest on so many threads, and by how much."""
-    return _kernel(summary, threads) or _others(summary, threads)
-
-
-def _why_no_kernel(summary: Summary) -> str:
     found = next((row for row in summary.missing if row.measurement.variant == KERNEL), None)
     why = f" ({_reason(found)})" if found else ""
-    return f"{title_of(KERNEL)} was not measured{why}"
+    return f"{title_of(KERNEL)} was not measured{why}; at {summary.tokens:,} tokens {said}."
 
 
 def _kernel(summary: Summary, threads: int) -> tuple[str, str] | None:
@@ -140,29 +122,25 @@ def _limit(summary: Summary, ends: list[int]) -> str:
     return f"{said}{unsure}."
 
 
-def against_baseline(summary: Summary, threads: int) -> str:
-    """Every speedup over the baseline on so many threads."""
-    rows = [row for row in summary.measured if row.threads == threads and row.speedup]
+def speedup(summary: Summary) -> str:
+    """Every speedup over the baseline on the most threads."""
+    if not summary.thread_counts:
+        return "Nothing was measured."
+    threads = summary.thread_counts[-1]
+    rows = [(row.speedup, row) for row in summary.measured if row.threads == threads and row.speedup]
     if summary.row(summary.baseline, threads) is None or not rows:
         return f"On {threads_text(threads)} there is nothing to compare with {summary.baseline}."
-    ordered = sorted(rows, key=lambda row: -row.speedup.value if row.speedup else 0.0)
-    parts = [f"{row.label} {_ratio(row, summary.run)}" for row in ordered]
+    rows.sort(key=lambda found: -found[0].value)
+    parts = [
+        f"{row.label} {ratio_text(ratio, row.resolved, why=lacking(row.measurement, summary.run))}"
+        for ratio, row in rows
+    ]
     on = f"On {threads_text(threads)}{_if_noisy(summary, threads)}"
     return f"{on}, against {summary.baseline}'s tokens a second: {'; '.join(parts)}."
 
 
 def _if_noisy(summary: Summary, threads: int) -> str:
     return ", too noisy to compare" if is_too_noisy(summary, threads) else ""
-
-
-def _ratio(row: Row, run: Run) -> str:
-    assert row.speedup is not None
-    return ratio_text(row.speedup, row.resolved, why=lacking(row.measurement, run))
-
-
-def speedup(summary: Summary) -> str:
-    """Every speedup on the most threads."""
-    return against_baseline(summary, summary.thread_counts[-1]) if summary.thread_counts else "Nothing was measured."
 
 
 def against_best(summary: Summary) -> list[str]:
@@ -201,19 +179,19 @@ def first_caption(rows: pd.DataFrame) -> str:
     )
 
 
-def scaling(summary: Summary, label: str = KERNEL) -> str:
-    """How an implementation's throughput grows with threads."""
-    rows = [row for row in summary.measured if row.label == label]
+def scaling(summary: Summary) -> str:
+    """How the kernel's throughput grows with threads."""
+    rows = [row for row in summary.measured if row.label == KERNEL]
     if not rows:
-        return f"{label} was not measured."
+        return f"{KERNEL} was not measured."
     first, last = rows[0], rows[-1]
     if first is last:
-        return f"{label} was measured on {threads_text(first.threads)} only: this run says nothing of how it scales."
+        return f"{KERNEL} was measured on {threads_text(first.threads)} only: this run says nothing of how it scales."
     ratio = tokens_ratio(last.measurement, first.measurement)
     if ratio is None:
-        return f"{label} on different numbers of threads has nothing to compare."
+        return f"{KERNEL} on different numbers of threads has nothing to compare."
     share = ratio.scaled(100 * first.threads / last.threads)
     return (
-        f"On {threads_text(last.threads)}{_if_noisy(summary, last.threads)}, {label} is {times(ratio)} as fast as on "
-        f"{threads_text(first.threads)}: {rounded(share)} % of what perfect scaling would give."
+        f"On {threads_text(last.threads)}{_if_noisy(summary, last.threads)}, {KERNEL} is {times(ratio)} as fast as "
+        f"on {threads_text(first.threads)}: {rounded(share)} % of what perfect scaling would give."
     )

@@ -1,7 +1,5 @@
 """Plain words for first sentences: names as people write them, and numbers no finer than their intervals."""
 
-from __future__ import annotations
-
 from math import floor, isfinite, log10
 
 from moe.analysis import Interval
