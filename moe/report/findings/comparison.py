@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Of what is too noisy: numbers of it would be read as if they were not.
-TOO_NOISY_TO_TELL = "noise hides what is the fastest"
+TOO_NOISY_TO_TELL = "noise hides which is fastest"
 LIMITS = {"arithmetic": "can calculate", "memory": "can read from memory"}
 
 
