@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import NoReturn
 from zipfile import BadZipFile
 
 import numpy as np
@@ -16,11 +17,11 @@ from moe.form import ROUTER_PRECISION
 from moe.measure.child import WorkerFailedError
 from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.mapped import write_weights
-from moe.parity import INPUT_CHANGED, Parity, compare_output, mark_of, worst
+from moe.parity import INPUT_CHANGED, UNJUDGED, Parity, compare_output, mark_of, worst
 from moe.problem import Float32Array, Problem, Weights, make_weights
 from moe.processor import MEMORY_SHARE, usable_memory
 from moe.reference import NUMBERS_AT_ONCE, Reference, reference
-from moe.run import Measurement
+from moe.run import OTHER, Measurement, NotRunError
 
 MAKING = 3  # times the weights: what making them takes
 A_NUMBER_BYTES = 44  # of each of an input's numbers: itself, its output, both in float64, and differences
@@ -127,6 +128,14 @@ class Referee:
                     verdict = replace(verdict, passed=False, reason=k.flaw)
                 found[k.number] = worst([found[k.number], verdict] if k.number in found else [verdict])
         return found
+
+
+def refuse(m: Measurement, found: Parity) -> NoReturn:
+    """End a row that has not passed: one whose tokens can't be judged is not run, and all others have failed."""
+    if found.reason == UNJUDGED:
+        m.status, m.reason, m.code = "not_run", found.reason, OTHER
+        raise NotRunError(found.reason)
+    raise WorkerFailedError(f"disagrees with the reference: {found.reason}")
 
 
 def keep(number: int, m: Measurement, x: Float32Array, path: Path, random: Random) -> Kept:

@@ -17,7 +17,7 @@ from typing import Any
 from moe.config import MoEConfig
 from moe.implementations import availability
 from moe.implementations.registry import entry_of
-from moe.measure.agreement import Kept, Referee, keep
+from moe.measure.agreement import Kept, Referee, keep, refuse
 from moe.measure.capacity import Look, is_crowded, mark_disturbed
 from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
 from moe.measure.conditions import Clock, Elsewhere, Watch
@@ -285,7 +285,7 @@ class Bench:
         if not found.passed:
             if self._workers.release(m, number, self.settings.timeout_s):
                 raise WorkerFailedError(WEIGHTS_CHANGED)
-            raise WorkerFailedError(f"disagrees with the reference: {found.reason}")
+            refuse(m, found)
 
     def _may_repeat(self, number: int, repeated: int) -> bool:
         return number in self.alive and repeated < self.settings.repeats and self.patience.is_left

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from moe.claims import Claims
 from moe.implementations import availability, parse_variant
-from moe.measure.agreement import Referee
+from moe.measure.agreement import Referee, refuse
 from moe.measure.bench import NOT_REACHED_REASON
 from moe.measure.child import Child, WorkerFailedError
 from moe.measure.inputs import KNOWN, Inputs
@@ -23,7 +23,7 @@ from moe.measure.start import run_to_measure
 from moe.measure.workers import require_files
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, mark_of
 from moe.progress import Progress
-from moe.run import NO_ROOM, NOT_HERE, NOT_REACHED, OTHER, Measurement, Run
+from moe.run import NO_ROOM, NOT_HERE, NOT_REACHED, OTHER, Measurement, NotRunError, Run
 
 REPLAY_S = 10.0  # about what the four rows of the published comparison take
 
@@ -101,7 +101,7 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
             m.parity = parity.to_dict()
             if not parity.passed:
                 _require_weights(child, number, settings)
-                raise WorkerFailedError(f"disagrees with the reference: {parity.reason}")
+                refuse(m, parity)
             more = max(0, warm_up - 1 - settings.inputs)  # the first call and the checked outputs were before
             count = more + settings.turn_forwards
             reply = child.ask("forwards", timeout=settings.timeout_s, number=number, secret=KNOWN, count=count)
@@ -111,6 +111,8 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
             samples = reply["samples"]
     except WorkerFailedError as error:
         m.status, m.reason, m.code = "failed", str(error), OTHER
+        return
+    except NotRunError:
         return
     except (OSError, MemoryError) as error:
         m.reason, m.code = f"no room for it here: {error}", NO_ROOM
