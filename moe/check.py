@@ -14,7 +14,7 @@ from moe.config import PRESETS
 from moe.edges import FORMS, PLAIN, edge_problems, form_problems
 from moe.implementations import Layer, NotAvailableError, availability, create, entry_of, parse_variant
 from moe.implementations.foreign import contained, words_of
-from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, compare_output, worst
+from moe.parity import INPUT_CHANGED, UNJUDGED, WEIGHTS_CHANGED, Parity, compare_output, worst
 from moe.problem import Float32Array, Problem, Weights, make_inputs, make_problem
 from moe.processor import MEMORY_SHARE, usable_cores, usable_memory
 from moe.reference import Reference, reference
@@ -175,5 +175,5 @@ class OneCheck:
         except Exception as error:
             return Check(self.name, title, self.threads, "failed", words_of(error) + note), 0.0
         outcome = f"error {parity.max_rel_error:.1e}" if parity.passed else parity.reason
-        status = "ok" if parity.passed else "failed"
+        status = "ok" if parity.passed else "not_run" if parity.reason == UNJUDGED else "failed"
         return Check(self.name, title, self.threads, status, outcome + note, parity.max_rel_error), forward_s

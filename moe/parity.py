@@ -42,7 +42,8 @@ TOLERANCES = {"float32": Tolerance(1e-5, inf), "bfloat16": Tolerance(2e-2, 1e-2)
 # A token with more admissible sets of experts than this is not searched: by a router's precision. In float32 it has
 # failed then; in bfloat16, where some tokens of every input are so, it is left out.
 MOST_CHOICES = {ROUTER_PRECISION: 5_000, "bfloat16": 60}
-MOST_LEFT_OUT = 0.5  # of the tokens, and one: an output that none of its tokens can be held against shows nothing
+MOST_LEFT_OUT = 0.5  # of the tokens of all outputs that were compared: those that are left out show nothing
+UNJUDGED = "most of its tokens have too many choices of experts to be judged"
 INPUT_CHANGED = "it changed its input"
 WEIGHTS_CHANGED = "it changed the weights that it was given"
 
@@ -53,7 +54,8 @@ class Parity:
 
     max_rel_error is the largest |output − reference| over the largest |reference|, infinite where no such
     number exists. Of `tokens` that were compared tied_tokens could go either way by their router's precision;
-    rerouted_tokens of them went the other way.
+    rerouted_tokens of them went the other way, and left_out_tokens could go too many ways to be held against any. One
+    whose reason is UNJUDGED has neither passed nor shown anything wrong.
     """
 
     passed: bool
@@ -63,6 +65,7 @@ class Parity:
     rerouted_tokens: int
     reason: str
     tokens: int = 0
+    left_out_tokens: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, which has no infinity: an error without a number is null."""
@@ -84,12 +87,22 @@ def mark_of(*arrays: NDArray[np.float32]) -> int:
 
 
 def worst(verdicts: Iterable[Parity]) -> Parity:
-    """The comparison that failed, if one did, or else that with the largest error; with the tokens of them all."""
+    """The comparison that failed, if one did, or else that with the largest error; with the tokens of them all.
+
+    Whether enough of them could be judged is asked of all together.
+    """
     every = list(verdicts)
-    found = max(every, key=lambda v: (not v.passed, v.max_rel_error))
-    counts = ((v.tied_tokens, v.rerouted_tokens, v.tokens) for v in every)
-    tied, rerouted, tokens = map(sum, zip(*counts, strict=True))
-    return replace(found, tied_tokens=tied, rerouted_tokens=rerouted, tokens=tokens)
+    found = max(every, key=lambda v: (not v.passed and v.reason != UNJUDGED, v.max_rel_error))
+    counts = ((v.tied_tokens, v.rerouted_tokens, v.tokens, v.left_out_tokens) for v in every)
+    tied, rerouted, tokens, left_out = map(sum, zip(*counts, strict=True))
+    found = replace(found, tied_tokens=tied, rerouted_tokens=rerouted, tokens=tokens, left_out_tokens=left_out)
+    return _judged(found) if found.passed or found.reason == UNJUDGED else found
+
+
+def _judged(found: Parity) -> Parity:
+    """A comparison that found nothing wrong: passed, unless too few of its tokens could be held against anything."""
+    enough = found.left_out_tokens <= MOST_LEFT_OUT * found.tokens
+    return replace(found, passed=enough, reason="" if enough else UNJUDGED)
 
 
 def compare_output(output: object, ref: Reference) -> Parity:
@@ -100,11 +113,12 @@ def compare_output(output: object, ref: Reference) -> Parity:
     allowed = TOLERANCES[ref.problem.weights.form.precision]
     tolerance = allowed.largest
 
-    def verdict(error: float, tied: int, rerouted: int, reason: str) -> Parity:
+    def verdict(error: float, tied: int, rerouted: int, reason: str, left_out: int = 0) -> Parity:
         passed = reason == "" and error <= tolerance
         if not passed and not reason:
             reason = f"error of {error:.2e} of the largest value, {tolerance:.0e} allowed"
-        return Parity(passed, error, tolerance, tied, rerouted, reason, len(ref.y))
+        found = Parity(passed, error, tolerance, tied, rerouted, reason, len(ref.y), left_out)
+        return _judged(found) if passed else found
 
     if not isinstance(output, np.ndarray):
         return verdict(inf, 0, 0, f"output is a {type(output).__name__}, expected a NumPy array")
@@ -117,22 +131,21 @@ def compare_output(output: object, ref: Reference) -> Parity:
     scale = _largest(ref.y)
     row_error = _row_errors(y, ref.y, scale)
     tied = ref.contested
-    rerouted, left_out = [], 0
+    rerouted, left_out = [], []
     for token in tied:
         if row_error[token] > tolerance:
             other = _best_choice(ref, token, y[token], scale, tolerance)
             if other == inf and ref.router != ROUTER_PRECISION and row_error[token] < inf and _are_many(ref, token):
-                other, left_out = 0.0, left_out + 1
-            if other <= tolerance:
+                row_error[token] = 0.0
+                left_out.append(token)
+            elif other <= tolerance:
                 row_error[token] = other
                 rerouted.append(token)
     worst_row = float(row_error.max(initial=0.0))
     reason = _not_finite(y, ref.y, row_error)
-    if not reason and left_out > max(1, MOST_LEFT_OUT * len(ref.y)):
-        reason = f"{left_out} of {len(ref.y)} tokens have too many choices of experts to be judged"
-    if not reason and worst_row <= tolerance and (rms := _rms_error(y, ref.y, rerouted)) > allowed.rms:
+    if not reason and worst_row <= tolerance and (rms := _rms_error(y, ref.y, rerouted + left_out)) > allowed.rms:
         reason = f"root mean square of errors of {rms:.2e} of that of values, {allowed.rms:.0e} allowed"
-    return verdict(worst_row, len(tied), len(rerouted), reason)
+    return verdict(worst_row, len(tied), len(rerouted), reason, len(left_out))
 
 
 def _largest(y: NDArray[np.float64]) -> float:

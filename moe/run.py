@@ -121,8 +121,10 @@ class Measurement:
         note, tokens = str(self.details.get("note", "")), self.parity.get("tokens", 0) if self.parity else 0
         if self.router_precision == ROUTER_PRECISION or not self.parity or not tokens:
             return note
-        share = 100 * self.parity["rerouted_tokens"] / tokens
-        return f"{note} in {self.router_precision}, {share:.2g} % of tokens with other experts".lstrip()
+        other, left_out = (self.parity.get(f"{name}_tokens", 0) for name in ("rerouted", "left_out"))
+        said = f"in {self.router_precision}, {100 * other / tokens:.2g} % of tokens with other experts"
+        said += f", {100 * left_out / tokens:.2g} % not judged" if left_out else ""
+        return f"{note} {said}".lstrip()
 
     @property
     def router_precision(self) -> str:

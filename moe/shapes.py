@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -143,26 +144,27 @@ def measure_models(asked: Asked) -> int:
         wait_until_quiet()
     effort = {"budget_s": asked.budget_s / len(asked.threads), **MODEL_EFFORT}
     before = load_run(asked.folder / MODELS) if (asked.folder / MODELS).exists() else None
-    runs: list[Run] = []
+    whole: Run | None = None
+    failed = False
     for layer, threads in product(layers, asked.threads):
         axes: dict[str, Sequence[Value]] = {
             "config": [layer], "precision": CHOICES["precision"], "tokens": MODEL_TOKENS, "threads": [threads],
         }  # fmt: skip
-        runs.append(sweep(MODEL_LABELS, axes, path=asked.folder / LATEST_MODEL, force=True, **effort))
-        whole = merge_runs([*_alike(before, runs[0]), *runs])
+        run = sweep(MODEL_LABELS, axes, path=asked.folder / LATEST_MODEL, force=True, **effort)
+        failed = failed or run.went_wrong
+        whole = merge_runs([whole, run]) if whole else _added(before, run)
         whole.save(asked.folder / MODELS, force=True)
+    assert whole is not None  # a command measures on one number of threads at least
     print(models_table(whole), flush=True)
-    return 1 if any(run.went_wrong for run in runs) else 0
+    return 1 if failed else 0
 
 
-def _alike(before: Run | None, now: Run) -> list[Run]:
-    """The run from before, unless it is of another machine, other versions or another way of measuring."""
-    if before is None:
-        return []
-    try:
-        return [before] if len(merge_runs([before, now]).machines) == 1 else []
-    except ValueError:
-        return []
+def _added(before: Run | None, now: Run) -> Run:
+    """A run with that from before, unless it is of another machine, other versions or another way of measuring."""
+    with suppress(ValueError):
+        if before and len((both := merge_runs([before, now])).machines) == 1:
+            return both
+    return merge_runs([now])
 
 
 def _measure(

@@ -284,3 +284,12 @@ class SaysSo(RoutesRoughly):
     """The same, honestly."""
 
     router_precision = "bfloat16"
+
+
+class DoublesToo(SaysSo):
+    """The same, and twice what comes out."""
+
+    name = "doubles"
+
+    def forward(self, x: Any) -> Any:
+        return 2 * super().forward(x)

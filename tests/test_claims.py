@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -401,8 +402,9 @@ def test_without_a_folder_the_command_measures(tmp_path: Path, smoke: Path, monk
     path = claims_file(tmp_path, a_claim("it", {"ratio": ["torch-compile", "numpy"]}, 4.0))
     path.write_text(path.read_text().replace("layer: seed", "layer: medium,tokens=7"))
     try_claims(str(path), None, "smoke")
-    ((profile, parameters, _),) = asked
+    ((profile, parameters, command),) = asked
     assert profile == "smoke"
+    assert shlex.split(command) == ["moe", "claims", str(path), "--profile", "smoke"]
     assert parameters["claims"]["claims"] == str(path)
     compared, broken_down = (parse_config(parameters[name]["config"]) for name in ("comparison", "breakdown"))
     assert (compared.tokens, compared.d_model) == (7, 1024)

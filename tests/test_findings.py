@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from moe.analysis import Interval
+from moe.analysis import Interval, summarise
 from moe.analysis.scaling import Scaling
 from moe.analysis.verdicts import Trial
 from moe.claims import load_claims
 from moe.report import index
-from moe.report.findings import claims, scaling
+from moe.report.findings import claims, comparison, scaling
 from moe.report.findings.words import MOST_WORDS, rounded, words_in
 from moe.report.index import Findings, Page
 
 from .test_claims import PUBLISHED, RATIO, a_claim, a_comparison, a_protocol, a_replay, claims_file
+from .test_first_screens import made
 from .test_scaling import CALL_S, FLOPS_PER_S, a_sweep
 
 
@@ -162,10 +163,30 @@ def test_the_index_begins_with_its_pages_sentences_as_far_as_there_is_room(tmp_p
     assert index.headline([page("breakdown", "Vectors do."), *found])[-1] == "Vectors do."
     sure = page("comparison", "Mojo leads.", "It is near the limit.", "How sure: usable (by 19 %).")
     assert index.headline([sure, found[1]]) == ["Mojo leads; how sure: usable (by 19 %).", "382 does not hold."]
-    # Where there is no room for it, it is said in brief; every page's own sentence comes first.
+    # Where there is no room for it, it is said in brief, without numbers of parts, and in place of the last page's.
     nearly = page("breakdown", f"{'x ' * 70}y.")
     assert index.headline([sure, found[1], nearly])[0] == "Mojo leads; how sure: usable."
+    parts = page("breakdown", f"{'x ' * 69}y (tile, 2 ×).")
+    assert index.headline([sure, found[1], parts])[::2] == ["Mojo leads; how sure: usable.", f"{'x ' * 69}y."]
     full = page("breakdown", f"{'x ' * 71}y.")
-    assert index.headline([sure, found[1], full]) == ["Mojo leads.", "382 does not hold.", f"{'x ' * 71}y."]
+    in_full = "Mojo leads; how sure: usable (by 19 %)."
+    assert index.headline([sure, found[1], full]) == [in_full, "382 does not hold."]
     failed = Page("comparison", "t", tmp_path / "none.svg", failed="why")
     assert index.headline([failed]) == ["Of this report no page could be made that says what was found."]
+
+
+def test_the_index_says_how_sure_it_is_where_that_differs_between_threads(tmp_path: Path) -> None:
+    def page(name: str, *lines: str) -> Page:
+        return Page(name, name, tmp_path / "none.svg", Findings(lines, "", "", []))
+
+    run = made(noise=0.01)
+    for m in run.measurements:
+        m.disturbed = [m.threads == 2 and place > 2 for place in range(len(m.samples_s))]
+    published = "The published 382.87 times NumPy does not hold: Mojo is 1.6 times here on 2 threads."
+    whole = "Mojo's optimisations and threads give 40 × at 32 tokens, all against none: mostly vector instructions"
+    given = f"{whole} (simd, 6.5 ×) and tiles in registers (tile, 2.3 ×)."
+    others = [page("claims", "", published), page("breakdown", given)]
+    first, *rest = index.headline([page("comparison", *comparison.headline(summarise(run))), *others])
+    assert first.endswith("; noise hides which is fastest on 2 threads; how sure: clear on 1 thread, too noisy on 2.")
+    assert rest == [published, f"{whole} and tiles in registers."]
+    assert words_in([first, *rest]) <= MOST_WORDS

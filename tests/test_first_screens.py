@@ -107,14 +107,14 @@ def test_ahead_of_the_next_and_not_resolved_from_the_baseline() -> None:
 
 def test_what_is_too_noisy_has_no_ranking() -> None:
     fastest, limit, sure = said(made(noise=1.5))
-    assert fastest == "At 1,024 tokens noise hides what is the fastest on 1 thread and on 2 threads."
+    assert fastest == "At 1,024 tokens noise hides which is fastest on 1 thread and on 2 threads."
     assert limit == "Nor can it be told how near that is to the machine's limit."
     assert sure.startswith("How sure: too noisy (")
     half = made(noise=0.01)
     for m in half.measurements:
         m.disturbed = [m.threads == 2 and place > 2 for place in range(len(m.samples_s))]
     fastest, limit, _ = said(half)
-    assert fastest.endswith(" NumPy; noise hides what is the fastest on 2 threads.")
+    assert fastest.endswith(" NumPy; noise hides which is fastest on 2 threads.")
     assert limit.startswith("Mojo reaches ")
     assert "on 2 threads" not in limit
 
@@ -168,7 +168,7 @@ def test_how_sure_it_is() -> None:
     for m in disturbed.measurements:
         m.disturbed = [m.threads == 2 and place > 2 for place in range(len(m.samples_s))]
     assert sure(disturbed).startswith("How sure: clear on 1 thread (NumPy timed twice differs by up to 2.1 %), ")
-    assert sure(disturbed).endswith(", too noisy on 2 threads (36 of 48 turns were disturbed).")
+    assert sure(disturbed).endswith(", too noisy on 2 (36 of 48 turns were disturbed).")
     cut = made(noise=0.01)
     cut.complete = False
     assert sure(cut).endswith("; the run was cut short.")

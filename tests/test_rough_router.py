@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import moe
-from moe.parity import compare_output, worst
+from moe.check import OneCheck, References
+from moe.parity import UNJUDGED, compare_output, worst
 from moe.reference import Reference, reference
 from moe.run import load_run
 
@@ -56,7 +57,7 @@ def test_a_token_with_too_many_choices_is_left_out_in_bfloat16_alone() -> None:
     odd[0] *= 2
     assert not compare_output(odd, ref).passed
     parity = compare_output(odd, ref.for_router("bfloat16"))
-    assert (parity.passed, parity.rerouted_tokens) == (True, 1)
+    assert (parity.passed, parity.rerouted_tokens, parity.left_out_tokens) == (True, 0, 1)
     odd[0, 0] = np.nan
     assert not compare_output(odd, ref.for_router("bfloat16")).passed
 
@@ -64,8 +65,33 @@ def test_a_token_with_too_many_choices_is_left_out_in_bfloat16_alone() -> None:
 def test_where_hardly_a_token_can_be_judged_nothing_passes() -> None:
     ref = with_gaps([1 + i * 1e-4 for i in range(16)], top_k=8).for_router("bfloat16")
     parity = compare_output((2 * ref.y).astype(np.float32), ref)
-    assert not parity.passed
-    assert "tokens have too many choices of experts to be judged" in parity.reason
+    assert (parity.passed, parity.reason, parity.left_out_tokens) == (False, UNJUDGED, 12)
+
+
+def test_one_token_alone_is_judged_with_those_of_other_outputs() -> None:
+    ref = with_gaps([1 + i * 1e-4 for i in range(16)], top_k=8).for_router("bfloat16").part(0, 1)
+    right, odd = ref.y.astype(np.float32), (2 * ref.y).astype(np.float32)
+    unknown, known = compare_output(odd, ref), compare_output(right, ref)
+    assert (unknown.passed, unknown.reason) == (False, UNJUDGED)
+    assert worst([unknown, unknown]).reason == UNJUDGED
+    assert worst([unknown, known]).passed
+    assert not worst([unknown, known, unknown]).passed
+    assert worst([worst([unknown, known, unknown]), known]).passed  # judged again with what comes later
+    wrong = compare_output(right[:, :3], ref)
+    assert worst([unknown, wrong, unknown]).reason == wrong.reason
+
+
+def test_what_can_not_be_judged_is_not_run(tmp_path: Path) -> None:
+    """Of so many experts some dozen are level in bfloat16 for every token."""
+    config = moe.MoEConfig(tokens=1, d_model=8, d_ff=8, num_experts=2048, top_k=128)
+    name = f"{MISBEHAVING}:DoublesToo"
+    run = moe.compare([name], config, path=tmp_path / "run.json", **QUICK)  # type: ignore[arg-type]
+    row = run.measurements[0]
+    assert (row.status, row.reason) == ("not_run", UNJUDGED)
+    assert not run.went_wrong
+    load_run(tmp_path / "run.json")
+    check = OneCheck(name, 1, References())._checked("one token", moe.make_problem(config), "one token")[0]
+    assert (check.status, check.note) == ("not_run", UNJUDGED)
 
 
 def test_a_router_in_bfloat16_is_judged_by_what_that_can_tell_and_its_row_says_so(tmp_path: Path) -> None:
@@ -80,3 +106,5 @@ def test_a_router_in_bfloat16_is_judged_by_what_that_can_tell_and_its_row_says_s
     assert 0 < honest.parity["rerouted_tokens"] < honest.parity["tied_tokens"] < honest.parity["tokens"]
     assert re.fullmatch(r"in bfloat16, [0-9.]+ % of tokens with other experts", honest.note)
     assert set(load_run(tmp_path / "run.json").to_frame().note) == {"", honest.note}
+    honest.parity |= {"left_out_tokens": honest.parity["tokens"] // 4}
+    assert re.fullmatch(r"in bfloat16, [0-9.]+ % of tokens with other experts, 25 % not judged", honest.note)

@@ -134,6 +134,32 @@ def test_a_row_alone_is_the_fastest_of_its_cell() -> None:
     assert alone.ratio.isna().all()
 
 
+def test_the_fastest_is_told_from_all_others_and_not_only_from_the_next() -> None:
+    run = a_sweep({"numpy": 3e-3, "torch": 2e-3, "mojo": 1e-3}, dict.fromkeys(CALL_S, 1e13), noise=0.001)
+    assert set(Scaling(run).problems.fastest) == {"mojo"}
+    for m in run.measurements:
+        if m.label == "numpy":  # behind both in the middle, and ahead of both in some rounds
+            m.samples_s = [[s * by for s in turn] for turn, by in zip(m.samples_s, (1, 1, 1, 0.1, 0.1), strict=True)]
+    unsure = Scaling(run).problems
+    assert set(unsure.fastest) == {""}
+    assert unsure.resolved.all()
+    assert scaling_views.winners(Scaling(run)).endswith("the fastest is not resolved from all others.")
+
+
+def test_in_a_cell_without_tokens_nothing_is_the_fastest() -> None:
+    run = a_sweep(noise=0.001)
+    for m in run.measurements:
+        if m.details["cell"] == 0:
+            m.config = m.config.with_tokens(0)
+    cells = moe.cells(run)
+    nothing = cells[cells.cell == 0]
+    assert set(nothing.status) == {"ok"}
+    assert nothing.tokens_per_s.isna().all()
+    assert nothing.ratio.isna().all()
+    assert set(nothing.fastest) == {""}
+    assert set(cells[cells.cell != 0].fastest) == {"mojo"}
+
+
 def test_a_disturbed_row_is_no_fastest_and_bends_no_growth() -> None:
     run = a_sweep()
     for m in run.measurements:

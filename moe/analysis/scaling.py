@@ -14,7 +14,7 @@ from moe.analysis.statistics import Estimate, Ratio, resolve
 from moe.analysis.summary import Summary, summarise, tokens_ratio
 from moe.config import MoEConfig, field_names
 from moe.models import title_of
-from moe.run import Run
+from moe.run import Measurement, Run
 
 OURS, THEIRS = "mojo", "torch"
 OURS_AND_THEIRS = frozenset((OURS, THEIRS))
@@ -27,7 +27,7 @@ def cells(run: Run) -> pd.DataFrame:
     """The rows of a sweep, each with what its cell is and says.
 
     ratio is OURS' tokens a second over THEIRS', and `resolved` is that ratio's; fastest is the label with the most
-    tokens a second if it is alone or resolved from the next, or else empty. Both are by Holm's correction over a
+    tokens a second if it is alone or resolved from all others, or else empty. Both are by Holm's correction over a
     machine's cells. cell_tokens, flops, config and model (its title, or empty) are the cell's whole problem, of which
     an implementation may get fewer tokens; flop_per_byte and lines of code are the row's. Raises ValueError for a run
     that has no cells.
@@ -166,27 +166,34 @@ def _cells(run: Run) -> pd.DataFrame:
 def _said(run: Run, measured: pd.DataFrame) -> dict[int, dict[str, Any]]:
     """By cell, the ratio of OURS over THEIRS, whether it is resolved, and which variant is the fastest."""
     ratios: dict[tuple[int, frozenset[str]], Ratio] = {}
-    ranked: dict[int, list[str]] = {}
-    ahead: set[int] = set()
+    leads: dict[int, tuple[str, ...]] = {}
     for _, own in measured.sort_values("tokens_per_s", ascending=False, kind="stable").groupby("cell"):
         cell = int(own.cell.iloc[0])
         made = {label: run.measurements[place] for place, label in zip(own.index, own.label, strict=True)}
-        names = ranked[cell] = list(own.label[own.tokens_per_s.notna()])
-        if len(names) > 1 and (lead := tokens_ratio(made[names[0]], made[names[1]])):
-            ratios[cell, frozenset(names[:2])] = lead
-            ahead |= {cell} if lead.value > 1 else set()
-        # Where these two lead, they are compared once.
-        if {OURS, THEIRS} <= made.keys() and (ratio := tokens_ratio(made[OURS], made[THEIRS])):
-            ratios[cell, OURS_AND_THEIRS] = ratio
+        leads[cell] = _lead(made, list(own.label[own.tokens_per_s.notna()]))
+        for pair in (leads[cell], (OURS, THEIRS)):  # where these two are the first, they are compared once
+            if len(pair) == 2 and made.keys() >= set(pair) and (ratio := tokens_ratio(made[pair[0]], made[pair[1]])):
+                ratios[cell, frozenset(pair)] = ratio
     resolved = dict(zip(ratios, resolve(list(ratios.values())), strict=True))
     found = {}
-    for cell, names in ranked.items():
-        leads = len(names) == 1 or (cell in ahead and resolved[cell, frozenset(names[:2])])
-        if set(names) >= OURS_AND_THEIRS and names[0] in OURS_AND_THEIRS:  # whoever comes between them
-            leads = leads and resolved.get((cell, OURS_AND_THEIRS), False)
+    for cell, lead in leads.items():
+        is_told = len(lead) == 1 or resolved.get((cell, frozenset(lead)), False)
         found[cell] = {
             **interval_columns("ratio", ratios.get((cell, OURS_AND_THEIRS))),
             "resolved": resolved.get((cell, OURS_AND_THEIRS), False),
-            "fastest": names[0] if leads else "",
+            "fastest": lead[0] if is_told else "",
         }
     return found
+
+
+def _lead(made: dict[str, Measurement], ranked: list[str]) -> tuple[str, ...]:
+    """The first of a cell's variants, and the other from which it is told the least surely, wherever that is ranked.
+
+    It is the fastest if it is resolved from that one, and so from all: no correction is made among them. A variant
+    alone has no other; there is none at all where the first is behind another in the rounds that both have.
+    """
+    leads = {other: tokens_ratio(made[ranked[0]], made[other]) for other in ranked[1:]}
+    ratios = [(lead.p_value, other) for other, lead in leads.items() if lead and lead.value > 1]
+    if len(ratios) < len(leads):
+        return ()
+    return (ranked[0], max(ratios)[1]) if ratios else tuple(ranked)

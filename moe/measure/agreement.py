@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 from zipfile import BadZipFile
 
 import numpy as np
@@ -17,11 +17,11 @@ from moe.measure.child import WorkerFailedError
 from moe.measure.inputs import KNOWN, Inputs
 from moe.measure.loaded import require_files
 from moe.measure.mapped import write_weights
-from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, compare_output, mark_of, worst
+from moe.parity import INPUT_CHANGED, UNJUDGED, WEIGHTS_CHANGED, Parity, compare_output, mark_of, worst
 from moe.problem import Float32Array, Problem, Weights, make_weights
 from moe.processor import MEMORY_SHARE, usable_memory
 from moe.reference import NUMBERS_AT_ONCE, Reference, reference
-from moe.run import Measurement, NotRunError
+from moe.run import OTHER, Measurement, NotRunError
 
 MAKING = 3  # times the weights: what making them takes
 A_NUMBER_BYTES = 44  # of each of an input's numbers: itself, its output, both in float64, and differences
@@ -141,13 +141,20 @@ class Referee:
 def agree(m: Measurement, found: Sequence[Parity], release: Callable[[], bool]) -> None:
     """Keep the worst of every process in a measurement: a later one's agreement hides nothing.
 
-    Raises WorkerFailedError where that disagrees, after `release`, which says whether its weights were changed.
+    Where that has not passed the row ends, after `release`, which says whether its weights were changed: NotRunError
+    for one whose tokens can't be judged, WorkerFailedError for all others.
     """
     before = [Parity.from_dict(m.parity)] if m.parity else []
     parity = worst([*before, *found])
     m.parity = parity.to_dict()
-    if not parity.passed:
-        raise WorkerFailedError(WEIGHTS_CHANGED if release() else f"disagrees with the reference: {parity.reason}")
+    if parity.passed:
+        return
+    if release():
+        raise WorkerFailedError(WEIGHTS_CHANGED)
+    if parity.reason == UNJUDGED:
+        m.status, m.reason, m.code = "not_run", parity.reason, OTHER
+        raise NotRunError(parity.reason)
+    raise WorkerFailedError(f"disagrees with the reference: {parity.reason}")
 
 
 def keep(number: int, m: Measurement, x: Float32Array, path: Path, random: Random) -> Kept:

@@ -1,7 +1,7 @@
 """The page over a report's notebooks: what each found, and what could not be made or measured."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ TITLE = "Mixture-of-Experts in Python, NumPy, PyTorch and Mojo: the reports of o
 # Whose sentences, by their places, are among the first of all: what is fastest and how sure that is, what was
 # claimed, what makes it so.
 FIRST = (("comparison", (0, 2)), ("claims", (1,)), ("breakdown", (0,)))
-REMARK = re.compile(r" \([^()]*\)(?=[,;.])")
+REMARK = re.compile(r" \([^()]*\)(?=[,;.]| and )")
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,24 @@ class Page:
 def headline(pages: Sequence[Page]) -> list[str]:
     """What a report says first, of its pages' sentences, in no more than MOST_WORDS words."""
     found = {page.name: page.findings.headline for page in pages if page.findings}
-    said = [[found[name][place] for place in places if place < len(found.get(name, ()))] for name, places in FIRST]
-    fitting: list[list[str]] = []
-    for own in filter(None, said):
-        if words_in([*(other[0] for other in fitting), own[0]]) <= MOST_WORDS:
-            fitting.append(own)
-    lines = [own[0] for own in fitting]
-    # What belongs to a first sentence follows it where there is room beside those of all pages, if need be in brief.
-    for place, own in enumerate(fitting):
-        for more in (own[1:], [REMARK.sub("", sentence) for sentence in own[1:]]):
-            longer = [*lines[:place], _joined([own[0], *more]), *lines[place + 1 :]]
-            if words_in(longer) <= MOST_WORDS:
-                lines = longer
-                break
-    return lines or ["Of this report no page could be made that says what was found."]
+    places = [[found[name][place] for place in own if place < len(found.get(name, ()))] for name, own in FIRST]
+    said = [own for own in places if own]
+    for count in range(len(said), 0, -1):
+        for lines in _ever_briefer(said[:count]):
+            if words_in(lines) <= MOST_WORDS:
+                return lines
+    return ["Of this report no page could be made that says what was found."]
+
+
+def _ever_briefer(said: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+    """Each page's sentences as one: in full, without remarks in what follows its first, without any remarks."""
+    yield [_joined(own) for own in said]
+    yield [_joined([own[0], *map(_brief, own[1:])]) for own in said]
+    yield [_joined(list(map(_brief, own))) for own in said]
+
+
+def _brief(sentence: str) -> str:
+    return REMARK.sub("", sentence)
 
 
 def _joined(sentences: Sequence[str]) -> str:

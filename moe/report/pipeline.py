@@ -129,7 +129,8 @@ def try_claims(file: str, source: Path | None, profile: str, *, wait: bool = Fal
     asked["config"] = ",".join(f"{key}={value}" for key, value in on_trial.config.to_dict().items())
     broken_down["config"] = f"{asked['config']},tokens={tokens}"
     asked |= {"implementations": ",".join(claims.implementations_for(on_trial)), "cuda": False}
-    return claims.trial_of(measure_report(profile, parameters, f"moe claims {shlex.quote(file)}", wait=wait))
+    command = shlex.join(["moe", "claims", file, "--profile", profile])
+    return claims.trial_of(measure_report(profile, parameters, command, wait=wait))
 
 
 def render_again(folder: Path) -> int:

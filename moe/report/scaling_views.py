@@ -99,7 +99,7 @@ def winners(scaling: Scaling) -> str:
     undecided = counts.pop("", 0)
     parts = [f"{label} is the fastest in {count}" for label, count in counts.most_common()]
     if undecided:
-        parts.append(f"in {undecided} the fastest is not resolved from the next")
+        parts.append(f"in {undecided} the fastest is not resolved from all others")
     return f"Of {among} cells measured, {', '.join(parts)}."
 
 

@@ -49,14 +49,15 @@ def resolution_text(summary: Summary) -> str:
     return " ".join(noisy)
 
 
-def how_sure(summary: Summary, on: Sequence[int]) -> str:
-    """Whether what was measured `on` these numbers of threads is clear, usable or too noisy, and why."""
-    found = sorted((*_grade(summary, threads), threads) for threads in on)
+def how_sure(summary: Summary, ends: Sequence[int]) -> str:
+    """Whether what was measured on these numbers of threads is clear, usable or too noisy, and why."""
+    found = sorted((*_grade(summary, threads), threads) for threads in ends)
     _, worst, why, _ = found[-1]
     cut = "" if summary.run.complete else "; the run was cut short"
     if {grade for _, grade, _, _ in found} == {worst}:
         return f"How sure: {worst} ({why}){cut}."
-    said = (f"{grade} on {threads_text(threads)} ({why})" for _, grade, why, threads in found)
+    where = [threads_text(found[0][-1]), *(str(threads) for *_, threads in found[1:])]
+    said = (f"{grade} on {on} ({why})" for on, (_, grade, why, _) in zip(where, found, strict=True))
     return f"How sure: {', '.join(said)}{cut}."
 
 

@@ -15,7 +15,7 @@ from moe.report.style import QUANTITIES
 from moe.report.text import UNSURE_LIMIT, lacking, ratio_text, significant, threads_text, times
 
 # Of what is too noisy: numbers of it would be read as if they were not.
-TOO_NOISY_TO_TELL = "noise hides what is the fastest"
+TOO_NOISY_TO_TELL = "noise hides which is fastest"
 LIMITS = {"arithmetic": "can calculate", "memory": "can read from memory"}
 
 
