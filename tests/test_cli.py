@@ -153,6 +153,7 @@ def test_nothing_checked_is_not_a_success(capsys: pytest.CaptureFixture[str]) ->
     assert "0 agree with the reference, 0 failed, 1 not run" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("brief")
 def test_what_raises_at_import_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "broken.py").write_text("raise RuntimeError('at import')\n")
     broken = f"{tmp_path}/broken.py:Layer"
@@ -179,6 +180,7 @@ def test_check_leaves_out_what_would_take_too_long(
     assert "seed               not run  a forward would take about" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("brief")
 def test_bench_prints_and_saves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "run.json"
     arguments = ["bench", "numpy", "--config", "smoke,tokens=4", "--budget", "1s", "--json", str(path), "--anyway"]
@@ -189,6 +191,7 @@ def test_bench_prints_and_saves(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "exists" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("brief")
 def test_bench_leaves_with_1_after_everything_else_was_saved(tmp_path: Path) -> None:
     wrong = f"{Path(__file__).with_name('misbehaving.py')}:Exits"
     path = tmp_path / "run.json"

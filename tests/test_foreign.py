@@ -15,11 +15,14 @@ import moe
 from moe.cli import main
 from moe.config import PRESETS
 from moe.doctor import diagnose
+from moe.edges import FORMS
 from moe.implementations import availability, create, installed_names, names, parse_variant, registry
 from moe.implementations.foreign import ForeignError, words_of
 from moe.measure.lines import known_lines
 from moe.report.explore import Explorer
 from moe.run import load_run
+
+pytestmark = pytest.mark.usefixtures("brief")
 
 # What each does, and where.
 DEEDS = {
@@ -89,6 +92,7 @@ def test_it_costs_its_own_line(
     code, said = DEEDS[deed]
     name = installed(code, place)
     monkeypatch.setattr("moe.check.PRESETS", {"smoke": PRESETS["smoke"]})
+    monkeypatch.setattr("moe.check.FORMS", {"gelu": FORMS["gelu"]})
     monkeypatch.setattr("moe.doctor.names", lambda: [name, "numpy"])
     lines, healthy = diagnose()
     assert not healthy

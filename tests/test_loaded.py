@@ -19,6 +19,8 @@ from moe.run import Run, read_run
 
 from .conftest import validate_run
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 TINY = moe.MoEConfig(6, 8, 16, 3, 2)
 
 

@@ -24,6 +24,8 @@ from moe.variant import Variant
 from .conftest import require
 from .synthetic import synthetic_run
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 TINY = moe.MoEConfig(6, 8, 16, 3, 2)
 LAYER = '''
 from moe.implementations.numpy_layer import NumpyLayer

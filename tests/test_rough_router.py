@@ -6,11 +6,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import moe
 from moe.parity import compare_output, worst
 from moe.reference import Reference, reference
 from moe.run import load_run
+
+pytestmark = pytest.mark.usefixtures("brief")
 
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
 QUICK = {"budget_s": 0.5, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}

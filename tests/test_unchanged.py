@@ -14,6 +14,8 @@ from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, mark_of
 
 from .test_claims import a_protocol
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 TINY = moe.MoEConfig(tokens=6, d_model=8, d_ff=16, num_experts=3, top_k=2)
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
 REASONS = {
