@@ -23,7 +23,7 @@ from moe.parity import TOLERANCES, compare_output
 from moe.reference import reference
 
 from .assembly import assembly, lanes
-from .test_mojo_forms import ROUNDED_ALIKE, SIZES, drawn, rounded_alike
+from .drawn_forms import ROUNDED_ALIKE, SIZES, drawn, rounded_alike
 
 pytestmark = pytest.mark.long
 

@@ -12,7 +12,7 @@ from moe import check
 from moe.measure.replay import replay
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, mark_of
 
-from .test_claims import a_protocol
+from .made_claims import a_protocol
 
 pytestmark = pytest.mark.usefixtures("brief")
 
