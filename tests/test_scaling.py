@@ -176,6 +176,20 @@ def test_a_run_from_before_layers_had_forms_says_that_it_has_a_models_shape_alon
     assert table.select_one("caption").get_text() == scaling_views.SHAPES_ALONE  # type: ignore[union-attr]
 
 
+@pytest.fixture(scope="module")
+def unlike() -> tuple[Scaling, Scaling]:
+    """Two sweeps that lead to opposite findings."""
+    other = a_sweep(
+        {"numpy": 5e-6, "torch": 20e-6, "mojo": 5e-3}, {"numpy": 3e11, "torch": 9e11, "mojo": 5e10}, 0.02, hot=3.0
+    )
+    other.machine["processor"] = "Slowium"
+    for m in other.measurements:
+        if m.threads == 1:
+            m.samples_s = [[s * 4 for s in turn] for turn in m.samples_s]
+    other.limits = [entry | {"flops_per_s": 9e11} for entry in other.limits]
+    return Scaling(a_sweep()), Scaling(other)
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -185,16 +199,9 @@ def test_a_run_from_before_layers_had_forms_says_that_it_has_a_models_shape_alon
         lambda found: scaling_views.regime(found, "num_experts"),
     ],
 )
-def test_sentences_follow_the_run(function: Any) -> None:
-    other = a_sweep(
-        {"numpy": 5e-6, "torch": 20e-6, "mojo": 5e-3}, {"numpy": 3e11, "torch": 9e11, "mojo": 5e10}, 0.02, hot=3.0
-    )
-    other.machine["processor"] = "Slowium"
-    for m in other.measurements:
-        if m.threads == 1:
-            m.samples_s = [[s * 4 for s in turn] for turn in m.samples_s]
-    other.limits = [entry | {"flops_per_s": 9e11} for entry in other.limits]
-    assert not said(function, Scaling(a_sweep())) & said(function, Scaling(other))
+def test_sentences_follow_the_run(function: Any, unlike: tuple[Scaling, Scaling]) -> None:
+    one, other = unlike
+    assert not said(function, one) & said(function, other)
 
 
 @pytest.mark.long
