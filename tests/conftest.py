@@ -47,7 +47,7 @@ def have_threads_wait_asleep() -> None:
         for library in Path(folder, "lib").glob("libgomp*.so*"):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-                ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+                ctypes.CDLL(str(library))
 
 
 have_threads_wait_asleep()

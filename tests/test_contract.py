@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,33 +11,18 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import moe
-from moe.check import References, check_layer
-from moe.edges import FORMS, PLAIN, edge_problems, form_problems, with_weight
+from moe.check import check_layer
+from moe.edges import FORMS, PLAIN, edge_problems, with_weight
 from moe.implementations import availability, entry_of, parse_variant
 from moe.implementations.registry import REGISTRY, load
-from moe.parity import Parity
-from tests.conftest import CHOSEN, require
+
+from .agreement import edges_of, layer_for, parity_of, the_edges, the_problem
+from .conftest import CHOSEN, require
 
 THREADS = (1, 2)
 EVERY_FORM = ("python", "numpy", "torch-naive", "torch", "mojo")
 # What libraries do to NaN inside a fused or compiled step is theirs: these take no such weights, and say so.
 FINITE_ONLY = ("torch-onednn", "onnxruntime", "onnxruntime[form=graph]", "openvino", "jax[form=ragged]")
-
-
-# Made once; that no implementation changes what it is given is tested too.
-the_edges = cache(edge_problems)
-edges_of = cache(form_problems)
-the_problem = cache(moe.make_problem)
-the_references = References()
-
-
-def layer_for(name: str, problem: moe.Problem, threads: int = 1) -> moe.implementations.Layer:
-    return moe.create(name, problem.weights, top_k=problem.top_k, threads=threads)
-
-
-def parity_of(name: str, problem: moe.Problem, key: Hashable, threads: int = 1) -> Parity:
-    """How a new layer compares with the reference, which is computed once for all that share a problem's key."""
-    return check_layer(layer_for(name, problem, threads), problem, partial(the_references.of, key))
 
 
 @pytest.mark.parametrize("threads", THREADS)
