@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ import pytest
 
 import moe
 from moe.implementations import availability, names
+from moe.measure import child, patience, threads
 from moe.report import pipeline
 from moe.run import Run
 
@@ -28,7 +32,25 @@ HOW_TO_INSTALL = (
 ALLOW = "ALLOW_NO_MOJO"
 # What the contract's tests run; others by IMPLEMENTATIONS="numba file.py:Class" pytest tests/test_contract.py.
 CHOSEN = os.environ.get("IMPLEMENTATIONS", "").split() or names()
+# In each worker: samples of a millisecond, and no buffer of several times the last cache.
+BRIEF_PROBES = "from moe.measure import limits; limits.SAMPLE_S, limits.LONG_S, limits.FAR_CACHES = 1e-3, 5e-3, 1; "
 SCHEMA = json.loads((Path(moe.__file__).parent / "run.schema.json").read_text())
+
+
+def have_threads_wait_asleep() -> None:
+    """Have PyTorch's OpenMP in this process let a core go where its threads wait, which it decides when it is loaded.
+
+    Beside other work a thread that spins holds up the one that it waits for, of a layer of a few rows for seconds.
+    """
+    spec = find_spec("torch")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for library in Path(folder, "lib").glob("libgomp*.so*"):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+                ctypes.CDLL(str(library))
+
+
+have_threads_wait_asleep()
 
 
 def validate_run(data: dict[str, Any]) -> None:
@@ -48,6 +70,34 @@ def every_written_run_is_valid() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(Run, "to_json", checked)
+        yield
+
+
+def brief_worker() -> str:
+    """The program of a worker, with probes that are brief."""
+    main = "from moe.measure.worker import"
+    assert main in child.WORKER
+    return child.WORKER.replace(main, BRIEF_PROBES + main)
+
+
+@contextmanager
+def briefly() -> Iterator[None]:
+    """Meanwhile little of a run's time goes to the machine: to its limits, and to waiting for other work on it.
+
+    Its probes are as ever, only shorter, and so is the try at its cores, by which nobody fails then.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child, "WORKER", brief_worker())
+        patch.setattr(threads, "TRIES", 1)
+        for module in (threads, patience):
+            patch.setattr(module, "WAIT_S", 0.0)
+        yield
+
+
+@pytest.fixture
+def brief() -> Iterator[None]:
+    """For tests of what a small run does, to which the machine's numbers are all the same."""
+    with briefly():
         yield
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import isnan, prod
+from math import isnan
 
 import numpy as np
 import pandas as pd
@@ -13,50 +12,13 @@ import moe
 from moe.analysis.breakdown import CONTROLLED, SWITCHES, THREADS, Breakdown, inside_mojo, to_pytorch, variants_of
 from moe.analysis.factors import steps
 from moe.implementations import parse_variant
-from moe.measure.plan import plan
 from moe.report import breakdown, figures, sentences, tables
 from moe.report.findings import breakdown as said
-from moe.run import Measurement, Run
+from moe.run import Measurement
 
-from .synthetic import MACHINE, PARITY, PROTOCOL
+from .synthetic_pages import ROUNDS, a_run
 
 FACTORS = (*SWITCHES, THREADS)
-SPEED = {"batch=on": 1.5, "simd=on": 6.0, "tile=on": 2.0, "specialize=on": 1.0, "pool=on": 1.1, "dtype=float32": 2.0}
-ROUNDS = 12
-
-
-def a_run(
-    switches: tuple[str, ...] = SWITCHES,
-    threads: tuple[int, ...] = (1, 2),
-    noise: float = 0.01,
-    speed: Mapping[str, float] = SPEED,
-    together: float = 1.0,
-) -> Breakdown:
-    """Every variant takes the time that its options and threads say; PyTorch is 1.3 times as fast as NumPy.
-
-    Vectors and tiles give `together` times as much together as apart.
-    """
-    random = np.random.default_rng(8)
-    several = len(threads) > 1
-    names = variants_of([inside_mojo(switches, with_threads=several), to_pytorch(with_threads=several)])
-    measurements = plan([parse_variant(name) for name in names], moe.PRESETS["seed"], threads)
-    drift = np.cumsum(random.normal(0, 0.05, ROUNDS))
-    for m in measurements:
-        gain = prod(times for option, times in speed.items() if option in m.variant) * m.threads**0.9
-        gain *= together if "simd=on" in m.variant and "tile=on" in m.variant else 1.0
-        gain *= 1.3 if m.implementation.startswith("torch") else 1.0
-        gain *= 1.5 if m.implementation == "torch" else 1.0
-        m.status, m.parity, m.processes = "ok", PARITY, [i * 4 // ROUNDS for i in range(ROUNDS)]
-        m.samples_s = [[float(s)] * 3 for s in np.exp(drift + random.normal(0, noise, ROUNDS)) / gain]
-        m.others_cores = m.stolen_cores = [0.0] * ROUNDS
-    run = Run(
-        dict(MACHINE),
-        {"moe": "1", "python": "3"},
-        {**PROTOCOL, "threads": list(threads)},
-        measurements,
-        complete=True,
-    )
-    return Breakdown(run)
 
 
 def chain_of(found: Breakdown, name: str) -> pd.DataFrame:

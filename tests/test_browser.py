@@ -24,10 +24,10 @@ from moe.report.findings.words import MOST_WORDS
 from moe.report.parameters import NOTEBOOKS
 from moe.report.pipeline import EXPERIMENTS
 
+from .opened import PAGES, WIDTHS, Opened
+
 pytestmark = pytest.mark.browser
 
-PAGES = ("index", *EXPERIMENTS)
-WIDTHS = (390, 1280)
 SAMPLE = NOTEBOOKS.parent / "docs" / "sample"
 # The labels of figures that are cut off, and those that lie upon another.
 LABELS = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
@@ -43,20 +43,6 @@ LABELS = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
 })"""
 LAB_TIMEOUT_MS = 300_000
 STOP_AFTER_MS = 15_000  # by when some rounds have been made
-
-
-class Opened:
-    """A page without a network, with what it asked for and complained about."""
-
-    def __init__(self, browser: Browser, path: Path, width: int = 1280, scheme: str = "light") -> None:
-        context = browser.new_context(offline=True, viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-        self.page: Page = context.new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(path.as_uri())
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

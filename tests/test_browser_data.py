@@ -19,7 +19,7 @@ from moe.analysis.scaling import Scaling
 from moe.report.pipeline import EXPERIMENTS
 from moe.run import Run, load_run
 
-from .test_browser import PAGES, WIDTHS, Opened
+from .opened import PAGES, WIDTHS, Opened
 
 pytestmark = pytest.mark.browser
 

@@ -16,6 +16,8 @@ from moe.run import RunFileError
 
 from .checkpoints import CONFIG, mixtral, write_folder
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 QUICK: dict[str, Any] = {"processes": 1, "turn_s": 0.0, "turn_forwards": 1, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
 
 

@@ -29,7 +29,7 @@ from moe.analysis.verdicts import (
     VERDICTS,
     Trial,
 )
-from moe.claims import CLAIMS, Claims, load_claims
+from moe.claims import Claims, load_claims
 from moe.cli import main
 from moe.config import parse_config
 from moe.measure.replay import replay
@@ -38,34 +38,15 @@ from moe.report.claims import trial_of
 from moe.report.findings import claims as findings
 from moe.report.parameters import NOTEBOOKS
 from moe.report.pipeline import try_claims
-from moe.run import Run, RunFileError, load_run
+from moe.run import RunFileError, load_run
 
 from .conftest import validate_run
-from .synthetic import PROTOCOL, synthetic_run
-from .test_breakdown import a_run
-from .test_sentences import one, other
+from .made_claims import PUBLISHED, RATIO, a_claim, a_comparison, a_protocol, a_replay, claims_file
+from .opposite import one, other
+from .synthetic import synthetic_run
+from .synthetic_pages import a_run
 
-PUBLISHED = CLAIMS / "cross-language-moe.yaml"
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
-
-
-def claims_file(folder: Path, *entries: dict[str, Any], **more: Any) -> Path:
-    path = folder / "claims.yaml"
-    source = {"title": "A <script> of claims", "layer": "seed"}
-    path.write_text(yaml.safe_dump({"source": source, "claims": list(entries), **more}, sort_keys=False))
-    return path
-
-
-def a_claim(name: str, quantity: dict[str, Any], claimed: float | list[float]) -> dict[str, Any]:
-    return {"id": name, "quote": f"“{name}” <script>", "quantity": quantity, "claimed": claimed}
-
-
-def a_comparison(noise: float = 0.01) -> Any:
-    """1,024 tokens in 20, 10 and 5 ms on one thread, and half of it on two."""
-    run = synthetic_run({"numpy": 0.02, "torch": 0.01, "mojo": 0.005}, (1, 2), noise=noise)
-    probes = [{"bytes": 2**22, "read_bytes_per_s": 1e11, "triad_bytes_per_s": 1e11}]
-    run.limits = [{"threads": t, "by": "probes", "flops_per_s": t * 1e12, "bandwidth": probes} for t in (1, 2)]
-    return run
 
 
 def judged(folder: Path, quantity: dict[str, Any], claimed: float | list[float], *runs: Any) -> Any:
@@ -74,9 +55,6 @@ def judged(folder: Path, quantity: dict[str, Any], claimed: float | list[float],
     (row,) = findings.verdicts(Trial(claims, runs or [a_comparison()])).itertuples()
     assert row.reason
     return row
-
-
-RATIO = {"ratio": ["mojo", "numpy"]}
 
 
 @pytest.mark.parametrize(
@@ -116,11 +94,6 @@ def test_what_this_run_cannot_tell_is_not_judged(tmp_path: Path) -> None:
 
 
 CUDA = "torch[device=cuda,transfer=on]"
-
-
-def a_replay(not_here: dict[str, str]) -> Run:
-    """A replay of no protocol, made where these variants could not run."""
-    return Run({}, {}, {**PROTOCOL, "not_here": not_here}, [])
 
 
 @pytest.mark.parametrize(
@@ -301,18 +274,6 @@ def test_a_wrong_file_is_refused_by_name(tmp_path: Path, change: Any, message: s
     path.write_text("a: [")
     with pytest.raises(ValueError, match="can't be read as claims"):
         load_claims(path)
-
-
-def a_protocol(folder: Path, *variants: str) -> Claims:
-    rows = [{"name": v, "variant": v, "claim": "it", "fair": "numpy"} for v in variants]
-    rows.append({**rows[0], "name": "divided", "divided_by": 4})
-    path = claims_file(
-        folder, a_claim("it", {"throughput": "numpy"}, 5.0), protocol={"warm_up": 1, "forwards": 3, "rows": rows}
-    )
-    data = yaml.safe_load(path.read_text())
-    data["source"]["layer"] = "tokens=8,d_model=8,d_ff=16"
-    path.write_text(yaml.safe_dump(data))
-    return load_claims(path)
 
 
 def test_a_replay_does_what_the_source_did(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 import moe
 from moe.check import check_layer
-from moe.edges import FORMS, PLAIN, edge_problems, form_problems, with_weight
+from moe.edges import FORMS, PLAIN, edge_problems, with_weight
 from moe.implementations import availability, entry_of, parse_variant
 from moe.implementations.registry import REGISTRY, load
-from tests.conftest import CHOSEN, require
+
+from .agreement import edges_of, layer_for, parity_of, the_edges, the_problem
+from .conftest import CHOSEN, require
 
 THREADS = (1, 2)
 EVERY_FORM = ("python", "numpy", "torch-naive", "torch", "mojo")
@@ -23,21 +25,12 @@ EVERY_FORM = ("python", "numpy", "torch-naive", "torch", "mojo")
 FINITE_ONLY = ("torch-onednn", "onnxruntime", "onnxruntime[form=graph]", "openvino", "jax[form=ragged]")
 
 
-# Made once; that no implementation changes what it is given is tested too.
-the_edges = cache(edge_problems)
-edges_of = cache(form_problems)
-
-
-def layer_for(name: str, problem: moe.Problem, threads: int = 1) -> moe.implementations.Layer:
-    return moe.create(name, problem.weights, top_k=problem.top_k, threads=threads)
-
-
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("edge", edge_problems())
 def test_edges(name: str, edge: str, threads: int) -> None:
     problem = the_edges()[edge]
     if takes(name, problem):
-        parity = check_layer(layer_for(name, problem, threads), problem)
+        parity = parity_of(name, problem, edge, threads)
         assert parity.passed, parity.reason
 
 
@@ -57,7 +50,7 @@ def test_forms(name: str, form: str, threads: int) -> None:
     if computes(name, form):
         for edge, problem in edges_of(form).items():
             if takes(name, problem):
-                parity = check_layer(layer_for(name, problem, threads), problem)
+                parity = parity_of(name, problem, (form, edge), threads)
                 assert parity.passed, (edge, parity.reason)
 
 
@@ -80,7 +73,7 @@ def test_nan_in_any_array_of_a_form_is_never_lost(name: str, form: str) -> None:
         for place in (tuple(0 for _ in values.shape), tuple(n - 1 for n in values.shape)):
             bad = with_weight(problem, array, place, np.nan)
             if takes(name, bad):
-                parity = check_layer(layer_for(name, bad), bad)
+                parity = parity_of(name, bad, (form, array, place))
                 assert parity.passed, (array, place, parity.reason)
 
 
@@ -100,7 +93,7 @@ def check_weight(name: str, tensor: str, value: float) -> None:
         for place in (tuple(0 for _ in shape), tuple(n // 2 for n in shape), tuple(n - 1 for n in shape)):
             bad = with_weight(problem, tensor, place, value)
             for threads in counts if takes(name, bad) else ():
-                parity = check_layer(layer_for(name, bad, threads), bad)
+                parity = parity_of(name, bad, (edge, tensor, place, np.float32(value).tobytes()), threads)
                 assert parity.passed, (edge, place, threads, parity.reason)
 
 
@@ -116,15 +109,16 @@ def test_nan_in_any_place_of_a_token_makes_its_row_nan(name: str) -> None:
         x = problem.x.copy()
         x.flat[place] = -np.nan
         bad = moe.Problem(problem.weights, x, problem.top_k)
-        parity = check_layer(layer_for(name, bad), bad)
+        parity = parity_of(name, bad, ("narrow", "x", place))
         assert parity.passed, (place, parity.reason)
 
 
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("preset", ["smoke", "small", "seed"])
 def test_presets(name: str, preset: str, threads: int) -> None:
-    problem = moe.make_problem(entry_of(parse_variant(name)).affordable(moe.PRESETS[preset]))
-    parity = check_layer(layer_for(name, problem, threads), problem)
+    config = entry_of(parse_variant(name)).affordable(moe.PRESETS[preset])
+    problem = the_problem(config)
+    parity = parity_of(name, problem, config, threads)
     assert parity.passed, parity.reason
 
 
@@ -137,7 +131,7 @@ def test_presets(name: str, preset: str, threads: int) -> None:
 )
 def test_variants(variant: str) -> None:
     for edge, problem in the_edges().items():
-        parity = check_layer(layer_for(variant, problem), problem)
+        parity = parity_of(variant, problem, edge)
         assert parity.passed, (edge, parity.reason)
 
 
@@ -178,7 +172,7 @@ def test_forms_in_peers_of_torch(peer: str) -> None:
             if FORMS[form].get("precision") == "bfloat16" and peer == "torch-onednn" and not onednn_has_bfloat16():
                 continue
             if takes(peer, problem):
-                parity = check_layer(layer_for(peer, problem), problem)
+                parity = parity_of(peer, problem, (form, edge))
                 assert parity.passed, (form, edge, parity.reason)
 
 

@@ -16,9 +16,9 @@ from moe.report.findings import claims, comparison, scaling
 from moe.report.findings.words import MOST_WORDS, rounded, words_in
 from moe.report.index import Findings, Page
 
-from .test_claims import PUBLISHED, RATIO, a_claim, a_comparison, a_protocol, a_replay, claims_file
+from .made_claims import PUBLISHED, RATIO, a_claim, a_comparison, a_protocol, a_replay, claims_file
+from .synthetic_pages import CALL_S, FLOPS_PER_S, a_sweep
 from .test_first_screens import made
-from .test_scaling import CALL_S, FLOPS_PER_S, a_sweep
 
 
 @pytest.mark.parametrize(

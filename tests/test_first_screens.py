@@ -14,7 +14,7 @@ from moe.report.findings.words import MOST_WORDS, words_in
 from moe.run import Run
 
 from .synthetic import synthetic_run
-from .test_breakdown import a_run
+from .synthetic_pages import a_run
 
 MOST_SENTENCES = 3
 FAST: Mapping[str, float] = {"numpy": 0.02, "torch": 0.015, "mojo": 0.01}

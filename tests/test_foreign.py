@@ -15,11 +15,14 @@ import moe
 from moe.cli import main
 from moe.config import PRESETS
 from moe.doctor import diagnose
+from moe.edges import FORMS
 from moe.implementations import availability, create, installed_names, names, parse_variant, registry
 from moe.implementations.foreign import ForeignError, words_of
 from moe.measure.lines import known_lines
 from moe.report.explore import Explorer
 from moe.run import load_run
+
+pytestmark = pytest.mark.usefixtures("brief")
 
 # What each does, and where.
 DEEDS = {
@@ -89,6 +92,7 @@ def test_it_costs_its_own_line(
     code, said = DEEDS[deed]
     name = installed(code, place)
     monkeypatch.setattr("moe.check.PRESETS", {"smoke": PRESETS["smoke"]})
+    monkeypatch.setattr("moe.check.FORMS", {"gelu": FORMS["gelu"]})
     monkeypatch.setattr("moe.doctor.names", lambda: [name, "numpy"])
     lines, healthy = diagnose()
     assert not healthy
@@ -110,7 +114,7 @@ def test_a_run_goes_on_without_it(
     name = installed(code, place)
     path = tmp_path / "run.json"
     assert str(parse_variant(name)) == name
-    arguments = ["bench", "numpy", name, "--config", "smoke,tokens=4", "--budget", "0.5", "--anyway"]
+    arguments = ["bench", "numpy", name, "--config", "smoke,tokens=4", "--budget", "0.2", "--anyway"]
     failed = place in ("constructor", "forward")
     assert main([*arguments, "--json", str(path)]) == (1 if failed else 0)
     numpy, theirs, control = load_run(path).measurements
@@ -179,7 +183,7 @@ def test_lines_that_cannot_be_counted_are_not_known(installed: Callable[[str, st
 @pytest.mark.parametrize(("own", "said"), [("threads = '1'", "TypeError: 'str' object"), ("library = 'libm.so'", "")])
 def test_attributes_are_their_own_affair(own: str, said: str, installed: Callable[[str, str], str]) -> None:
     name = installed(own, "class")
-    effort = {"budget_s": 0.5, "processes": 1, "turn_s": 0.0, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
+    effort = {"budget_s": 0.2, "processes": 1, "turn_s": 0.0, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
     run = moe.compare(["numpy", name], PRESETS["smoke"].with_tokens(4), progress=False, **effort)
     assert json.loads(run.to_json())
     numpy, theirs, _ = run.measurements

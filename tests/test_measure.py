@@ -34,9 +34,13 @@ from moe.measure.workers import Workers
 from moe.report import sentences
 from moe.run import Measurement, NotRunError, Run, RunFileError, load_run
 
+from .conftest import briefly
+
+pytestmark = pytest.mark.usefixtures("brief")
+
 TINY = moe.MoEConfig(tokens=6, d_model=8, d_ff=16, num_experts=3, top_k=2)
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
-QUICK = {"budget_s": 0.5, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}
+QUICK = {"budget_s": 0.2, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}
 
 
 class SystemTimes(NamedTuple):
@@ -111,36 +115,43 @@ def test_rounds_are_spread_over_processes() -> None:
     assert len(run.limits) >= 2
 
 
+WRONG = {
+    "Raises": "ArithmeticError: no luck today",
+    "RaisesLater": "ArithmeticError: tired",
+    "Exits": "exited with code 3: last words",
+    "Killed": "killed by SIGKILL",
+    "Segfaults": "killed by SIGSEGV",
+    "Hangs": "stopped after 4 s without an answer",
+    "WrongShape": "output has shape (5, 8), expected (6, 8)",
+    "GivesNaN": "is not finite",
+    "Reuses": "disagrees with the reference",
+    "Stale": "disagrees with the reference",
+    "TooManyThreads": "asked for 1 threads, but wrong kernel uses 7",
+    "TakesMoreThreads": "asked for 1 threads, but openblas",
+    "HoldsMemory": "MiB of memory, 300 allowed",
+}
+
+
+@pytest.fixture(scope="module")
+def wrong() -> Run:
+    """One run of all that goes wrong, beside NumPy."""
+    names = [f"{MISBEHAVING}:{kind}" for kind in WRONG]
+    with briefly():
+        return measure("numpy", *names, timeout_s=4.0, memory_bytes=300 * 2**20)
+
+
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        ("Raises", "ArithmeticError: no luck today"),
-        ("RaisesLater", "ArithmeticError: tired"),
-        ("Exits", "exited with code 3: last words"),
-        ("Killed", "killed by SIGKILL"),
-        ("Segfaults", "killed by SIGSEGV"),
-        ("Hangs", "stopped after 4 s without an answer"),
-        ("WrongShape", "output has shape (5, 8), expected (6, 8)"),
-        ("GivesNaN", "is not finite"),
-        ("Reuses", "disagrees with the reference"),
-        ("Stale", "disagrees with the reference"),
-        ("TooManyThreads", "asked for 1 threads, but wrong kernel uses 7"),
-        ("TakesMoreThreads", "asked for 1 threads, but openblas"),
-        ("HoldsMemory", "MiB of memory, 300 allowed"),
-    ],
-)
-def test_what_goes_wrong_costs_its_own_row_and_is_named(kind: str, reason: str) -> None:
-    run = measure("numpy", f"{MISBEHAVING}:{kind}", timeout_s=4.0, memory_bytes=300 * 2**20)
-    failed = only(run, f"{MISBEHAVING}:{kind}")
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_goes_wrong_costs_its_own_row_and_is_named(kind: str, wrong: Run) -> None:
+    failed = only(wrong, f"{MISBEHAVING}:{kind}")
     assert failed.status == "failed"
-    assert reason in failed.reason
+    assert WRONG[kind] in failed.reason
     named = f"{failed.label} on 1 thread, {failed.config.label}: failed, {failed.reason}"
-    assert named in sentences.trust(summarise(run), run)
-    assert named in sentences.without_numbers(run)
-    assert only(run, "numpy").status == "ok"
-    assert only(run, "numpy").samples_s
-    assert run.complete
+    assert named in sentences.trust(summarise(wrong), wrong)
+    assert named in sentences.without_numbers(wrong)
+    assert only(wrong, "numpy").status == "ok"
+    assert only(wrong, "numpy").samples_s
+    assert wrong.complete
 
 
 @pytest.mark.long
@@ -219,12 +230,38 @@ def test_warm_up_goes_on_until_forwards_get_no_faster(monkeypatch: pytest.Monkey
     assert 10 <= warm_up(1 / n for n in itertools.count(2)) < 11
 
 
-def test_untimed_forwards_are_accounted_for() -> None:
-    run = measure("numpy", warm_up_s=0.05)
-    m = only(run, "numpy")
-    assert m.warm_up_s > 0
-    timed = sum(sum(map(sum, m.samples_s)) + m.warm_up_s for m in run.measurements)
-    assert timed < run.elapsed_s
+@pytest.fixture(scope="module")
+def mixed() -> Run:
+    """One run of NumPy beside what disagrees, chatters, is not there, or takes one size alone, which gets two."""
+    names = [f"{MISBEHAVING}:{kind}" for kind in ("Stale", "Prints", "Absent", "Selective")]
+    with briefly():
+        return measure("numpy", *names, further=[(names[-1], dataclasses.replace(TINY, d_model=12))], warm_up_s=0.05)
+
+
+def test_untimed_forwards_are_accounted_for(mixed: Run) -> None:
+    assert only(mixed, "numpy").warm_up_s > 0
+    timed = sum(sum(map(sum, m.samples_s)) + m.warm_up_s for m in mixed.measurements)
+    assert timed < mixed.elapsed_s
+
+
+def test_what_disagrees_is_not_timed(mixed: Run) -> None:
+    assert only(mixed, f"{MISBEHAVING}:Stale").samples_s == []
+
+
+def test_chatter_does_not_disturb(mixed: Run) -> None:
+    assert only(mixed, f"{MISBEHAVING}:Prints").status == "ok"
+
+
+def test_what_cannot_run_is_not_run(mixed: Run) -> None:
+    absent = only(mixed, f"{MISBEHAVING}:Absent")
+    assert (absent.status, absent.reason) == ("not_run", "it is not there")
+    assert mixed.complete
+
+
+def test_what_takes_some_sizes_alone_runs_at_those(mixed: Run) -> None:
+    taken, refused = (m for m in mixed.measurements if m.label == f"{MISBEHAVING}:Selective")
+    assert taken.status == "ok"
+    assert (refused.status, refused.reason) == ("not_run", "d_model must be 8, got 12")
 
 
 def test_what_others_use_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,15 +301,6 @@ def test_idle_workers_use_no_processor_time(mojo: str, tmp_path: Path) -> None:
             child.kill()
 
 
-def test_what_disagrees_is_not_timed() -> None:
-    run = measure("numpy", f"{MISBEHAVING}:Stale")
-    assert only(run, f"{MISBEHAVING}:Stale").samples_s == []
-
-
-def test_chatter_does_not_disturb() -> None:
-    assert only(measure("numpy", f"{MISBEHAVING}:Prints"), f"{MISBEHAVING}:Prints").status == "ok"
-
-
 def test_lines_that_cannot_be_counted_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreadable(_: type) -> dict[str, int]:
         raise OSError("source code not available")
@@ -280,21 +308,6 @@ def test_lines_that_cannot_be_counted_cost_nothing(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(lines, "lines_of", unreadable)
     measured = only(measure("numpy"), "numpy")
     assert (measured.status, measured.details["lines"]) == ("ok", {})
-
-
-def test_what_cannot_run_is_not_run() -> None:
-    run = measure("numpy", f"{MISBEHAVING}:Absent")
-    absent = only(run, f"{MISBEHAVING}:Absent")
-    assert (absent.status, absent.reason) == ("not_run", "it is not there")
-    assert run.complete
-
-
-def test_what_takes_some_sizes_alone_runs_at_those() -> None:
-    name = f"{MISBEHAVING}:Selective"
-    assert only(measure(name), name).status == "ok"
-    wider = dataclasses.replace(TINY, d_model=12)
-    (refused, *_) = moe.compare([name], wider, **QUICK).measurements  # type: ignore[arg-type]
-    assert (refused.status, refused.reason) == ("not_run", "d_model must be 8, got 12")
 
 
 @pytest.mark.long
@@ -339,7 +352,7 @@ def test_a_budget_that_holds_no_turn_is_named() -> None:
 
 
 def test_no_tokens_are_checked_and_not_timed() -> None:
-    run = moe.compare(["numpy", "torch"], TINY.with_tokens(0), progress=False, budget_s=1e6)
+    run = moe.compare(["numpy", "python"], TINY.with_tokens(0), progress=False, budget_s=1e6)
     assert run.complete
     assert {(m.status, m.reason) for m in run.measurements} == {
         ("not_run", "nothing to time: no tokens; it agrees with the reference")
@@ -472,7 +485,7 @@ def test_a_run_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
 
 def test_workers_end_with_the_run() -> None:
     before = set(psutil.Process().children(recursive=True))
-    measure("numpy", f"{MISBEHAVING}:Hangs", timeout_s=2.0)
+    measure("numpy", f"{MISBEHAVING}:Hangs", timeout_s=1.0)
     assert set(psutil.Process().children(recursive=True)) <= before
 
 

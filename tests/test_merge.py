@@ -14,8 +14,9 @@ from moe.report import scaling, scaling_views
 from moe.run import Run, load_run
 
 from .conftest import validate_run
+from .scaling_page import FIGURES, drawn
 from .synthetic import synthetic_run
-from .test_scaling import FIGURES, a_sweep, drawn
+from .synthetic_pages import a_sweep
 
 
 def on(key: str, run: Run, processor: str = "Testium") -> Run:

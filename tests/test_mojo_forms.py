@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 
 import moe
-from moe import bfloat16, reference
+from moe import reference
 from moe.check import check_layer
 from moe.form import CHOICES
 from moe.implementations import NotAvailableError
@@ -19,38 +18,12 @@ from moe.implementations.mojo_kernel import SWITCHES
 from moe.parity import compare_output
 
 from .assembly import assembly
-
-# Tokens, d_model, d_ff, experts, top_k and the shared expert's width: whole vectors and others, few tokens and many.
-SIZES = (
-    *((9, 16, 32, 4, 2, 24), (37, 53, 101, 6, 3, 70), (13, 3, 5, 12, 2, 1)),
-    *((1, 40, 24, 8, 8, 64), (200, 64, 96, 8, 2, 200)),
-)
-# In bfloat16, against a reference that rounds hidden activations where the kernel does: what is left are those that
-# lie on an edge between two of its numbers. 3.8e-4 was the worst of a hundred layers.
-ROUNDED_ALIKE = 1e-3
+from .drawn_forms import ROUNDED_ALIKE, drawn, rounded_alike
 
 # What a driver of a few lines stands in for, on processors that are emulated.
 RUNTIME = {f"KGEN_CompilerRT_{name}" for name in ("AlignedAlloc", "AlignedFree", "GetStackTrace", "fprintf")}
 # A tile's six rows, four vectors and sixteen steps.
 WHOLE_TILE = 6 * 4 * 16
-
-
-def drawn(seed: int, **given: Any) -> moe.Problem:
-    """A problem of a form drawn from a seed, with what is given."""
-    rng = np.random.default_rng(seed)
-    tokens, d_model, d_ff, experts, top_k, shared = SIZES[seed % len(SIZES)]
-    groups = int(rng.choice([g for g in (1, 2, 4) if experts % g == 0]))
-    kept = int(rng.integers(1, groups + 1))
-    if experts // groups * kept < top_k:
-        groups = kept = 1
-    kinds = {name: str(rng.choice(CHOICES[name])) for name in ("expert", "score", "group_score", "weight_on")}
-    has = {name: bool(rng.integers(2)) for name in ("renormalise", "select_bias", "biases", "shared_gate")}
-    shared *= int(rng.integers(2))
-    has["shared_gate"] &= shared > 0
-    more = {"groups": groups, "groups_kept": kept, "shared_d_ff": shared, "scale": float(rng.choice([1.0, 2.5]))}
-    return moe.make_problem(
-        moe.MoEConfig(tokens, d_model, d_ff, experts, top_k, seed, **{**kinds, **has, **more, **given})
-    )
 
 
 def layer(problem: moe.Problem, threads: int = 1) -> Any:
@@ -64,19 +37,6 @@ def test_drawn_forms(mojo: str, expert: str, precision: str) -> None:
         problem = drawn(seed, expert=expert, precision=precision)
         parity = check_layer(layer(problem), problem)
         assert parity.passed, (seed, problem.weights.form, parity.reason)
-
-
-@contextmanager
-def rounded_alike() -> Iterator[None]:
-    """Meanwhile the reference rounds hidden activations to bfloat16."""
-    exact = reference._hidden
-
-    def hidden(*given: Any) -> Any:
-        return bfloat16.rounded(exact(*given).astype(np.float32)).astype(np.float64)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference, "_hidden", hidden)
-        yield
 
 
 @pytest.mark.parametrize("expert", CHOICES["expert"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from moe import mojo_build
 from moe.analysis.attribution import Attribution, attribute
 from moe.analysis.pairing import Grid
 from moe.check import check_layer
-from moe.edges import edge_problems
 from moe.implementations.mojo_kernel import SWITCHES, setting_number
 
+from .agreement import layer_for, parity_of, the_edges, the_problem, the_references
 from .assembly import assembly, lanes
 
 pytestmark = pytest.mark.long
@@ -45,20 +46,20 @@ def test_numbers_of_settings_are_different() -> None:
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=written)
 def test_every_setting_on_every_edge(mojo: str, setting: dict[str, str]) -> None:
-    for edge, problem in edge_problems().items():
+    for edge, problem in the_edges().items():
         for threads in (1, 2):
-            layer = moe.create(written(setting), problem.weights, top_k=problem.top_k, threads=threads)
-            parity = check_layer(layer, problem)
+            parity = parity_of(written(setting), problem, edge, threads)
             assert parity.passed, (edge, threads, parity.reason)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=written)
 def test_every_setting_compiled_for_its_sizes(mojo: str, setting: dict[str, str]) -> None:
     for tokens in (0, 1, 5, 70):
-        problem = moe.make_problem(SEED.with_tokens(tokens))
-        layer = moe.create(written(setting, specialize="on"), problem.weights, top_k=SEED.top_k, threads=2)
+        config = SEED.with_tokens(tokens)
+        problem = the_problem(config)
+        layer = layer_for(written(setting, specialize="on"), problem, 2)
         assert layer.implementation.library.path == mojo_build.build(mojo_build.prepared_sizes()[1]).path
-        parity = check_layer(layer, problem)
+        parity = check_layer(layer, problem, partial(the_references.of, config))
         assert parity.passed, (tokens, parity.reason)
 
 

@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 
 import moe
@@ -14,32 +13,10 @@ from moe.analysis.breakdown import AUTOGRAD, Breakdown
 from moe.analysis.factors import calls, overheads
 from moe.analysis.frames import interval_of
 from moe.analysis.overhead import fit_line
-from moe.implementations import parse_variant
-from moe.measure.plan import plan
 from moe.report import breakdown, figures, tables
 from moe.report.findings import breakdown as said
-from moe.run import Measurement
 
-from .test_breakdown import a_run
-
-SIZES = (1, 4, 16, 64, 256)
-PROCESSES = [p for p in range(4) for _ in range(5)]
-
-
-def measured(
-    overhead: float, rate: float, bend: float = 1.0, noise: float = 0.01, seed: int = 1, name: str = "mojo"
-) -> list[Measurement]:
-    """Rounds of overhead + tokens / rate; with a bend, one token takes that many times as long."""
-    random = np.random.default_rng(seed)
-    found = plan([parse_variant("mojo")], moe.PRESETS["seed"], [1], [
-        (parse_variant(name), moe.PRESETS["seed"].with_tokens(tokens)) for tokens in SIZES
-    ])[2:]  # fmt: skip
-    for m in found:
-        seconds = (overhead + m.config.tokens / rate) * (bend if m.config.tokens == 1 else 1)
-        offset = np.repeat(random.normal(0, noise, 4), 5)
-        m.status, m.processes = "ok", PROCESSES
-        m.samples_s = [[float(s)] * 3 for s in seconds * np.exp(offset + random.normal(0, noise, len(PROCESSES)))]
-    return found
+from .synthetic_pages import OF_LINE, SIZES, a_run, measured
 
 
 def test_a_line_comes_back() -> None:
@@ -146,7 +123,7 @@ def test_a_line_goes_through_rounds_that_not_all_sizes_have() -> None:
     """No round has all of them, and every size lacks other ones."""
     points = measured(20e-6, 1e5)
     for place, m in enumerate(points):
-        m.rounds = list(range(len(PROCESSES)))
+        m.rounds = list(range(len(OF_LINE)))
         m.disturbed = [number % len(points) == place for number in m.rounds]
         m.samples_s = [[s * (1 + out) for s in turn] for turn, out in zip(m.samples_s, m.disturbed, strict=True)]
     line = fit_line(points)[0]
@@ -158,7 +135,7 @@ def test_a_line_goes_through_rounds_that_not_all_sizes_have() -> None:
 
 def test_a_size_that_was_disturbed_all_along_leaves_no_interval() -> None:
     points = measured(20e-6, 1e5)
-    points[2].disturbed = [True] * len(PROCESSES)
+    points[2].disturbed = [True] * len(OF_LINE)
     rows = fit_line(points)
     assert rows[0]["overhead_s"] == pytest.approx(20e-6, rel=0.2)
     assert not interval_of(rows[0], "overhead_s").bounded

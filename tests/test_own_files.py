@@ -24,6 +24,8 @@ from moe.variant import Variant
 from .conftest import require
 from .synthetic import synthetic_run
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 TINY = moe.MoEConfig(6, 8, 16, 3, 2)
 LAYER = '''
 from moe.implementations.numpy_layer import NumpyLayer
@@ -49,7 +51,7 @@ def forgotten() -> None:
 
 
 def measure(*names: str) -> moe.Run:
-    effort = {"budget_s": 0.5, "processes": 1, "turn_s": 0.0, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
+    effort = {"budget_s": 0.2, "processes": 1, "turn_s": 0.0, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
     return moe.compare(names, TINY, progress=False, **effort)
 
 

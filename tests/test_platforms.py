@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import subprocess
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,9 @@ from moe.implementations.mojo_kernel import ALL_ON, ARRAYS, describe
 from moe.parity import TOLERANCES, compare_output
 from moe.reference import reference
 
+from .agreement import the_references
 from .assembly import assembly, lanes
-from .test_mojo_forms import ROUNDED_ALIKE, SIZES, drawn, rounded_alike
+from .drawn_forms import ROUNDED_ALIKE, SIZES, drawn, rounded_alike
 
 pytestmark = pytest.mark.long
 
@@ -90,10 +90,11 @@ class Case:
     def error(self, output: bytes) -> tuple[float, float]:
         """How far an output is from the reference, and how far it may be; in bfloat16 from one that rounds alike."""
         y = np.frombuffer(output, np.float32).reshape(self.problem.x.shape)
-        is_half = self.problem.weights.form.precision == "bfloat16"
-        with rounded_alike() if is_half else nullcontext():
-            found = compare_output(y, reference(self.problem)).max_rel_error
-        return found, ROUNDED_ALIKE if is_half else TOLERANCES["float32"].largest
+        if self.problem.weights.form.precision == "bfloat16":
+            with rounded_alike():
+                return compare_output(y, reference(self.problem)).max_rel_error, ROUNDED_ALIKE
+        known = the_references.of(("on platforms", self.name), self.problem)
+        return compare_output(y, known).max_rel_error, TOLERANCES["float32"].largest
 
 
 def published() -> list[Case]:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import moe
 from moe.check import OneCheck, References
@@ -13,8 +14,10 @@ from moe.parity import UNJUDGED, compare_output, worst
 from moe.reference import Reference, reference
 from moe.run import load_run
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
-QUICK = {"budget_s": 0.5, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}
+QUICK = {"budget_s": 0.2, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}
 
 
 def with_gaps(logits: list[float], top_k: int = 2) -> Reference:

@@ -4,60 +4,23 @@ from __future__ import annotations
 
 from math import isnan
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
 import moe
 from moe.analysis.scaling import Scaling
-from moe.implementations import parse_variant
-from moe.measure.grid import cells_of
-from moe.measure.plan import plan_cells
-from moe.models import MODELS, held, title_of
-from moe.report import scaling, scaling_figures, scaling_views
-from moe.report.parameters import NOTEBOOKS
+from moe.models import MODELS, title_of
+from moe.report import scaling, scaling_views
 from moe.report.style import COLOURS
 from moe.run import Run
 
-from .synthetic import MACHINE, PARITY, PROTOCOL, synthetic_run
-from .test_sentences import said
-
-PROCESSES = 5
-GRIDS: list[dict[str, Any]] = [
-    {"tokens": [1, 16, 256, 1024], "d_model": [64, 256, 512], "threads": [2]},
-    {"tokens": [1, 16, 256, 1024], "num_experts": [4, 16, 64], "threads": [2], "d_model": [64], "d_ff": [128]},
-    {"tokens": [1024], "threads": [1, 2]},
-    {"tokens": [256], "skew": [0, 90], "threads": [2]},
-    {"config": [held(MODELS["olmoe-1b-7b"].config, 2**28)], "tokens": [16], "threads": [2]},
-]
-CALL_S = {"numpy": 50e-6, "torch": 100e-6, "mojo": 5e-6}
-FLOPS_PER_S = {"numpy": 5e10, "torch": 9e10, "mojo": 1e11}
-
-
-def a_sweep(
-    call_s: dict[str, float] = CALL_S, rate: dict[str, float] = FLOPS_PER_S, noise: float = 0.01, hot: float = 1.5
-) -> Run:
-    """A forward takes a call and its operations at a rate: half on two threads, `hot` times as long when skewed."""
-    random = np.random.default_rng(4)
-    cells = list(dict.fromkeys(cell for grid in GRIDS for cell in cells_of(moe.PRESETS["seed"], grid)[0]))
-    measurements = plan_cells([parse_variant(name) for name in call_s], cells)
-    for m in measurements:
-        seconds = call_s[m.implementation] + m.config.flops / rate[m.implementation] / m.threads
-        seconds *= hot if m.config.skew else 1.0
-        m.status, m.reason, m.parity = "ok", "", PARITY
-        m.processes = list(range(PROCESSES))
-        m.samples_s = [[float(seconds * np.exp(random.normal(0, noise)))] * 3 for _ in range(PROCESSES)]
-        m.others_cores, m.stolen_cores = [0.0] * PROCESSES, [0.0] * PROCESSES
-        m.details["lines"] = {"Python": 100}
-    rates = {2**22: 1e11, 2**27: 2e10}
-    probes = [{"bytes": size, "read_bytes_per_s": r, "triad_bytes_per_s": r} for size, r in rates.items()]
-    limits = [{"threads": t, "by": "probes", "flops_per_s": t * 1.2e11, "bandwidth": probes} for t in (1, 2)]
-    protocol = {**PROTOCOL, "threads": [1, 2], "processes": PROCESSES}
-    return Run(dict(MACHINE), {"moe": "1", "python": "3"}, protocol, measurements, limits, complete=True)
+from .opposite import said
+from .scaling_page import FIGURES, drawn
+from .synthetic import synthetic_run
+from .synthetic_pages import CALL_S, PROCESSES, a_sweep
 
 
 def cells_of_line(found: Scaling, axis: str) -> list[int]:
@@ -239,6 +202,20 @@ def test_a_run_from_before_layers_had_forms_says_that_it_has_a_models_shape_alon
     assert table.select_one("caption").get_text() == scaling_views.SHAPES_ALONE  # type: ignore[union-attr]
 
 
+@pytest.fixture(scope="module")
+def unlike() -> tuple[Scaling, Scaling]:
+    """Two sweeps that lead to opposite findings."""
+    other = a_sweep(
+        {"numpy": 5e-6, "torch": 20e-6, "mojo": 5e-3}, {"numpy": 3e11, "torch": 9e11, "mojo": 5e10}, 0.02, hot=3.0
+    )
+    other.machine["processor"] = "Slowium"
+    for m in other.measurements:
+        if m.threads == 1:
+            m.samples_s = [[s * 4 for s in turn] for turn in m.samples_s]
+    other.limits = [entry | {"flops_per_s": 9e11} for entry in other.limits]
+    return Scaling(a_sweep()), Scaling(other)
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -248,37 +225,9 @@ def test_a_run_from_before_layers_had_forms_says_that_it_has_a_models_shape_alon
         lambda found: scaling_views.regime(found, "num_experts"),
     ],
 )
-def test_sentences_follow_the_run(function: Any) -> None:
-    other = a_sweep(
-        {"numpy": 5e-6, "torch": 20e-6, "mojo": 5e-3}, {"numpy": 3e11, "torch": 9e11, "mojo": 5e10}, 0.02, hot=3.0
-    )
-    other.machine["processor"] = "Slowium"
-    for m in other.measurements:
-        if m.threads == 1:
-            m.samples_s = [[s * 4 for s in turn] for turn in m.samples_s]
-    other.limits = [entry | {"flops_per_s": 9e11} for entry in other.limits]
-    assert not said(function, Scaling(a_sweep())) & said(function, Scaling(other))
-
-
-FIGURES = ["lines", "roofline", "skew", "threads", "tokens", "tokens-d_model", "tokens-experts"]
-
-
-def drawn(runs: dict[str, Run], names: list[str] = FIGURES) -> dict[str, Any]:
-    """The grid that each of the notebook's figures is, by its name, and as `captions` what is said below it."""
-    found = {name: Scaling(run) for name, run in runs.items()}
-    kept: dict[str, Any] = {"captions": {}}
-
-    def keep(grid: Any, found: Any, say: Any, name: str, run: str | None) -> None:
-        kept["captions"][name] = scaling_figures.show(grid, found, say, name, run).data
-        kept[name] = grid
-
-    sources = [cell.source for cell in nbformat.read(NOTEBOOKS / "scaling.ipynb", 4).cells]
-    scope: dict[str, Any] = {"found": found, "run": None}
-    exec(next(source for source in sources if "import seaborn" in source), scope)
-    scope["scaling_figures"] = SimpleNamespace(**vars(scaling_figures) | {"show": keep})
-    for name in names:
-        exec(next(source for source in sources if f'"{name}", run)' in source), scope)
-    return kept
+def test_sentences_follow_the_run(function: Any, unlike: tuple[Scaling, Scaling]) -> None:
+    one, other = unlike
+    assert not said(function, one) & said(function, other)
 
 
 @pytest.mark.long

@@ -14,15 +14,18 @@ from moe.progress import Progress
 from moe.run import RunFileError, load_run, write_atomically
 from moe.streams import Lasting
 
+from .conftest import brief_worker
+
 pytestmark = pytest.mark.long
 
 LACKING = ("ascii", "cp437")
-BENCH = ["bench", "numpy", "--config", "smoke,tokens=4", "--budget", "1", "--anyway"]
+BENCH = ["bench", "numpy", "--config", "smoke,tokens=4", "--budget", "0.2", "--anyway"]
 
 
 def moe(*arguments: str, encoding: str = "utf-8", redirect: str = "") -> subprocess.CompletedProcess[bytes]:
-    """A command with its streams in an encoding, started by a shell that may redirect them; `check` is of edges."""
-    program = "import sys, moe.check, moe.cli; moe.check.PRESETS = {}; sys.exit(moe.cli.main())"
+    """A command with its streams in an encoding, started by a shell that may redirect them, and kept short."""
+    program = "import sys, moe.check, moe.cli, moe.measure.child; moe.check.PRESETS = {}; "
+    program += f"moe.measure.child.WORKER = {brief_worker()!r}; sys.exit(moe.cli.main())"
     return subprocess.run(
         ["bash", "-c", f'"$0" "$@" {redirect}', sys.executable, "-c", program, *arguments],
         capture_output=True,

@@ -21,6 +21,8 @@ from moe.run import NOT_REACHED, OVER_BUDGET, Run, RunFileError, load_run
 
 from .conftest import validate_run
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
 TINY = moe.MoEConfig(4, 8, 16, 3, 2)
 QUICK: dict[str, Any] = {"processes": 1, "turn_s": 0.0, "turn_forwards": 1, "warm_up_s": 0.0, "warm_up_most_s": 0.0}

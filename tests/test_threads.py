@@ -67,10 +67,11 @@ def test_no_setting_that_shapes_threads_reaches_a_worker(settings: None) -> None
 
 
 def measure(*names: str, **changed: Any) -> moe.Run:
-    quick = {"budget_s": 0.5, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}
+    quick = {"budget_s": 0.2, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}
     return moe.compare(list(names), TINY, **{**quick, **changed})
 
 
+@pytest.mark.usefixtures("brief")
 def test_what_is_not_passed_on_is_recorded_and_said_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -182,6 +183,7 @@ def test_pinned_threads_are_found_in_a_real_worker(monkeypatch: pytest.MonkeyPat
     assert "asked for 2 threads, but a large product on them kept" in pinned.reason
 
 
+@pytest.mark.usefixtures("brief")
 @pytest.mark.long
 def test_a_count_that_a_library_does_not_take_is_not_run_with_the_reason() -> None:
     fewer = f"{MISBEHAVING}:TakesFewerThreads"
@@ -255,6 +257,7 @@ def test_rest_is_where_no_processor_time_passes(monkeypatch: pytest.MonkeyPatch)
         child.kill()
 
 
+@pytest.mark.usefixtures("brief")
 @pytest.mark.long
 def test_a_worker_that_does_not_come_to_rest_has_failed_and_is_in_nobodys_way(
     monkeypatch: pytest.MonkeyPatch,

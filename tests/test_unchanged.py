@@ -12,7 +12,9 @@ from moe import check
 from moe.measure.replay import replay
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, mark_of
 
-from .test_claims import a_protocol
+from .made_claims import a_protocol
+
+pytestmark = pytest.mark.usefixtures("brief")
 
 TINY = moe.MoEConfig(tokens=6, d_model=8, d_ff=16, num_experts=3, top_k=2)
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
