@@ -55,8 +55,8 @@ lab: $(READY) ## Open copies of the notebooks, my_*.ipynb, in JupyterLab: LABFLA
 bench: $(READY) ## The kernel beside its goals and PyTorch's layers, 45 minutes: SHAPES="seed medium", or bfloat16
 	$(BIN)/moe goals$(AT_ONCE) $(SHAPES)
 
-models: $(READY) ## The kernel beside other libraries on models' layers, 20 minutes, into docs/models.md
-	$(BIN)/moe peers --models$(AT_ONCE)
+models: $(READY) ## The kernel beside other libraries on models' layers, 40 minutes, into docs/models.md
+	$(BIN)/moe peers --models --budget 300$(AT_ONCE)
 	$(BIN)/moe peers --models --page docs/models.md
 
 selfcheck: $(READY) ## Do intervals hold, also on a busy machine, and are cheats seen through? 17 minutes

@@ -134,15 +134,13 @@ def measure_peers(asked: Asked) -> int:
 def measure_models(asked: Asked) -> int:
     """Measure the kernel and other libraries on models' layers in both precisions; returns the exit status.
 
-    The names are layers as `--config` takes them. Each on each number of threads is a sweep of its own, the threads
-    sharing budget_s seconds: workers of all these libraries take some 2 GiB together before they hold any layer, and
-    all are there at once. One file has all of them, and is written after each. Raises ValueError for a name that is
-    none.
+    The names are layers as `--config` takes them. Each on each number of threads is a sweep of its own, of budget_s
+    seconds: workers of all these libraries take some 2 GiB together before they hold any layer, and all are there at
+    once. One file has all of them, and is written after each. Raises ValueError for a name that is none.
     """
     layers = [held(parse_config(name), MODEL_BYTES) for name in asked.names or MODEL_SHAPES]
     if asked.wait:
         wait_until_quiet()
-    effort = {"budget_s": asked.budget_s / len(asked.threads), **MODEL_EFFORT}
     before = load_run(asked.folder / MODELS) if (asked.folder / MODELS).exists() else None
     whole: Run | None = None
     failed = False
@@ -150,7 +148,8 @@ def measure_models(asked: Asked) -> int:
         axes: dict[str, Sequence[Value]] = {
             "config": [layer], "precision": CHOICES["precision"], "tokens": MODEL_TOKENS, "threads": [threads],
         }  # fmt: skip
-        run = sweep(MODEL_LABELS, axes, path=asked.folder / LATEST_MODEL, force=True, **effort)
+        path = asked.folder / LATEST_MODEL
+        run = sweep(MODEL_LABELS, axes, path=path, force=True, budget_s=asked.budget_s, **MODEL_EFFORT)
         failed = failed or run.went_wrong
         whole = merge_runs([whole, run]) if whole else _added(before, run)
         whole.save(asked.folder / MODELS, force=True)
