@@ -1,7 +1,5 @@
 """Checking implementations against the reference on every edge, form and preset, without timing them."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace

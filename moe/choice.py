@@ -4,8 +4,6 @@ Every value that decides lies in a range that float32 arithmetic can't leave, wh
 whose ranges overlap at the edge of what is taken are open: either is right. u is float32's unit roundoff, 2⁻²⁴.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import combinations
 from math import comb
@@ -40,11 +38,11 @@ class Ranges(NamedTuple):
     low: Float64Array
     high: Float64Array
 
-    def row(self, token: int) -> Ranges:
+    def row(self, token: int) -> "Ranges":
         """Those of one token."""
         return Ranges(*(array[token : token + 1] for array in self))
 
-    def among(self, taken: NDArray[np.bool_]) -> Ranges:
+    def among(self, taken: NDArray[np.bool_]) -> "Ranges":
         """With everything else out of reach."""
         return Ranges(*(np.where(taken, array, -np.inf) for array in self))
 

@@ -5,8 +5,6 @@ select_bias, in the best groups → their scores, divided by their sum where the
 y[t] = Σ weight · expert(x[t]), or Σ expert(weight · x[t]), over the token's k experts, and the shared expert's part.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -48,14 +46,14 @@ class Reference:
         y: Float64Array = _combine(weights, x, chosen, _expert_weights(weights, logits, chosen))[0]
         return y
 
-    def part(self, start: int, stop: int) -> Reference:
+    def part(self, start: int, stop: int) -> "Reference":
         """The reference for some of the tokens."""
         problem = Problem(self.problem.weights, self.problem.x[start:stop], self.problem.top_k)
         contested = {token - start: found for token, found in self.contested.items() if start <= token < stop}
         return Reference(problem, self.experts[start:stop], self.y[start:stop], contested, self.router)
 
     @np.errstate(invalid="ignore", over="ignore")
-    def for_router(self, precision: str) -> Reference:
+    def for_router(self, precision: str) -> "Reference":
         """The same for a router that computes its logits in `precision`: with that, other tokens are contested."""
         if precision == self.router:
             return self
@@ -63,7 +61,7 @@ class Reference:
         contested = {token: found for part in routed for token, found in part.contested.items()}
         return replace(self, contested=contested, router=precision)
 
-    def reversed(self) -> Reference:
+    def reversed(self) -> "Reference":
         """The reference for the tokens in reverse, none of which knows of another."""
         problem = Problem(self.problem.weights, self.problem.x[::-1], self.problem.top_k)
         contested = {len(self.y) - 1 - token: found for token, found in self.contested.items()}
