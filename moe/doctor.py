@@ -38,8 +38,10 @@ def diagnose() -> tuple[list[str], bool]:
 def _mojo() -> str:
     try:
         library = mojo_build.build()
+    except mojo_build.MojoBuildError as error:
+        return str(error)
     except Exception as error:  # whatever its files are like
-        return str(error) if isinstance(error, mojo_build.MojoBuildError) else words_of(error)
+        return f"{type(error).__name__}: {error}"
     found = f"{library.compiler}, kernel compiled ({library.sha256[:12]})"
     _, tried = try_folders(mojo_build.KEPT)
     if tried:

@@ -136,10 +136,10 @@ class MachineLimits:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._probes: list[Probes] | list[Products]
+        self._probes: Sequence[Probes | Products]
         if mojo_build.is_installed()[0]:
-            self._probes = [Probes(threads, size) for size in _sizes()]
-            keep_apart([own.started for own in self._probes])
+            self._probes = probes = [Probes(threads, size) for size in _sizes()]
+            keep_apart([own.started for own in probes])
         else:
             self._probes = [Products(size) for size in _sizes()]
 
