@@ -80,7 +80,7 @@ def with_numbers(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    m = row.measurement
+    m, spread = row.measurement, row.spread
     fields = {name: getattr(m.config, name) for name in SIZES}
     return {
         "label": m.label,
@@ -98,11 +98,17 @@ def _row(row: Row) -> dict[str, Any]:
         **interval_columns("tokens_per_s", row.throughput),
         **interval_columns("speedup", row.speedup),
         "resolved": row.resolved,
-        "flops_per_s": nan if row.flops_per_s is None else row.flops_per_s,
+        "flops_per_s": _number(row.flops_per_s),
         **interval_columns("share_of_limit", row.share_of_limit),
         "bound": row.bound.by if row.bound else "",
-        "max_rel_error": _error(m),
-        **_beside(row),
+        "max_rel_error": _number(m.parity["max_rel_error"] if m.parity else None),
+        "p95_s": _number(spread.p95 if spread else None),
+        "p99_s": _number(spread.p99 if spread else None),
+        "variation": _number(spread.variation if spread else None),
+        "load_s": _number(m.details.get("load_s")),
+        "prepare_s": _number(m.prepare_s),
+        "first_call_s": _number(m.first_call_s),
+        "peak_memory_bytes": _number(m.peak_rss_bytes),
         "control": m.control,
         "cell": m.details.get("cell", -1),
         "cache": m.cache,
@@ -113,29 +119,13 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
-def _beside(row: Row) -> dict[str, float]:
-    """How single forwards vary, and what is beside the time of all of them."""
-    m, spread = row.measurement, row.spread
-    found = {
-        "p95_s": spread.p95 if spread else None,
-        "p99_s": spread.p99 if spread else None,
-        "variation": spread.variation if spread else None,
-        "load_s": m.details.get("load_s"),
-        "prepare_s": m.prepare_s,
-        "first_call_s": m.first_call_s,
-        "peak_memory_bytes": m.peak_rss_bytes,
-    }
-    return {name: nan if value is None else float(value) for name, value in found.items()}
+def _number(value: float | None) -> float:
+    return nan if value is None else float(value)
 
 
 def _processor(run: Run) -> str:
     machines = [part.machine for part in run.by_machine().values()]
     return ", ".join(dict.fromkeys(str(machine.get("processor", "unknown")) for machine in machines))
-
-
-def _error(m: Measurement) -> float:
-    error = m.parity["max_rel_error"] if m.parity else None
-    return nan if error is None else float(error)
 
 
 def _columns(name: str) -> tuple[str, str, str]:

@@ -155,7 +155,8 @@ def summarise(run: Run, baseline: str = BASELINE) -> Summary:
     """Compute every row of a run against `baseline`."""
     limits = {threads: limits_of(run, threads) for threads in {m.threads for m in run.measurements}}
     rows = [_row(m, limits[m.threads]) for m in run.measurements]
-    over_baseline = _pairs_with_baseline(run, rows, baseline)
+    beside = [_find(run, baseline, row.measurement) if row.latency else None for row in rows]
+    over_baseline = [(i, j) for i, j in enumerate(beside) if j is not None and j != i]
     fastest = _kernel_and_fastest(run, rows)
     pairs = dict.fromkeys([*over_baseline, *fastest])
     ratios = {(i, j): ratio for i, j in pairs if (ratio := tokens_ratio(rows[i].measurement, rows[j].measurement))}
@@ -180,44 +181,25 @@ def _row(m: Measurement, limits: Limits | None) -> Row:
     return Row(m, latency, throughput, bound=bound_of(m, limits) if limits and m.device == "cpu" else None)
 
 
-def _pairs_with_baseline(run: Run, rows: Sequence[Row], baseline: str) -> list[Pair]:
-    """Every measured row and the baseline beside it."""
-    places = _places(rows)
-    found = []
-    for i, row in enumerate(rows):
-        base = _find(run, baseline, row.measurement) if row.latency else None
-        if base is not None and base is not row.measurement:
-            found.append((i, places[id(base)]))
-    return found
-
-
 def _kernel_and_fastest(run: Run, rows: Sequence[Row]) -> list[Pair]:
     """KERNEL's row on each number of threads, and the fastest other one."""
-    places = _places(rows)
     names = {row.measurement.variant for row in rows} - {KERNEL}
+    rates = [row.throughput.value if row.throughput else 0.0 for row in rows]
     found: dict[int, Pair] = {}
     for i, row in enumerate(rows):
         kernel = row.measurement
         if row.label == KERNEL and row.throughput and kernel.device == "cpu" and "cell" not in kernel.details:
-            others = [places[id(m)] for name in names if (m := _find(run, name, kernel))]
+            others = [j for name in names if (j := _find(run, name, kernel)) is not None]
             if others:
-                found.setdefault(row.threads, (i, max(others, key=lambda j: (_rate(rows[j]), -j))))
+                found.setdefault(row.threads, (i, max(others, key=lambda j: (rates[j], -j))))
     return list(found.values())
-
-
-def _places(rows: Sequence[Row]) -> dict[int, int]:
-    return {id(row.measurement): i for i, row in enumerate(rows)}
-
-
-def _rate(row: Row) -> float:
-    return row.throughput.value if row.throughput else 0.0
 
 
 def _controls(run: Run) -> dict[int, tuple[Interval, ...]]:
     found: dict[int, tuple[Interval, ...]] = {}
     for m in run.measurements:
-        first = _find(run, m.variant, m)
-        ratio = tokens_ratio(m, first) if m.control and m.status == "ok" and first is not None else None
+        first = _find(run, m.variant, m) if m.control and m.status == "ok" else None
+        ratio = None if first is None else tokens_ratio(m, run.measurements[first])
         if ratio is not None:
             found[m.threads] = (*found.get(m.threads, ()), ratio)
     return found
@@ -234,8 +216,8 @@ def tokens_ratio(above: Measurement, below: Measurement) -> Ratio | None:
     )
 
 
-def _find(run: Run, variant: str, beside: Measurement) -> Measurement | None:
-    """A variant on the threads, device and layer of another measurement, with its tokens or else the most.
+def _find(run: Run, variant: str, beside: Measurement) -> int | None:
+    """The place of a variant on the threads, device and layer of another measurement, with its tokens or the most.
 
     In a sweep it is one of the same cell.
     """
@@ -243,10 +225,9 @@ def _find(run: Run, variant: str, beside: Measurement) -> Measurement | None:
     def place(m: Measurement) -> tuple[object, ...]:
         return m.threads, m.device, m.config.with_tokens(1), m.details.get("cell")
 
-    found = [
-        m
-        for m in run.measurements
+    found = {
+        i: m.config
+        for i, m in enumerate(run.measurements)
         if not m.control and m.status == "ok" and m.samples_s and m.variant == variant and place(m) == place(beside)
-    ]
-    same = next((m for m in found if m.config == beside.config), None)
-    return same or max(found, key=lambda m: m.config.tokens, default=None)
+    }
+    return max(found, key=lambda i: (found[i] == beside.config, found[i].tokens), default=None)
