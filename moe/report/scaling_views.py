@@ -199,7 +199,7 @@ def roofline(scaling: Scaling) -> str:
     shares = scaling.cells[scaling.cells.share_of_limit.notna()].groupby("label").share_of_limit
     least, most = shares.min(), shares.max()
     parts = [
-        f"{label} {percent(least[label])} to {percent(most[label])}{_unsure(most[label])}"
+        f"{label} {percent(least[label])} to {percent(most[label])}{f' ({UNSURE_LIMIT})' if most[label] > 1 else ''}"
         for label in scaling.labels
         if label in least
     ]
@@ -208,10 +208,6 @@ def roofline(scaling: Scaling) -> str:
         if parts
         else "The machine's limits were not measured, so no share of them can be given."
     )
-
-
-def _unsure(share: float) -> str:
-    return f" ({UNSURE_LIMIT})" if share > 1 else ""
 
 
 def threads(scaling: Scaling) -> str:
@@ -332,7 +328,9 @@ def cells_table(found: Parts) -> str:
     rows = _rows_of_each(found, _cell_rows)
     labels = dict.fromkeys(label for scaling in found.values() for label in scaling.labels)
     caption = "Every cell that was measured, coarse before fine. Medians with 95 % intervals."
-    return html_table("cells", rows or [{"cell": "none"}], caption, ["threads", *map(_latency_column, labels)])
+    return html_table(
+        "cells", rows or [{"cell": "none"}], caption, ["threads", *(f"{label}, ms" for label in labels)]
+    )
 
 
 def _cell_rows(scaling: Scaling) -> Rows:
@@ -343,14 +341,10 @@ def _cell_rows(scaling: Scaling) -> Rows:
         yield {
             "cell": first["config"],
             "threads": first["threads"],
-            **{_latency_column(label): latency.get(label) for label in scaling.labels},
+            **{f"{label}, ms": latency.get(label) for label in scaling.labels},
             f"{OURS} × {THEIRS}": ratio if first["ratio"] > 0 else None,
             "fastest": first["fastest"] or "not resolved",
         }
-
-
-def _latency_column(label: str) -> str:
-    return f"{label}, ms"
 
 
 def machines(found: Parts) -> HTML:

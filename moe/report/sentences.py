@@ -102,28 +102,22 @@ def without_numbers(run: Run, *statuses: str) -> list[str]:
 
 def trust(summary: Summary, run: Run) -> list[str]:
     """What the run can resolve, what disturbed it, what failed, and whether it was cut short."""
-    lines = [f"{resolution(summary)} {_told_apart(summary)}".strip(), *warnings(summary)]
+    told_apart = (
+        f" A difference is resolved where it survives Holm's correction over all {summary.compared} comparisons of "
+        "this run."
+    )
+    lines = [resolution(summary) + (told_apart if summary.compared else ""), *warnings(summary)]
     lines += without_numbers(run, "failed")
     if not run.complete:
         lines.append("The run was cut short: some measurements have fewer rounds than planned, or none.")
     return lines
 
 
-def _told_apart(summary: Summary) -> str:
-    """When a difference is resolved."""
-    if not summary.compared:
-        return ""
-    return (
-        f"A difference is resolved where it survives Holm's correction over all {summary.compared} comparisons of "
-        "this run."
-    )
-
-
 def warnings(summary: Summary) -> list[str]:
     """What spoiled the conditions of the run, and which rows it touched."""
     run = summary.run
     lines = disturbances(run)
-    if not any(m.capacities for m in run.measurements):  # a run without probes beside its turns
+    if not _probed(run):
         lines += _taken_by("Other processes", taken(run, lambda m: m.others_cores))
         lines += _taken_by("Other systems on the same hardware", taken(run, lambda m: m.stolen_cores))
         lines += [
@@ -229,10 +223,15 @@ def what_is_measured(summary: Summary) -> list[str]:
 
 
 def inputs_text(run: Run) -> str:
-    """What forwards were given: a run that probed its turns gave each an input of its own."""
-    if not any(m.capacities for m in run.measurements):
+    """What forwards were given."""
+    if not _probed(run):
         return f", cycling through {run.protocol['inputs']} inputs"
     return ", every forward on an input of its own, written shortly before"
+
+
+def _probed(run: Run) -> bool:
+    """Whether it has probes beside its turns: older ones neither gave each forward its input nor kept outputs."""
+    return any(m.capacities for m in run.measurements)
 
 
 def _or_fewer(protocol: dict[str, Any]) -> str:
@@ -260,7 +259,10 @@ def agreement(summary: Summary) -> str:
         return "Nothing could be compared with the reference."
     wrong = [f"{row.label} on {threads_text(row.threads)}" for row, parity in checked if not parity["passed"]]
     inputs = summary.run.protocol["inputs"]
-    fewer = " (in later processes one)" if any(m.capacities for m in summary.run.measurements) else ""
+    fewer, timed = "", ""
+    if _probed(summary.run):
+        fewer = " (in later processes one)"
+        timed = " So was the output of one timed forward of every turn, chosen at random."
     how = f"Before its first timed forward the outputs for {inputs} inputs{fewer} were compared with "
     if wrong:
         return f"{how}the float64 reference. Disagreeing, and not timed from then on: {', '.join(wrong)}."
@@ -268,11 +270,5 @@ def agreement(summary: Summary) -> str:
     allowed = power_of_ten(checked[0][1]["tolerance"])
     return (
         f"{how}the float64 reference: all {len(checked)} measurements agree within {power_of_ten(worst)} of its "
-        f"largest value ({allowed} allowed).{_of_timed(summary.run)}"
+        f"largest value ({allowed} allowed).{timed}"
     )
-
-
-def _of_timed(run: Run) -> str:
-    if not any(m.capacities for m in run.measurements):
-        return ""
-    return " So was the output of one timed forward of every turn, chosen at random."

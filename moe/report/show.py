@@ -30,10 +30,7 @@ def show_sentences(lines: str | Sequence[str], kind: str = "findings") -> HTML:
 
 def text_html(text: str) -> str:
     """A text as HTML, in which addresses are links, and no line ends inside a number with its unit or an interval."""
-    return _whole_numbers(ADDRESS.sub(r'<a href="\g<0>">\g<0></a>', escape(text)))
-
-
-def _whole_numbers(html: str) -> str:
+    html = ADDRESS.sub(r'<a href="\g<0>">\g<0></a>', escape(text))
     return INTERVAL.sub(r'<span class="number">\g<0></span>', BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", html))
 
 

@@ -82,7 +82,10 @@ def layer_of(rows: pd.DataFrame) -> str:
 def _results(name: str, rows: pd.DataFrame, baseline: str, caption: str) -> str:
     rows = rows.sort_values(["threads", "tokens_per_s"], ascending=[True, False], kind="stable")
     most = rows.groupby("threads").tokens_per_s.transform("max")
-    names = [_name(row, rows, best) for row, best in zip(records(rows), rows.tokens_per_s == most, strict=True)]
+    names = [
+        named(row, rows) + (" ★" if is_best else "") if row["status"] == "ok" else f"{row['label']} — {row['reason']}"
+        for row, is_best in zip(records(rows), rows.tokens_per_s == most, strict=True)
+    ]
     headings = {"name": "implementation", "speedup_text": f"× {baseline}", "latency_text": heading("latency_s")}
     columns = ["name", "speedup_text", "threads", "latency_text", "tokens_per_s", "flops_per_s"]
     columns += ["share_of_limit", "bound", "max_rel_error"]
@@ -97,15 +100,11 @@ def with_texts(rows: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Rows with what stands in tables for a latency that is missing and a speedup that is not resolved."""
     return rows.assign(
         latency_text=[cell(row, "latency_s") or row["status"].replace("_", " ") for row in records(rows)],
-        speedup_text=[_speedup(row, baseline) for row in records(rows)],
+        speedup_text=[
+            _ratio(row, "speedup") or ("baseline" if row["label"] == baseline and row["status"] == "ok" else "")
+            for row in records(rows)
+        ],
     )
-
-
-def _name(row: Mapping[str, Any], rows: pd.DataFrame, is_best: bool) -> str:
-    """The variant, marked if it computes the most tokens a second, and why it has no numbers if it has none."""
-    if row["status"] != "ok":
-        return f"{row['label']} — {row['reason']}"
-    return named(row, rows) + (" ★" if is_best else "")
 
 
 def named(row: Mapping[str, Any], rows: pd.DataFrame) -> str:
@@ -115,10 +114,8 @@ def named(row: Mapping[str, Any], rows: pd.DataFrame) -> str:
     )
 
 
-def _speedup(row: Mapping[str, Any], baseline: str) -> str:
-    if isnan(row["speedup"]):
-        return "baseline" if row["label"] == baseline and row["status"] == "ok" else ""
-    return speedup_text(interval_of(row, "speedup"), row["resolved"])
+def _ratio(row: Mapping[str, Any], column: str) -> str:
+    return "" if isnan(row[column]) else speedup_text(interval_of(row, column), row["resolved"])
 
 
 def beside_the_time(run: Run) -> str:
@@ -213,10 +210,7 @@ def precisions(rows: pd.DataFrame) -> str:
     """Each implementation in float32 and in bfloat16; `rows` are `analysis.factors.precisions`."""
     shown = rows.assign(
         latency_text=[cell(row, "latency_s") or row["reason"] for row in records(rows)],
-        times_text=[
-            "" if isnan(row["times"]) else speedup_text(interval_of(row, "times"), row["resolved"])
-            for row in records(rows)
-        ],
+        times_text=[_ratio(row, "times") for row in records(rows)],
     )
     caption = (
         "The same layer with weights and input held in float32 and in bfloat16, in one run. % of peak: the least "

@@ -29,7 +29,6 @@ class Shown(str):
         return shown
 
     def __add__(self, remark: str) -> "Shown":
-        """The same number with a remark behind its text."""
         return Shown(super().__add__(remark), self.number, self.unit, self.remark + remark)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from moe.analysis.breakdown import AUTOGRAD, Breakdown, Experiment
+from moe.analysis.breakdown import AUTOGRAD, Breakdown
 from moe.analysis.factors import WHOLE, experiments
 from moe.analysis.frames import interval_of, records
 from moe.analysis.overhead import FITS
@@ -56,23 +56,21 @@ CHAINS = {
 
 def headline(found: Breakdown, rows: pd.DataFrame) -> list[str]:
     """By how much Mojo's optimisations together, which counts most, from NumPy to PyTorch, and how sure that is."""
-    said = [_whole(found, rows, name) for name in experiments(found) if name == "mojo" or _asked_for(found, name)]
+    names = [name for name, own in experiments(found).items() if name == "mojo" or found.asked_for(own)]
+    said = [_whole(found, rows, name) for name in names]
     ends = list(dict.fromkeys((found.threads[0], found.threads[-1])))
     return [*said, how_sure(found.summary, ends)]
-
-
-def _asked_for(found: Breakdown, name: str) -> bool:
-    return found.asked_for(experiments(found)[name])
 
 
 def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
     """By how much the factors of an experiment together, and which of them count most."""
     experiment = experiments(found)[name]
-    if not _asked_for(found, name):
+    if not found.asked_for(experiment):
         return f"What gives the speedup {experiment.name} was not asked for in this run."
     whole, factors = _of(rows, name)
     if whole is None:
-        return f"What gives the speedup {experiment.name} can't be told: {_lacking(found, experiment)}."
+        reason = shorten(found.missing(experiment)[0].partition(": ")[2], LONGEST_REASON, placeholder=" …")
+        return f"What gives the speedup {experiment.name} can't be told: a variant of it was not measured ({reason})."
     ratio = interval_of(whole, "times")
     who, over = COMPARED[name, "threads" in experiment.factors]
     given = f"{rounded(ratio)} × at {found.summary.tokens:,} tokens, {over}"
@@ -85,12 +83,6 @@ def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
     parts = [_named(row["factor"], rounded(interval_of(row, "times"))) for row in most]
     none = "which part gives most is not resolved" if ratio.value > 1 else "no part makes it faster"
     return f"{who} {given}: {f'mostly {listed(parts)}' if parts else none}."
-
-
-def _lacking(found: Breakdown, experiment: Experiment) -> str:
-    """What keeps an experiment from being told, in few words; all of it stands below."""
-    reasons = [why.partition(": ")[2] for why in found.missing(experiment)]
-    return f"a variant of it was not measured ({shorten(reasons[0], LONGEST_REASON, placeholder=' …')})"
 
 
 def _named(factor: str, given: str) -> str:
@@ -126,7 +118,7 @@ def what_is_measured(found: Breakdown) -> str:
 def split(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
     """How an experiment's speedup is shared among its factors, in one sentence."""
     experiment = experiments(found)[name]
-    if not _asked_for(found, name):
+    if not found.asked_for(experiment):
         return f"What gives the speedup {experiment.name} was not asked for in this run."
     if missing := found.missing(experiment):
         return f"The speedup {experiment.name} can't be split, for want of {missing[0]}."

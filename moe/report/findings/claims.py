@@ -324,8 +324,7 @@ def _replayed(row: Row) -> str:
 
 
 def _timed(row: Row) -> str:
-    divided = f", its time divided by {row['divided_by']:g}" if row["hollow"] else ""
-    return f"{row['variant']}{divided}"
+    return str(row["variant"]) + (f", its time divided by {row['divided_by']:g}" if row["hollow"] else "")
 
 
 # What `moe claims --json` calls the columns of `verdicts`.

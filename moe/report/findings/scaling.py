@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
-from moe.analysis import Interval
 from moe.analysis.frames import interval_of, records
 from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.form import PUBLISHED
@@ -33,7 +32,7 @@ def headline(found: Mapping[str, Scaling]) -> list[str]:
 def _lead(cells: list[Cell]) -> str:
     """At how many of the cells OURS is faster, slower, equal or neither."""
     ours, theirs, whole = title_of(OURS), title_of(THEIRS), len(cells)
-    equal = [cell for cell in cells if _is_equal(interval_of(cell, "ratio"))]
+    equal = [cell for cell in cells if cell["ratio_low"] >= 1 / EQUAL and cell["ratio_high"] <= EQUAL]
     told = [cell for cell in cells if cell["resolved"] and cell not in equal]
     ahead = sum(cell["ratio"] > 1 for cell in told)
     counts = {
@@ -51,10 +50,6 @@ def _lead(cells: list[Cell]) -> str:
     if only:
         return f"{ours} is {only[0]} at {'all of ' if whole > 1 else ''}{at}."
     return f"{ours} is {listed([f'{what} at {count}' for what, count in counts.items() if count])} of {at}."
-
-
-def _is_equal(ratio: Interval) -> bool:
-    return ratio.bounded and ratio.low >= 1 / EQUAL and ratio.high <= EQUAL
 
 
 def _most(cells: list[Cell]) -> str:
