@@ -45,13 +45,7 @@ def arguments(
     plan([parse_variant(name) for name in names], layer, counts, [(parse_variant(n), size) for n, size in further])
     effort |= EFFORT
     Protocol(**effort)
-    return {
-        "implementations": names,
-        "config": layer,
-        "threads": counts,
-        "further": further,
-        **effort,
-    }
+    return {"implementations": names, "config": layer, "threads": counts, "further": further, **effort}
 
 
 def by_tokens(config: MoEConfig, sizes: str) -> list[tuple[str, MoEConfig]]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ class Explorer:
         self._named = named_configs()
         self._preset = widgets.Dropdown(options=list(self._named), value=PRESET, description="layer", style=WIDE)
         self._preset.observe(lambda _: self._set_sizes(), "value")
-        self._sizes = {name: _number(name, getattr(self._named[PRESET], name)) for name in SIZES}
+        number = partial(widgets.BoundedIntText, min=1, max=2**20, style=WIDE)
+        self._sizes = {name: number(getattr(self._named[PRESET], name), description=name) for name in SIZES}
         precisions = CHOICES["precision"]
         self._precision = widgets.Dropdown(options=precisions, description="precision", style=WIDE)
         self._threads = widgets.SelectMultiple(options=thread_counts("auto"), value=(1,), description="threads")
@@ -149,10 +151,6 @@ class Explorer:
             self._bar.value = min(1.0, (time.monotonic() - begun) / self._budget.value)
             time.sleep(TICK_S)
         self._bar.value = 1.0
-
-
-def _number(name: str, value: int) -> Any:
-    return widgets.BoundedIntText(value, min=1, max=2**20, description=name, style=WIDE)
 
 
 def _newest(run: Run, baseline: str) -> list[HTML]:

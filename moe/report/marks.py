@@ -102,7 +102,9 @@ def models_table(run: Run) -> str:
         for config in sorted(dict.fromkeys(m.config for m in own), key=_from_small_to_large):
             summary = summarise(replace(run, measurements=[m for m in own if m.config == config]))
             cells = (_cell(summary, label, threads, 1e3) for label in labels)
-            lines.append(_line(_layer(config), config.precision, f"{config.tokens}", *cells))
+            in_float32 = replace(config, precision=PUBLISHED.precision)  # precision has a column of its own
+            layer = title_of(config) or in_float32.label.partition(" ")[2]
+            lines.append(_line(layer, config.precision, f"{config.tokens}", *cells))
         lines.append("")
     noted = dict.fromkeys(f"- {m.label}, {m.config.precision}: {m.note}" for m in measured if m.note)
     how = ["How it was computed:", "", *noted, ""] if noted else []
@@ -112,11 +114,6 @@ def models_table(run: Run) -> str:
 def _from_small_to_large(config: MoEConfig) -> tuple[int, bool, int]:
     """What layers are sorted by: a token's work, float32 first, tokens."""
     return config.with_tokens(1).flops, config.precision != PUBLISHED.precision, config.tokens
-
-
-def _layer(config: MoEConfig) -> str:
-    """A model's name, or sizes and knobs without the precision."""
-    return title_of(config) or replace(config, precision=PUBLISHED.precision).label.partition(" ")[2]
 
 
 def _without_numbers(measured: Sequence[Measurement]) -> list[str]:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from moe.analysis.frames import rows
@@ -34,7 +33,8 @@ def pack(folder: Path) -> Path:
     if not (folder / f"{INDEX}.html").is_file():
         raise ValueError(f"{folder} has no {INDEX}.html to send: moe report --from {folder} makes it")
     runs = [load_run(path) for name in notebooks if (path := run_file(folder, name)).is_file()]
-    name = f"moe-{_slug(runs[0].machine['processor'])}-{folder.name}"
+    machine = re.sub(r"[^a-z0-9]+", "-", str(runs[0].machine["processor"]).lower()).strip("-") or "machine"
+    name = f"moe-{machine}-{folder.name}"
     packed = folder.with_name(f"{name}.zip")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and ".ipynb_checkpoints" not in path.parts)
     with ZipFile(packed, "w", ZIP_DEFLATED) as archive:
@@ -42,10 +42,6 @@ def pack(folder: Path) -> Path:
         for path in files:
             archive.write(path, Path(name, path.relative_to(folder)))
     return packed
-
-
-def _slug(text: Any) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", str(text).lower()).strip("-") or "machine"
 
 
 def _note(run: Run) -> str:

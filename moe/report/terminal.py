@@ -13,20 +13,15 @@ def cell_lines(run: Run) -> list[str]:
     for key, part in run.by_machine().items():
         if key:
             lines.append(f"{part.machine['processor']}, {part.machine['usable_cores']} usable cores ({key})")
-        lines += _lines_of_cells(part)
+        summary = summarise(part)
+        rows: dict[int, list[Row]] = {}
+        for row in summary.rows:
+            rows.setdefault(row.measurement.details["cell"], []).append(row)
+        for cell in rows.values():
+            whole = max((row.measurement.config for row in cell), key=lambda config: config.tokens)
+            lines += [whole.label, *(f"  {_line(row, row.label, summary.baseline)}" for row in cell)]
+        lines += _legend(summary)
     return lines
-
-
-def _lines_of_cells(run: Run) -> list[str]:
-    summary = summarise(run)
-    lines = []
-    rows: dict[int, list[Row]] = {}
-    for row in summary.rows:
-        rows.setdefault(row.measurement.details["cell"], []).append(row)
-    for cell in rows.values():
-        whole = max((row.measurement.config for row in cell), key=lambda config: config.tokens)
-        lines += [whole.label, *(f"  {_line(row, row.label, summary.baseline)}" for row in cell)]
-    return [*lines, *_legend(summary)]
 
 
 def table_lines(summary: Summary) -> list[str]:

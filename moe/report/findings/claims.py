@@ -327,23 +327,12 @@ def _timed(row: Row) -> str:
     return str(row["variant"]) + (f", its time divided by {row['divided_by']:g}" if row["hollow"] else "")
 
 
-# What `moe claims --json` calls the columns of `verdicts`.
-JSON = {
-    "id": "id",
-    "claimed": "claimed",
-    "measured": "measured",
-    "measured_low": "low",
-    "measured_high": "high",
-    "verdict": "verdict",
-    "unjudged": "why",
-    "reason": "reason",
-    "share_of_limit": "implied_share_of_limit",
-}
-
-
 def verdicts_json(trial: Trial) -> str:
     """Every verdict for a program: a range is a list, what is not known is null."""
-    found = verdicts(trial)[list(JSON)].rename(columns=JSON).astype(object)
+    named = {"measured_low": "low", "measured_high": "high", "unjudged": "why"}
+    named["share_of_limit"] = "implied_share_of_limit"
+    kept = ["id", "claimed", "measured", "low", "high", "verdict", "why", "reason", "implied_share_of_limit"]
+    found = verdicts(trial).drop(columns="why").rename(columns=named)[kept].astype(object)
     rows = records(found.where(found.notna() & (found != ""), None))
     return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
