@@ -35,10 +35,8 @@ def test_speedup_is_tokens_a_second_over_the_baseline_on_as_many_threads() -> No
 
 
 def test_flops_and_tokens_a_second() -> None:
-    row = summarise(synthetic_run(TIMES)).row("mojo", 1)
-    assert row is not None
-    assert row.throughput is not None
-    assert row.throughput.value == pytest.approx(102_400)
+    row = moe.rows(synthetic_run(TIMES)).query("label == 'mojo' and threads == 1").iloc[0]
+    assert row.tokens_per_s == pytest.approx(102_400)
     assert row.flops_per_s == pytest.approx(moe.PRESETS["seed"].flops / 0.01)
 
 
@@ -156,12 +154,9 @@ def test_disturbed_turns_are_left_out() -> None:
     mojo.disturbed = [number % 4 == 0 for number in range(len(mojo.samples_s))]
     for turn, disturbed in zip(mojo.samples_s, mojo.disturbed, strict=True):
         turn[:] = [s * (3 if disturbed else 1) for s in turn]
-    row = summarise(run).row("mojo", 1)
-    assert row is not None
-    assert row.latency is not None
-    assert row.spread is not None
-    assert (row.latency.value, row.latency.high) == pytest.approx((0.01, 0.01))
-    assert row.spread.variation == pytest.approx(0)
+    row = moe.rows(run).query("label == 'mojo' and threads == 1").iloc[0]
+    assert (row.latency_s, row.latency_s_high) == pytest.approx((0.01, 0.01))
+    assert row.variation == pytest.approx(0)
 
 
 def test_where_nothing_was_resolved_the_report_says_so() -> None:

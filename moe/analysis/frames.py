@@ -11,7 +11,8 @@ from math import inf, isnan, nan
 from statistics import median
 from typing import TYPE_CHECKING, Any, cast
 
-from moe.analysis.statistics import Interval
+from moe.analysis.pairing import forwards_of
+from moe.analysis.statistics import Interval, spread_of
 from moe.analysis.summary import Row, summarise
 from moe.config import RANGES, MoEConfig, field_names
 from moe.implementations.registry import BASELINE
@@ -80,7 +81,8 @@ def with_numbers(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    m, spread = row.measurement, row.spread
+    m = row.measurement
+    spread = spread_of([s for _, s in forwards_of(m)]) if row.latency else None
     fields = {name: getattr(m.config, name) for name in SIZES}
     return {
         "label": m.label,
@@ -98,7 +100,7 @@ def _row(row: Row) -> dict[str, Any]:
         **interval_columns("tokens_per_s", row.throughput),
         **interval_columns("speedup", row.speedup),
         "resolved": row.resolved,
-        "flops_per_s": _number(row.flops_per_s),
+        "flops_per_s": m.config.flops / row.latency.value if row.latency else nan,
         **interval_columns("share_of_limit", row.share_of_limit),
         "bound": row.bound.by if row.bound else "",
         "max_rel_error": _number(m.parity["max_rel_error"] if m.parity else None),

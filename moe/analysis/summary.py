@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from moe.analysis.limits import Bound, Limits, bound_of, limits_of
-from moe.analysis.pairing import forwards_of, grid, latency_of
-from moe.analysis.statistics import Interval, Ratio, Spread, ratio_interval, resolve, spread_of
+from moe.analysis.pairing import grid, latency_of
+from moe.analysis.statistics import Interval, Ratio, ratio_interval, resolve
 from moe.implementations.registry import BASELINE
 from moe.run import Measurement, Run, whose_weights
 
@@ -47,16 +47,6 @@ class Row:
     def threads(self) -> int:
         """Threads that it ran on."""
         return self.measurement.threads
-
-    @property
-    def spread(self) -> Spread | None:
-        """How its single forwards vary."""
-        return spread_of([s for _, s in forwards_of(self.measurement)]) if self.latency else None
-
-    @property
-    def flops_per_s(self) -> float | None:
-        """Floating-point operations a second, counted from the layer's definition."""
-        return self.measurement.config.flops / self.latency.value if self.latency else None
 
 
 @dataclass(frozen=True)
@@ -112,12 +102,6 @@ class Summary:
     def row(self, label: str, threads: int) -> Row | None:
         """The measured row of a variant, or None."""
         return next((r for r in self.measured if r.label == label and r.threads == threads), None)
-
-    @property
-    def share_in_forwards(self) -> float | None:
-        """How much of the run's time passed inside forwards, timed or warming up; None where it is not known."""
-        inside = sum(m.warm_up_s + sum(map(sum, m.samples_s)) for m in self.run.measurements)
-        return inside / self.run.elapsed_s if self.run.elapsed_s else None
 
     @property
     def tokens(self) -> int:

@@ -207,9 +207,10 @@ def what_is_measured(summary: Summary) -> list[str]:
         "processes and rounds and Student's t over processes, or a question mark where there are too few rounds or "
         "one process; ratios are paired round by round.",
     ]
-    if summary.share_in_forwards is not None:
+    if took_s := summary.run.elapsed_s:
+        inside_s = sum(m.warm_up_s + sum(map(sum, m.samples_s)) for m in summary.run.measurements)
         lines.append(
-            f"Of the run's {significant(summary.run.elapsed_s)} s, {percent(summary.share_in_forwards)} passed in "
+            f"Of the run's {significant(took_s)} s, {percent(inside_s / took_s)} passed in "
             "forwards; the rest went to starting workers, preparing, checking, probes and pauses."
         )
     lines += [
