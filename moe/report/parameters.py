@@ -131,7 +131,10 @@ def resolve(profile: str, assignments: Sequence[str], notebooks: Sequence[str]) 
         name: {key: p.default for key, p in parameters.items()} | chosen.get(name, {})
         for name, parameters in known.items()
     }
-    given = [_split(assignment) for assignment in assignments]
+    for assignment in assignments:
+        if "=" not in assignment:
+            raise ValueError(f"parameter must look like KEY=VALUE, got {assignment!r}")
+    given = [assignment.split("=", 1) for assignment in assignments]
     # A layer's fields change the layer that is chosen, wherever they stand.
     for key, text in sorted(given, key=lambda pair: pair[0] in FIELDS):
         taken_by = CONFIG if key in FIELDS else key
@@ -142,13 +145,6 @@ def resolve(profile: str, assignments: Sequence[str], notebooks: Sequence[str]) 
         for name in takers:
             values[name][taken_by] = _value(known[name][taken_by], values[name][taken_by], key, text)
     return values
-
-
-def _split(assignment: str) -> tuple[str, str]:
-    key, equals, text = assignment.partition("=")
-    if not equals:
-        raise ValueError(f"parameter must look like KEY=VALUE, got {assignment!r}")
-    return key, text
 
 
 def _value(parameter: Parameter, before: Any, key: str, text: str) -> Any:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from math import inf
 from statistics import mean
-from typing import Any
 
 from moe.analysis import Summary
 from moe.analysis.conditions import shared_cores, slow_probes, taken
@@ -191,6 +190,8 @@ def what_is_measured(summary: Summary) -> list[str]:
     half = any(m.config.precision == "bfloat16" for m in summary.run.measurements)
     held = "float32, of numbers that bfloat16 can hold" if half else "float32"
     rounds = [len(row.measurement.values_s) for row in summary.measured]
+    most_s = protocol.get("turn_most_s")
+    fewest = f", or as many as {significant(1e3 * most_s)} ms have room for, and one in any case" if most_s else ""
     lines = [
         "Measured: one forward of the layer, from input in the implementation's own form to a new output "
         f"({summary.config_label}); both are {held}, and weights and inputs are the same numbers for everyone.",
@@ -198,7 +199,7 @@ def what_is_measured(summary: Summary) -> list[str]:
         "own, and converting between NumPy and an implementation's own form.",
         "Each turn runs forwards until they get no faster, then times single ones for at least "
         f"{significant(1e3 * protocol['turn_s'])} ms and "
-        f"{protocol['turn_forwards']} of them{_or_fewer(protocol)}; "
+        f"{protocol['turn_forwards']} of them{fewest}; "
         "a round gives every variant one turn in shuffled order. "
         f"Here: {count_text(rounds)} rounds in {processes_text(summary.run, len(generations))}, caches "
         f"{protocol.get('cache', 'warm')}"
@@ -233,11 +234,6 @@ def inputs_text(run: Run) -> str:
 def _probed(run: Run) -> bool:
     """Whether it has probes beside its turns: older ones neither gave each forward its input nor kept outputs."""
     return any(m.capacities for m in run.measurements)
-
-
-def _or_fewer(protocol: dict[str, Any]) -> str:
-    most_s = protocol.get("turn_most_s")
-    return f", or as many as {significant(1e3 * most_s)} ms have room for, and one in any case" if most_s else ""
 
 
 def processes_text(run: Run, made: int) -> str:

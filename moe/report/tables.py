@@ -123,10 +123,10 @@ def beside_the_time(run: Run) -> str:
     rows = frames.with_numbers(measured := frames.rows(run))
     details = [m.details for m in run.measurements]
     own = [details[place] for place in measured.index.get_indexer(rows.index)]
-    libraries = [found.get("library") for found in own]
+    libraries, empty_calls = ([found.get(what) for found in own] for what in ("library", "calls"))
     shown = rows.assign(
         memory_text=[_memory(row, found) for row, found in zip(records(rows), own, strict=True)],
-        call=[_empty_call(found.get("calls")) for found in own],
+        call=[f"{c[0]['call']}: {seconds(median(c[0]['seconds']))}" if c else "" for c in empty_calls],
         code=[", ".join(f"{n:,} {language}" for language, n in found.get("lines", {}).items()) for found in own],
         pools=["; ".join(f"{p['name']}: {p['threads']}" for p in found.get("pools", [])) for found in own],
         library=[f"{found['compiler']}, SHA-256 {found['sha256'][:12]}" if found else "" for found in libraries],
@@ -157,10 +157,6 @@ def _memory(row: Mapping[str, Any], details: Mapping[str, Any]) -> str:
         return ""
     others = [name for name in details.get("memory_of", []) if name != row["implementation"]]
     return significant(row["peak_memory_bytes"] / 2**20) + (f" (with {', '.join(others)})" if others else "")
-
-
-def _empty_call(calls: Sequence[Mapping[str, Any]] | None) -> str:
-    return f"{calls[0]['call']}: {seconds(median(calls[0]['seconds']))}" if calls else ""
 
 
 def single_forwards(rows: pd.DataFrame) -> str:
