@@ -103,12 +103,12 @@ def ends(rows: pd.DataFrame, quantity: str) -> pd.DataFrame:
     return found.assign(**{quantity: found[quantity] * QUANTITIES[quantity].factor})
 
 
-def panels(rows: pd.DataFrame, row: str = "on") -> dict[str, Any]:
-    """For seaborn's FacetGrid: a panel for each of `row`, as high as it has names, all as wide as a phone."""
-    counts = [own.name.nunique() for _, own in rows.groupby(row, sort=False)] or [1]
+def panels(rows: pd.DataFrame) -> dict[str, Any]:
+    """For seaborn's FacetGrid: a panel for each of `on`, as high as it has names, all as wide as a phone."""
+    counts = [own.name.nunique() for _, own in rows.groupby("on", sort=False)] or [1]
     height = sum(0.35 + ROW * count for count in counts) + 0.75
     return {
-        "row": row if len(rows) else None,
+        "row": "on" if len(rows) else None,
         "height": height / len(counts),
         "aspect": WIDTH * len(counts) / height,
         "gridspec_kws": {"height_ratios": counts},
@@ -117,9 +117,9 @@ def panels(rows: pd.DataFrame, row: str = "on") -> dict[str, Any]:
     }
 
 
-def one_panel(rows: pd.DataFrame, height: float = 3.6) -> dict[str, Any]:
+def one_panel(rows: pd.DataFrame) -> dict[str, Any]:
     """For seaborn's FacetGrid: one panel without a title, as wide as the others."""
-    return {"row": "on" if len(rows) else None, "height": height, "aspect": WIDTH / height, "despine": False}
+    return {"row": "on" if len(rows) else None, "height": 3.6, "aspect": WIDTH / 3.6, "despine": False}
 
 
 def colours(rows: pd.DataFrame) -> dict[str, str]:

@@ -48,18 +48,15 @@ def frame_table(
     return html_table(name, rows or [{next(iter(named.values())): "none was measured"}], caption, numbers)
 
 
-def results(rows: pd.DataFrame, baseline: str = BASELINE) -> str:
-    """Latency, throughput and speedup of every measurement on the CPU, and why a missing one is missing.
-
-    `rows` are `moe.rows(run, baseline)`.
-    """
+def results(rows: pd.DataFrame) -> str:
+    """Latency, throughput and speedup of every measurement on the CPU, and why a missing one is missing."""
     caption = (
-        f"{layer_of(rows)}. Medians with 95 % intervals. × compares tokens a second with {baseline} on as many "
+        f"{layer_of(rows)}. Medians with 95 % intervals. × compares tokens a second with {BASELINE} on as many "
         "threads; ★ marks the most tokens a second. % of limit: the least time that the machine's arithmetic or "
         "memory would take, whichever is more, as a share of the latency. Error: largest difference "
         "from the float64 reference over its largest value."
     )
-    return _results("results", rows[(rows.device == "cpu") & ~rows.control], baseline, caption)
+    return _results("results", rows[(rows.device == "cpu") & ~rows.control], caption)
 
 
 def other_devices(rows: pd.DataFrame) -> str:
@@ -68,7 +65,7 @@ def other_devices(rows: pd.DataFrame) -> str:
         f"{layer_of(rows)}. With transfer=on input and output lie in CPU memory, otherwise on the device. No "
         "speedup is given: the baseline runs on another device."
     )
-    return _results("devices", rows[(rows.device != "cpu") & ~rows.control], BASELINE, caption)
+    return _results("devices", rows[(rows.device != "cpu") & ~rows.control], caption)
 
 
 def layer_of(rows: pd.DataFrame) -> str:
@@ -79,21 +76,21 @@ def layer_of(rows: pd.DataFrame) -> str:
     return MoEConfig(**{size: most[size] for size in SIZES}).label
 
 
-def _results(name: str, rows: pd.DataFrame, baseline: str, caption: str) -> str:
+def _results(name: str, rows: pd.DataFrame, caption: str) -> str:
     rows = rows.sort_values(["threads", "tokens_per_s"], ascending=[True, False], kind="stable")
     most = rows.groupby("threads").tokens_per_s.transform("max")
     names = [
         named(row, rows) + (" ★" if is_best else "") if row["status"] == "ok" else f"{row['label']} — {row['reason']}"
         for row, is_best in zip(records(rows), rows.tokens_per_s == most, strict=True)
     ]
-    headings = {"name": "implementation", "speedup_text": f"× {baseline}", "latency_text": heading("latency_s")}
+    headings = {"name": "implementation", "speedup_text": f"× {BASELINE}", "latency_text": heading("latency_s")}
     columns = ["name", "speedup_text", "threads", "latency_text", "tokens_per_s", "flops_per_s"]
     columns += ["share_of_limit", "bound", "max_rel_error"]
     bounds = set(rows.bound) - {""}
     if len(bounds) <= 1:  # a column for one word would only take room
         columns.remove("bound")
         caption += "".join(f" All are limited by {bound}." for bound in bounds)
-    return frame_table(name, with_texts(rows, baseline).assign(name=names), columns, caption, headings)
+    return frame_table(name, with_texts(rows, BASELINE).assign(name=names), columns, caption, headings)
 
 
 def with_texts(rows: pd.DataFrame, baseline: str) -> pd.DataFrame:

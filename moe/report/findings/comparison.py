@@ -179,19 +179,19 @@ def first_caption(rows: pd.DataFrame) -> str:
     )
 
 
-def scaling(summary: Summary, label: str = KERNEL) -> str:
-    """How an implementation's throughput grows with threads."""
-    rows = [row for row in summary.measured if row.label == label]
+def scaling(summary: Summary) -> str:
+    """How the kernel's throughput grows with threads."""
+    rows = [row for row in summary.measured if row.label == KERNEL]
     if not rows:
-        return f"{label} was not measured."
+        return f"{KERNEL} was not measured."
     first, last = rows[0], rows[-1]
     if first is last:
-        return f"{label} was measured on {threads_text(first.threads)} only: this run says nothing of how it scales."
+        return f"{KERNEL} was measured on {threads_text(first.threads)} only: this run says nothing of how it scales."
     ratio = tokens_ratio(last.measurement, first.measurement)
     if ratio is None:
-        return f"{label} on different numbers of threads has nothing to compare."
+        return f"{KERNEL} on different numbers of threads has nothing to compare."
     share = ratio.scaled(100 * first.threads / last.threads)
     return (
-        f"On {threads_text(last.threads)}{_if_noisy(summary, last.threads)}, {label} is {times(ratio)} as fast as on "
-        f"{threads_text(first.threads)}: {rounded(share)} % of what perfect scaling would give."
+        f"On {threads_text(last.threads)}{_if_noisy(summary, last.threads)}, {KERNEL} is {times(ratio)} as fast as "
+        f"on {threads_text(first.threads)}: {rounded(share)} % of what perfect scaling would give."
     )
