@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from moe.report.findings.words import MOST_WORDS, words_in
 from moe.report.origin import Foot
-from moe.report.pages import POLICY, REPORT, SCRIPT, STYLES, TEMPLATES, numbered
+from moe.report.pages import IN_EVERY_PAGE, REPORT, TEMPLATES, numbered
 from moe.report.show import figure_html, table_html, text_html
 
 TITLE = "Mixture-of-Experts in Python, NumPy, PyTorch and Mojo: the reports of one run"
@@ -85,14 +85,6 @@ def render_index(pages: Sequence[Page], foot: Foot) -> str:
     """The page as HTML; names and sentences are text in it, whatever they hold."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     environment.filters["text"] = text_html
-    page = environment.get_template("index/page.html.j2").render(
-        title=TITLE,
-        headline=headline(pages),
-        pages=pages,
-        foot=foot,
-        report=REPORT,
-        styles=STYLES,
-        script=SCRIPT,
-        policy=POLICY,
-    )
-    return numbered(page) + "\n"
+    template = environment.get_template("index/page.html.j2")
+    own = {"title": TITLE, "headline": headline(pages), "pages": pages, "foot": foot, "report": REPORT}
+    return numbered(template.render(own, **IN_EVERY_PAGE)) + "\n"

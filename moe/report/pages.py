@@ -16,11 +16,12 @@ from typing import Any
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 SCRIPT = (TEMPLATES / "report" / "report.js").read_text(encoding="utf-8")
-STYLES = (TEMPLATES / "report" / "report.css").read_text(encoding="utf-8")
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     f"script-src 'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'"
 )
+STYLES = (TEMPLATES / "report" / "report.css").read_text(encoding="utf-8")
+IN_EVERY_PAGE = {"policy": POLICY, "styles": STYLES, "script": SCRIPT}
 INDEX = "index"
 REPORT = "#report"
 MOST_BYTES = 1_500_000  # of a page

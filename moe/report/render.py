@@ -18,7 +18,7 @@ from traitlets.config import Config
 from moe.implementations.own_files import import_path
 from moe.report.kernel import own_kernel
 from moe.report.origin import Foot
-from moe.report.pages import INDEX, POLICY, SCRIPT, STYLES, TEMPLATES, finished, fold, navigation, with_data
+from moe.report.pages import IN_EVERY_PAGE, INDEX, TEMPLATES, finished, fold, navigation, with_data
 from moe.report.text import printable
 
 CELL_TIMEOUT_S = 600
@@ -105,12 +105,6 @@ def render(notebook: Path, foot: Foot, pages: Sequence[str], run: Path) -> str:
         embed_images=True,
         exclude_anchor_links=True,
     )
-    resources = {
-        "foot": foot,
-        "navigation": navigation(notebook.stem, [INDEX, *pages]),
-        "policy": POLICY,
-        "styles": STYLES,
-        "script": SCRIPT,
-    }
+    resources = {"foot": foot, "navigation": navigation(notebook.stem, [INDEX, *pages]), **IN_EVERY_PAGE}
     html, _ = exporter.from_notebook_node(fold(nbformat.read(notebook, as_version=4)), resources=resources)
     return with_data(finished(str(html)), run.read_bytes(), run.name)
