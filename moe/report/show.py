@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from IPython.display import HTML
 
+from moe.report.sentences import TOO_NOISY
 from moe.report.style import own_settings
 from moe.report.vector import svg_of
 
@@ -23,6 +24,8 @@ ADDRESS = re.compile(r"https://[^\s<>\"&]*[\w/]")
 BEFORE_UNIT = re.compile(
     r"(?<=[\d\]]) (?=(?:[×%]|[mµn]?s|[KMG]iB|[MG]Hz|[MGT]?(?:B|FLOP)/s|tokens?(?:/s)?|threads?)(?![\w/]))"
 )
+# What is not to be believed, and where: in a colour of its own too.
+WARNING = re.compile(rf"(?i:{TOO_NOISY})(?: to cite| to compare)?(?: on \d+(?: threads?)?)?")
 INTERVAL = re.compile(r"\[[\d.,e−-]+(?:–| to )[\d.,e−-]+\]")
 
 
@@ -34,8 +37,12 @@ def show_sentences(lines: str | Sequence[str], kind: str = "findings") -> HTML:
 
 
 def text_html(text: str) -> str:
-    """A text as HTML, in which addresses are links, and no line ends inside a number with its unit or an interval."""
-    return _whole_numbers(ADDRESS.sub(r'<a href="\g<0>">\g<0></a>', escape(text)))
+    """A text as HTML, in which addresses are links, and no line ends inside a number with its unit or an interval.
+
+    What is too noisy is marked.
+    """
+    linked = ADDRESS.sub(r'<a href="\g<0>">\g<0></a>', escape(text))
+    return _whole_numbers(WARNING.sub(r'<strong class="warning">\g<0></strong>', linked))
 
 
 def _whole_numbers(html: str) -> str:
