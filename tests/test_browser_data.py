@@ -85,9 +85,19 @@ def test_a_table_that_scrolls_says_so(browser: Browser, smoke: Path, width: int)
         "[...document.querySelectorAll('.table')].map(table => table.scrollWidth > table.clientWidth)"
     )
     assert len(scrolls) == hints.count()
-    assert any(scrolls)
+    assert any(scrolls) == (width < max(WIDTHS))
     for place, expected in enumerate(scrolls):
         expect(hints.nth(place)).to_be_visible(visible=expected)
+    opened.page.context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_table_fits_a_wide_screen(browser: Browser, smoke: Path, name: str) -> None:
+    opened = Opened(browser, smoke / f"{name}.html", max(WIDTHS))
+    opened.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    tables = opened.page.locator(".table")
+    assert tables.count() > 0
+    assert tables.evaluate_all("all => all.filter(t => t.scrollWidth > t.clientWidth).map(t => t.ariaLabel)") == []
     opened.page.context.close()
 
 

@@ -297,6 +297,9 @@ def test_a_replay_does_what_the_source_did(tmp_path: Path) -> None:
     assert shown[-1].startswith("(")
     assert not shown[0].startswith("(")
     assert "exited with code 3" in shown[1]
+    headings = [heading.get_text() for heading in table.select("th")]
+    assert headings[5] == f"× {claims.rows[0]['fair']}"
+    assert {row.find_all("td")[5].get_text() for row in table.select("tbody tr")} == {"–"}  # nothing was compared
     assert run.protocol["not_here"] == {}
     with pytest.raises(RunFileError, match="exists"):
         replay(claims, 1, path)

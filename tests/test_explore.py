@@ -160,3 +160,43 @@ def test_why_a_row_has_no_times_stands_below_the_table(monkeypatch: pytest.Monke
     assert "<td" in table
     assert f"mojo: {reason}" in below
     assert "zero_like" in own._results.value
+
+
+def test_sizes_are_whole_numbers_and_what_is_typed_is_what_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = measuring(monkeypatch, at_once)
+    own._sizes["tokens"].value = 1e9
+    assert own._sizes["tokens"].value == 2**20
+    own._sizes["tokens"].value = 1.5
+    with pytest.raises(ValueError, match=r"tokens must be a whole number, got 1\.5"):
+        own.race("numpy")
+
+
+WRONG = """
+import os
+
+from moe.implementations.numpy_layer import NumpyLayer
+
+
+class Forgets(NumpyLayer):
+    def forward(self, x):
+        y = super().forward(x)
+        y[y != y] = 0
+        return y
+
+
+class Ends(NumpyLayer):
+    def forward(self, x):
+        os._exit(3)
+"""
+
+
+def test_a_layer_that_is_wrong_on_an_edge_is_not_raced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "wrong.py").write_text(WRONG)
+    own = measuring(monkeypatch, at_once)
+    shown = own.race("numpy", "wrong.py:Forgets", "wrong.py:Ends").data
+    assert "wrong.py:Forgets: NaN in a token: " in shown
+    assert "wrong.py:Ends: it ended its process" in shown
+    assert "Nothing was measured" in shown
+    assert not own.runs
+    assert "<table" in own.race("numpy", "wrong.py:Forgets", edges=False).data
+    assert len(own.runs) == 1

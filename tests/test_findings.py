@@ -65,7 +65,7 @@ def test_a_sweep_says_where_two_are_equal_and_where_nothing_is_decided() -> None
     assert "within 5.0 % of PyTorch at all of the" in sweep_headline(**EVEN, noise=0.001)[0]
     undecided = sweep_headline(**EVEN, noise=0.6)
     assert undecided[0].startswith("Whether Mojo or PyTorch is faster is undecided at the ")
-    assert undecided[-1].startswith("How sure: too noisy (")
+    assert undecided[-1].startswith("How sure: too noisy to cite (")
     assert len(undecided) == 2
 
 
@@ -84,7 +84,7 @@ def test_a_disturbed_or_unfinished_sweep_says_so() -> None:
     for m in run.measurements:
         m.disturbed = [True] * len(m.samples_s)
     assert scaling.headline({"": Scaling(run)})[-1].startswith(
-        "How sure: too noisy (the machine was disturbed during "
+        "How sure: too noisy to cite (the machine was disturbed during "
     )
     run = a_sweep(noise=0.001)
     for m in run.measurements:

@@ -109,7 +109,7 @@ def test_what_is_too_noisy_has_no_ranking() -> None:
     fastest, limit, sure = said(made(noise=1.5))
     assert fastest == "At 1,024 tokens noise hides which is fastest on 1 thread and on 2 threads."
     assert limit == "Nor can it be told how near that is to the machine's limit."
-    assert sure.startswith("How sure: too noisy (")
+    assert sure.startswith("How sure: too noisy to cite (")
     half = made(noise=0.01)
     for m in half.measurements:
         m.disturbed = [m.threads == 2 and place > 2 for place in range(len(m.samples_s))]
@@ -162,7 +162,7 @@ def test_how_sure_it_is() -> None:
     assert sure(made(noise=0.01)).startswith("How sure: clear (NumPy timed twice differs by up to ")
     assert sure(made(noise=0.15)).startswith("How sure: usable (")
     noisy = sure(made(noise=1.5))
-    assert noisy.startswith("How sure: too noisy (NumPy timed twice differs by up to ")
+    assert noisy.startswith("How sure: too noisy to cite (NumPy timed twice differs by up to ")
     assert "%" not in noisy
     disturbed = made(noise=0.01)
     for m in disturbed.measurements:

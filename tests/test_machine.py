@@ -179,6 +179,18 @@ def test_the_commit_is_the_packages_own_inside_a_hook_too(
     assert machine.describe_versions()["moe"] == f"{machine.version('moe')}+{commit}"
 
 
+def test_where_the_checkout_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository(tmp_path / "own")
+    monkeypatch.setattr(machine, "CHECKOUT", tmp_path / "own")
+    assert machine.remotes() == []
+    for name in ("fork", "origin"):
+        words = ["git", "remote", "add", name, f"https://example.org/{name}"]
+        subprocess.run(words, cwd=tmp_path / "own", check=True)
+    assert machine.remotes() == ["https://example.org/origin", "https://example.org/fork"]
+    monkeypatch.setattr(machine, "CHECKOUT", tmp_path)
+    assert machine.remotes() == []
+
+
 def test_a_package_without_its_description_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> NoReturn:
         raise PackageNotFoundError(name)

@@ -15,8 +15,8 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 
 from moe.report import origin, pages
-from moe.report.index import render_index
-from moe.report.origin import foot, write_parameters
+from moe.report.index import Findings, Page, render_index
+from moe.report.origin import Foot, foot, write_parameters
 from moe.report.pages import DATA, finished, fold, navigation, with_contents, with_data
 from moe.report.show import show_sentences, show_table
 from moe.report.tables import html_table
@@ -133,7 +133,18 @@ def test_no_line_ends_inside_a_number_with_its_unit_or_an_interval() -> None:
     assert "95\xa0% of it." in table.get_text()
 
 
+def test_what_is_too_noisy_is_marked() -> None:
+    said = show_sentences(["How sure: clear on 1 thread (3 %), too noisy on 2 (54 %).", "Too noisy to compare."]).data
+    marked = [found.get_text() for found in BeautifulSoup(said, "html.parser").select("strong.warning")]
+    assert marked == ["too noisy on 2", "Too noisy to compare"]
+    one = Page("comparison", "t", Path("none.svg"), Findings(["How sure: too noisy to cite."], "", "", []))
+    html = BeautifulSoup(render_index([one], Foot([], "")), "html.parser")
+    assert html.select_one(".headline strong.warning") is not None
+    assert html.select_one(".card strong.warning") is not None
+
+
 def test_a_page_names_the_repository_where_the_package_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(origin, "remotes", list)
     write_parameters(tmp_path, "moe report", {})
     run = synthetic_run({"numpy": 1.0})
     for address in ("https://example.org/moe", ""):
@@ -144,3 +155,23 @@ def test_a_page_names_the_repository_where_the_package_does(tmp_path: Path, monk
         html = render_index([], foot([run], tmp_path))
         links = [str(link["href"]) for link in BeautifulSoup(html, "html.parser").select("footer a")]
         assert links == ([address] if address else [])
+
+
+@pytest.mark.parametrize(
+    ("remotes", "address"),
+    [
+        (["https://example.org/moe.git"], "https://example.org/moe.git"),
+        (["git@example.org:moe.git", "https://me:secret@example.org:8443/moe?x=1"], "https://example.org:8443/moe"),
+        (["/srv/moe", "ssh://example.org/moe", "file:///srv/moe", "https://[broken"], ""),
+        ([], ""),
+    ],
+)
+def test_a_page_names_the_repository_that_its_checkout_came_from(
+    remotes: list[str], address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(origin, "remotes", lambda: remotes)
+    monkeypatch.setattr(origin, "metadata", lambda name: Message())
+    write_parameters(tmp_path, "moe report", {})
+    assert "secret" not in (tmp_path / "parameters.json").read_text()
+    monkeypatch.setattr(origin, "remotes", lambda: ["https://example.org/of-the-reader"])
+    assert foot([synthetic_run({"numpy": 1.0})], tmp_path).address == address

@@ -136,3 +136,9 @@ def test_how_many_processes_there_were_of_those_asked_for() -> None:
     for asked, made in ((3, "3 processes a variant"), (6, "3 processes a variant (6 were asked for)")):
         run.protocol["processes"] = asked
         assert f"12 rounds in {made}, caches" in " ".join(sentences.what_is_measured(summarise(run)))
+
+
+def test_a_terminal_says_that_ratios_are_not_those_of_the_medians() -> None:
+    lines = table_lines(summarise(synthetic_run(TIMES)))
+    (legend,) = (line for line in lines if line.startswith("Medians"))
+    assert "the median of rounds' own ratios, which may differ from that of the medians" in legend

@@ -150,6 +150,20 @@ def _described() -> str:
     # A package that is not installed from its checkout may lie inside somebody else's.
     if not (CHECKOUT / ".git").exists():
         return ""
-    command = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+
+
+def remotes() -> list[str]:
+    """The addresses of the repositories that the package's checkout came from, as git has them, `origin`'s first."""
+    if not (CHECKOUT / ".git").exists():
+        return []
+    lines: list[str] = _asked(lambda: _git("config", "--get-regexp", r"^remote\..*\.url$").splitlines(), [])[0]
+    found = [line.split(maxsplit=1) for line in lines if " " in line]
+    return [address for _, address in sorted(found, key=lambda entry: entry[0] != "remote.origin.url")]
+
+
+def _git(*words: str) -> str:
+    """What git says of the package's checkout."""
+    command = ["git", "-C", str(CHECKOUT), *words]
     own = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10, env=own).stdout.strip()

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from moe.measure.busy import Busy
+from moe.measure.machine import remotes
 from moe.run import Run, write_atomically
 
 PARAMETERS = "parameters.json"  # in a report's folder
@@ -19,21 +21,30 @@ DIRTY = "-dirty"
 def write_parameters(
     folder: Path, command: str, notebooks: dict[str, dict[str, Any]], busy: Busy | None = None
 ) -> None:
-    """Keep what a report was made with, and how `busy` the machine was then: how much, not with what."""
+    """Keep what a report was made with, and how `busy` the machine was then: how much, not with what.
+
+    So is the address of the repository that the checkout came from, if a browser can open it.
+    """
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     content: dict[str, Any] = {"command": command, "date": date, "notebooks": notebooks}
+    if address := next(filter(None, map(_browsable, remotes())), ""):
+        content["address"] = address
     if busy is not None:
         content["busy"] = {"cores": busy.cores, "waited_s": busy.waited_s}
     write_atomically(folder / PARAMETERS, json.dumps(content, indent=2) + "\n")
 
 
 class Parameters(NamedTuple):
-    """A report's command, its parameters by notebook, how busy the machine was (None: nobody looked), its date."""
+    """A report's command, its parameters by notebook, how busy the machine was (None: nobody looked), its date.
+
+    And the address of the repository that it was made from, if that is known.
+    """
 
     command: str
     notebooks: dict[str, dict[str, Any]]
     busy: Busy | None
     date: str = ""
+    address: str = ""
 
 
 def read_parameters(folder: Path) -> Parameters:
@@ -44,8 +55,9 @@ def read_parameters(folder: Path) -> Parameters:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         busy = Busy(**found["busy"]) if "busy" in found else None
-        return Parameters(found["command"], found["notebooks"], busy, found.get("date", ""))
-    except (KeyError, TypeError, ValueError) as error:
+        address = _browsable(found.get("address", ""))
+        return Parameters(found["command"], found["notebooks"], busy, found.get("date", ""), address)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is malformed: {error}") from error
 
 
@@ -66,7 +78,7 @@ def versions_text(run: Run) -> str:
 class Foot:
     """What stands at the end of a report's pages: sentences, the command that makes the report again, and of what.
 
-    `address` is that of the repository, empty where the package names none.
+    `address` is that of the repository, empty where neither its checkout nor the package names one.
     """
 
     lines: Sequence[str]
@@ -76,7 +88,7 @@ class Foot:
 
 def foot(runs: Sequence[Run], folder: Path) -> Foot:
     """The end of a page over some of a report's runs."""
-    command, _, busy, date = read_parameters(folder)
+    command, _, busy, date, address = read_parameters(folder)
     seconds = sum(run.elapsed_s for run in runs)
     _, _, commit = str(runs[0].versions["moe"]).partition("+")
     lines = [
@@ -88,7 +100,7 @@ def foot(runs: Sequence[Run], folder: Path) -> Foot:
     if commit.endswith(DIRTY):
         lines.append("The checkout held changes that were not committed.")
     checkout = f"git checkout {commit.removesuffix(DIRTY)} && " if commit else ""
-    return Foot(lines, checkout + command, repository())
+    return Foot(lines, checkout + command, address or repository())
 
 
 def repository() -> str:
@@ -98,3 +110,12 @@ def repository() -> str:
             _, _, address = entry.partition(", ")
             return str(address)
     return ""
+
+
+def _browsable(address: str) -> str:
+    """An address without the name and password of whoever uses it, if a browser can open it, or else nothing."""
+    try:
+        scheme, place, path, *_ = urlsplit(address)
+    except ValueError:
+        return ""
+    return f"{scheme}://{place.rpartition('@')[2]}{path}" if scheme in ("http", "https") and place else ""

@@ -15,6 +15,7 @@ MOST_NAMED = 6  # rows in one warning
 CLEAR = 0.1  # what a control may differ from itself, as a share, before smaller differences are in doubt
 NOISY = 0.5  # and before nothing can be read from a run
 TOO_NOISY = "too noisy"
+NOT_TO_CITE = f"{TOO_NOISY} to cite"  # the whole of a run
 MOST_DISTURBED = 0.5  # of all turns
 
 
@@ -55,6 +56,7 @@ def how_sure(summary: Summary, ends: Sequence[int]) -> str:
     _, worst, why, _ = found[-1]
     cut = "" if summary.run.complete else "; the run was cut short"
     if {grade for _, grade, _, _ in found} == {worst}:
+        worst = NOT_TO_CITE if worst == TOO_NOISY else worst
         return f"How sure: {worst} ({why}){cut}."
     where = [threads_text(found[0][-1]), *(str(threads) for *_, threads in found[1:])]
     said = (f"{grade} on {on} ({why})" for on, (_, grade, why, _) in zip(where, found, strict=True))

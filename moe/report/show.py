@@ -8,6 +8,7 @@ from pathlib import Path
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
+from moe.report.sentences import TOO_NOISY
 from moe.report.style import own_settings
 from moe.report.vector import svg_of
 
@@ -18,6 +19,8 @@ ADDRESS = re.compile(r"https://[^\s<>\"&]*[\w/]")
 BEFORE_UNIT = re.compile(
     r"(?<=[\d\]]) (?=(?:[×%]|[mµn]?s|[KMG]iB|[MG]Hz|[MGT]?(?:B|FLOP)/s|tokens?(?:/s)?|threads?)(?![\w/]))"
 )
+# What is not to be believed, and where: in a colour of its own too.
+WARNING = re.compile(rf"(?i:{TOO_NOISY})(?: to cite| to compare)?(?: on \d+(?: threads?)?)?")
 INTERVAL = re.compile(r"\[[\d.,e−-]+(?:–| to )[\d.,e−-]+\]")
 
 
@@ -29,8 +32,12 @@ def show_sentences(lines: str | Sequence[str], kind: str = "findings") -> HTML:
 
 
 def text_html(text: str) -> str:
-    """A text as HTML, in which addresses are links, and no line ends inside a number with its unit or an interval."""
-    html = ADDRESS.sub(r'<a href="\g<0>">\g<0></a>', escape(text))
+    """A text as HTML, in which addresses are links, and no line ends inside a number with its unit or an interval.
+
+    What is too noisy is marked.
+    """
+    linked = ADDRESS.sub(r'<a href="\g<0>">\g<0></a>', escape(text))
+    html = WARNING.sub(r'<strong class="warning">\g<0></strong>', linked)
     return INTERVAL.sub(r'<span class="number">\g<0></span>', BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", html))
 
 

@@ -51,7 +51,10 @@ def _line(row: Row, name: str, baseline: str) -> str:
 def _legend(summary: Summary) -> list[str]:
     if not summary.measured:
         return []
-    said = f"Medians with 95 % intervals; × is tokens/s over {summary.baseline} on as many threads."
+    said = (
+        f"Medians with 95 % intervals; × is tokens/s over {summary.baseline} on as many threads, the median of "
+        "rounds' own ratios, which may differ from that of the medians."
+    )
     without = [row.measurement for row in summary.measured if row.latency and not row.latency.bounded]
     if without:
         said += f" [?]: no interval ({lacking(without[0], summary.run)})."

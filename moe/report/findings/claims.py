@@ -295,6 +295,7 @@ def replay_sentence(trial: Trial) -> str:
 
 def replay_table(trial: Trial) -> str:
     """The source's rows: as published, by its own protocol here, and measured fairly; arithmetic is in brackets."""
+    over = f"× {trial.claims.rows[0]['fair']}" if trial.claims.rows else "×"
     rows = [
         {
             "row": row["name"],
@@ -302,9 +303,10 @@ def replay_table(trial: Trial) -> str:
             "its protocol here, tokens/s": _replayed(row),
             "what its protocol times": _timed(row),
             "measured, tokens/s": span(interval_of(row, "measured")) if row["measured"] > 0 else None,
+            over: times(interval_of(row, "over_first")) if place and row["over_first"] > 0 else None,
             "of": row["fair"],
         }
-        for row in records(trial.replayed)
+        for place, row in enumerate(records(trial.replayed))
     ]
     caption, protocol = "The source's protocol was not replayed.", trial.claims.protocol
     if rows and protocol:
@@ -312,7 +314,7 @@ def replay_table(trial: Trial) -> str:
             f"Its protocol: in one process, one row after the other, the mean of {protocol['forwards']} forwards "
             f"after {protocol['warm_up']}."
         )
-    numbers = ["published, tokens/s", "its protocol here, tokens/s", "measured, tokens/s"]
+    numbers = ["published, tokens/s", "its protocol here, tokens/s", "measured, tokens/s", over]
     return html_table("replay", rows or [{"row": "none"}], caption, numbers)
 
 

@@ -8,7 +8,7 @@ from moe.analysis.frames import interval_of, records
 from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.form import PUBLISHED
 from moe.report.findings.words import begin, counted, listed, rounded, title_of
-from moe.report.sentences import TOO_NOISY, grade_of
+from moe.report.sentences import NOT_TO_CITE, TOO_NOISY, grade_of
 from moe.report.text import percent, threads_text
 from moe.run import NOT_REACHED, OVER_BUDGET
 
@@ -99,7 +99,7 @@ def _trust(parts: list[Scaling]) -> str:
     rows = [m for m in own if m.status == "ok" and not m.control]
     disturbed = sum(m.is_disturbed for m in rows)
     if disturbed > MANY_DISTURBED * len(rows):
-        return f"How sure: {TOO_NOISY} (the machine was disturbed during {disturbed} of {len(rows)} rows)."
+        return f"How sure: {NOT_TO_CITE} (the machine was disturbed during {disturbed} of {len(rows)} rows)."
     late = len({(m.details.get("machine"), m.details["cell"]) for m in own if m.code in (NOT_REACHED, OVER_BUDGET)})
     more = f"; time ran out before {counted(late, 'cell', 'cells')}" if late else ""
     twice = _timed_twice(parts)
@@ -109,6 +109,7 @@ def _trust(parts: list[Scaling]) -> str:
     grades = {threads: grade_of(half[threads]) if threads in half else "not known" for threads in twice}
     one, *others = dict.fromkeys(grades.values())
     said = ", ".join(f"{grade} on {threads_text(n)}" for n, grade in grades.items()) if others else one
+    said = NOT_TO_CITE if said == TOO_NOISY else said
     control = title_of(parts[0].summary.controls_label)
     where = " in half of the cells" if any(len(own) > 1 for own in twice.values()) else ""
     return f"How sure: {said} ({control} timed twice differs by up to {percent(max(half.values()))}{where}){more}."
