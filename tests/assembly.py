@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
 
 from moe import mojo_build
 
@@ -56,6 +61,19 @@ def assembly(form: str, sources: Path = mojo_build.SOURCE, options: tuple[str, .
         )
         assert result.returncode == 0, result.stderr
         return APPLE.sub(r"\1\3.\2", output.read_text())
+
+
+def ask_at_once(ask: Callable[..., Any], asked: Iterable[tuple[Any, ...]]) -> None:
+    """Ask what is remembered, two at a time; one that fails does so again when it is used."""
+    with ThreadPoolExecutor(2) as pool:
+        for arguments in asked:
+            pool.submit(ask, *arguments)
+
+
+def chosen(request: pytest.FixtureRequest, test: str, *names: str) -> list[tuple[Any, ...]]:
+    """The parameters of a test wherever it is going to run."""
+    items = [item for item in request.session.items if getattr(item, "originalname", "") == test]
+    return [tuple(item.callspec.params[name] for name in names) for item in items]  # type: ignore[attr-defined]
 
 
 def lanes(text: str) -> int:

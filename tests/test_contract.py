@@ -44,14 +44,18 @@ def takes(name: str, problem: moe.Problem) -> bool:
     return False
 
 
-@pytest.mark.parametrize("threads", THREADS)
+def threads_for(name: str) -> tuple[int, ...]:
+    """One number of threads where it takes one thread, however many it is given."""
+    return THREADS[:1] if entry_of(parse_variant(name)).most_threads == 1 else THREADS
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_forms(name: str, form: str, threads: int) -> None:
+def test_forms(name: str, form: str) -> None:
     if computes(name, form):
         for edge, problem in edges_of(form).items():
-            if takes(name, problem):
+            for threads in threads_for(name) if takes(name, problem) else ():
                 parity = parity_of(name, problem, (form, edge), threads)
-                assert parity.passed, (edge, parity.reason)
+                assert parity.passed, (edge, threads, parity.reason)
 
 
 @cache
@@ -85,14 +89,12 @@ def test_nan_and_inf_in_weights_are_never_lost(name: str, tensor: str, value: fl
 
 def check_weight(name: str, tensor: str, value: float) -> None:
     """One value in the first, an inner and the last place of one of the weights; all tokens are compared."""
-    takes_one = entry_of(parse_variant(name)).most_threads == 1  # thread, however many it is given
-    counts = THREADS[:1] if takes_one else THREADS
     for edge in ("every expert", "odd sizes", "narrow"):
         problem = the_edges()[edge]
         shape = getattr(problem.weights, tensor).shape
         for place in (tuple(0 for _ in shape), tuple(n // 2 for n in shape), tuple(n - 1 for n in shape)):
             bad = with_weight(problem, tensor, place, value)
-            for threads in counts if takes(name, bad) else ():
+            for threads in threads_for(name) if takes(name, bad) else ():
                 parity = parity_of(name, bad, (edge, tensor, place, np.float32(value).tobytes()), threads)
                 assert parity.passed, (edge, place, threads, parity.reason)
 
@@ -113,13 +115,12 @@ def test_nan_in_any_place_of_a_token_makes_its_row_nan(name: str) -> None:
         assert parity.passed, (place, parity.reason)
 
 
-@pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("preset", ["smoke", "small", "seed"])
-def test_presets(name: str, preset: str, threads: int) -> None:
+def test_presets(name: str, preset: str) -> None:
     config = entry_of(parse_variant(name)).affordable(moe.PRESETS[preset])
-    problem = the_problem(config)
-    parity = parity_of(name, problem, config, threads)
-    assert parity.passed, parity.reason
+    for threads in threads_for(name):
+        parity = parity_of(name, the_problem(config), config, threads)
+        assert parity.passed, (threads, parity.reason)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from moe.measure.loaded import loaded_files, require_files, shown
 from moe.report.render import execute
 from moe.run import Run, read_run
 
-from .conftest import validate_run
+from .conftest import briefly, validate_run
 
 pytestmark = pytest.mark.usefixtures("brief")
 
@@ -29,30 +29,36 @@ def measure(*names: str) -> Run:
     return moe.compare(names, TINY, progress=False, **effort)
 
 
-@pytest.fixture
-def strange_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to stand in, with files that are called like what a worker imports, and another checkout."""
+@pytest.fixture(scope="module")
+def strange_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with files that are called like what a worker imports, and another checkout."""
+    folder = tmp_path_factory.mktemp("strange")
     for name in ("statistics", "numpy", "torch"):
-        (tmp_path / f"{name}.py").write_text("raise ImportError('from the folder that one stands in')\n")
-    (tmp_path / "random.py").write_text("print('hello')\n")
-    (tmp_path / "moe" / "measure").mkdir(parents=True)
+        (folder / f"{name}.py").write_text("raise ImportError('from the folder that one stands in')\n")
+    (folder / "random.py").write_text("print('hello')\n")
+    (folder / "moe" / "measure").mkdir(parents=True)
     for package in ("moe", "moe/measure"):
-        (tmp_path / package / "__init__.py").write_text("")
-    (tmp_path / "moe" / "measure" / "worker.py").write_text("raise ImportError('another checkout')\n")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+        (folder / package / "__init__.py").write_text("")
+    (folder / "moe" / "measure" / "worker.py").write_text("raise ImportError('another checkout')\n")
+    return folder
 
 
-@pytest.mark.usefixtures("strange_folder")
-def test_the_folder_that_one_stands_in_is_not_imported_from() -> None:
-    run = measure("numpy", "torch")
-    assert [(m.label, m.status) for m in run.measurements] == [
+@pytest.fixture(scope="module")
+def strange_run(strange_folder: Path) -> Run:
+    """A run of one who stands in that folder."""
+    with briefly(), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(strange_folder)
+        return measure("numpy", "torch")
+
+
+def test_the_folder_that_one_stands_in_is_not_imported_from(strange_run: Run) -> None:
+    assert [(m.label, m.status) for m in strange_run.measurements] == [
         ("numpy", "ok"), ("torch", "ok"), ("numpy (control)", "ok")
     ]  # fmt: skip
 
 
-def test_a_run_says_what_its_workers_imported() -> None:
-    run = read_run(measure("numpy", "torch").to_json(), "it")
+def test_a_run_says_what_its_workers_imported(strange_run: Run) -> None:
+    run = read_run(strange_run.to_json(), "it")
     validate_run(json.loads(run.to_json()))
     numpy, torch, control = (m.details["files"] for m in run.measurements)
     assert numpy == control
@@ -112,6 +118,7 @@ def test_what_a_worker_prints_before_it_can_be_asked_is_said(monkeypatch: pytest
 
 
 def test_a_kernel_imports_what_the_report_does(strange_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(strange_folder)
     (strange_folder / "own").mkdir()
     (strange_folder / "own" / "mine.py").write_text("")
     monkeypatch.syspath_prepend(strange_folder / "own")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ import moe
 from moe import mojo_build
 from moe.check import check_layer
 
+from .assembly import ask_at_once, chosen
+
 NATIVE_TESTS = sorted(mojo_build.SOURCE.glob("test_*.mojo"))
 
 
@@ -24,9 +27,8 @@ def test_there_are_native_tests() -> None:
     assert len(NATIVE_TESTS) >= 4
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("path", NATIVE_TESTS, ids=lambda path: path.stem)
-def test_native(mojo: str, path: Path) -> None:
+@cache
+def run_native(path: Path) -> subprocess.CompletedProcess[str]:
     toolchain = mojo_build.find_toolchain()
     # New memory is NaN here: what is read before it is written shows in the result.
     command = [
@@ -39,7 +41,20 @@ def test_native(mojo: str, path: Path) -> None:
         str(mojo_build.SOURCE),
         str(path),
     ]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def natives(request: pytest.FixtureRequest) -> None:
+    """All of the kernel's own tests that are going to run, side by side."""
+    ask_at_once(run_native, chosen(request, "test_native", "path"))
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("natives")
+@pytest.mark.parametrize("path", NATIVE_TESTS, ids=lambda path: path.stem)
+def test_native(mojo: str, path: Path) -> None:
+    result = run_native(path)
     output = result.stdout + result.stderr
     assert result.returncode == 0, output
     assert " 0 failed" in output, output

@@ -19,7 +19,7 @@ from moe.check import check_layer
 from moe.implementations.mojo_kernel import SWITCHES, setting_number
 
 from .agreement import layer_for, parity_of, the_edges, the_problem, the_references
-from .assembly import assembly, lanes
+from .assembly import ask_at_once, assembly, lanes
 
 pytestmark = pytest.mark.long
 
@@ -91,19 +91,23 @@ def test_vectors_mean_packed_arithmetic(mojo: str) -> None:
     assert packed(assembly_of(simd="on", tile="on", batch="on")).total() > 100
 
 
-def counted(sources: Path) -> Attribution:
-    """`simd` and `tile` attributed by multiply-add instructions instead of seconds: no clock is asked."""
-    names = ("simd", "tile")
-    seconds = []
-    for combination in range(4):
-        on = {name: "on" if combination >> i & 1 else "off" for i, name in enumerate(names)}
-        text = assembly_of(sources, **on, batch="on")
-        seconds.append([1 / lanes(text)] * 6)
-    return attribute(names, Grid(np.array(seconds), [0, 0, 0, 1, 1, 1], [True] * 4))
+def counted(sources: Path, *names: str) -> Attribution:
+    """Switches attributed by multiply-add instructions instead of seconds: no clock is asked."""
+    combinations = [
+        {name: "on" if number >> i & 1 else "off" for i, name in enumerate(names)}
+        for number in range(2 ** len(names))
+    ]
+
+    def text_of(on: dict[str, str]) -> str:
+        return assembly_of(sources, **{"tile": "on", **on}, batch="on")
+
+    ask_at_once(text_of, [(on,) for on in combinations])
+    seconds = [[1 / lanes(text_of(on))] * 6 for on in combinations]
+    return attribute(names, Grid(np.array(seconds), [0, 0, 0, 1, 1, 1], [True] * len(seconds)))
 
 
 def test_a_switch_without_its_effect_has_no_share(mojo: str, tmp_path: Path) -> None:
-    simd, tile = counted(mojo_build.SOURCE).factors
+    simd, tile = counted(mojo_build.SOURCE, "simd", "tile").factors
     assert simd.times.value >= 4
     assert simd.share is not None
     assert simd.share.value == pytest.approx(1)
@@ -114,5 +118,5 @@ def test_a_switch_without_its_effect_has_no_share(mojo: str, tmp_path: Path) -> 
     text = form.read_text()
     assert text.count("LANES if self.simd else 1") == 1
     form.write_text(text.replace("LANES if self.simd else 1", "1"))
-    ignored = counted(tmp_path).factors[0]
+    ignored = counted(tmp_path, "simd").factors[0]
     assert (ignored.times.value, ignored.share) == (pytest.approx(1), None)

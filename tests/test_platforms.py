@@ -22,7 +22,7 @@ from moe.parity import TOLERANCES, compare_output
 from moe.reference import reference
 
 from .agreement import the_references
-from .assembly import assembly, lanes
+from .assembly import ask_at_once, assembly, chosen, lanes
 from .drawn_forms import ROUNDED_ALIKE, SIZES, drawn, rounded_alike
 
 pytestmark = pytest.mark.long
@@ -179,10 +179,21 @@ def test_the_kernel_is_right_on(mojo: str, target: Platform, tmp_path: Path) -> 
     assert not answer.read()
 
 
+def tile_of(target: Platform, form: str) -> str:
+    return assembly(form, options=target.options)
+
+
+@pytest.fixture(scope="module")
+def tiles(request: pytest.FixtureRequest) -> None:
+    """All that are looked at, compiled side by side."""
+    ask_at_once(tile_of, chosen(request, "test_the_register_tile_is_vectors_on", "target", "form"))
+
+
+@pytest.mark.usefixtures("tiles")
 @pytest.mark.parametrize("form", TILES.values(), ids=TILES)
 @pytest.mark.parametrize("target", (RUN | COMPILED).values(), ids=RUN | COMPILED)
 def test_the_register_tile_is_vectors_on(mojo: str, target: Platform, form: str) -> None:
-    text = assembly(form, options=target.options)
+    text = tile_of(target, form)
     assert lanes(text) == target.lanes
     # A full tile has at least six tokens times two vectors of columns, in each of the 16 steps of a block.
     assert sum(lanes(line) == target.lanes for line in text.splitlines()) >= 6 * 2 * 16
