@@ -96,7 +96,7 @@ def wrong_on_edges(name: str) -> str:
 def _first_wrong(name: str) -> str:
     if not availability(name)[0]:
         return ""
-    found = (check for check in OneCheck(name, 1, References()).edges() if check.status == "failed")
+    found = (check for check in OneCheck(name, 1, {}).edges() if check.status == "failed")
     return next((f"{check.problem}: {check.note}" for check in found), "")
 
 
