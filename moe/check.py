@@ -36,6 +36,23 @@ class Check:
     error: float = 0.0  # the comparison's largest, where it agrees
 
 
+class References:
+    """References that every implementation is held against on every number of threads, each computed once.
+
+    Problems that are made again are not kept, with weights that may be large.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Callable[[Problem], Reference]] = {}
+
+    def of(self, key: Hashable, problem: Problem) -> Reference:
+        """That of a problem, which is the same whenever `key` is."""
+        if key not in self._known:
+            found = reference(problem)
+            self._known[key] = partial(Reference, experts=found.experts, y=found.y, contested=found.contested)
+        return self._known[key](problem)
+
+
 def check_layer(layer: Layer, problem: Problem, known: Callable[[Problem], Reference] = reference) -> Parity:
     """Compare a layer's output on the problem, and on its tokens in reverse, with the reference, which `known` gives.
 
@@ -66,7 +83,7 @@ def check(
     LONGEST_FORWARD_S. With a `checkpoint` its layer is checked alone, on inputs of several lengths.
     """
     threads = threads or sorted({1, usable_cores()})
-    known: dict[Hashable, Callable[[Problem], Reference]] = {}
+    references = References()
     for name in names:
         available, reason = availability(name)
         if not available:
@@ -77,7 +94,7 @@ def check(
         if not usable:
             yield Check(name, "everything", max(threads), "not_run", f"it runs on at most {most} thread")
         for count in usable:
-            one = OneCheck(name, count, known)
+            one = OneCheck(name, count, references)
             yield from one.whole() if checkpoint is None else one.of_checkpoint(checkpoint)
 
 
@@ -96,7 +113,7 @@ def wrong_on_edges(name: str) -> str:
 def _first_wrong(name: str) -> str:
     if not availability(name)[0]:
         return ""
-    found = (check for check in OneCheck(name, 1, {}).edges() if check.status == "failed")
+    found = (check for check in OneCheck(name, 1, References()).edges() if check.status == "failed")
     return next((f"{check.problem}: {check.note}" for check in found), "")
 
 
@@ -112,7 +129,7 @@ class OneCheck:
 
     name: str
     threads: int
-    known: dict[Hashable, Callable[[Problem], Reference]]  # without the problems, whose weights may be large
+    references: References
 
     def edges(self) -> Iterator[Check]:
         """On every edge of the published layer."""
@@ -169,13 +186,6 @@ class OneCheck:
             s_per_flop = forward_s / config.flops
             yield result
 
-    def _reference(self, key: Hashable, problem: Problem) -> Reference:
-        """That of a problem, which is the same whenever `key` is."""
-        if key not in self.known:
-            found = reference(problem)
-            self.known[key] = partial(Reference, experts=found.experts, y=found.y, contested=found.contested)
-        return self.known[key](problem)
-
     def _checked(self, title: str, problem: Problem, key: Hashable, note: str = "") -> tuple[Check, float]:
         """One check with the seconds of a forward; an implementation that raises has failed it."""
         arrays = problem.weights.arrays()
@@ -184,7 +194,7 @@ class OneCheck:
             with contained():
                 weights = Weights(**given, form=problem.weights.form)
                 layer = create(self.name, weights, top_k=problem.top_k, threads=self.threads)
-                parity = check_layer(layer, problem, partial(self._reference, key))
+                parity = check_layer(layer, problem, partial(self.references.of, key))
                 x = problem.x.copy()
                 native = layer.to_native(x)
                 started = time.perf_counter()
