@@ -94,8 +94,7 @@ def test_what_is_measured_is_every_layer_with_as_many_experts_as_fit(
     layers = [sweep["config"][0] for sweep in every]
     assert layers[::2] == layers[1::2]
     assert [(c.num_experts, c.d_model) for c in layers[::2]] == [(4, 256), (32, 1024), (16, 2048), (21, 2048)]
-    assert {sweep["budget_s"] for sweep in every} == {1.5}
-    assert one["budget_s"] == 3
+    assert {sweep["budget_s"] for sweep in asked} == {3}
     assert [sweep["threads"] for sweep in every] == [[1], [2]] * len(shapes.MODEL_SHAPES)
     assert (one["config"], one["threads"]) == ([MODELS["granite-3.0-1b-a400m"].config], [2])
     assert {sweep["precision"] for sweep in every} == {("float32", "bfloat16")}
