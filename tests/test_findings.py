@@ -182,8 +182,8 @@ def test_the_index_says_how_sure_it_is_where_that_differs_between_threads(tmp_pa
     run = made(noise=0.01)
     for m in run.measurements:
         m.disturbed = [m.threads == 2 and place > 2 for place in range(len(m.samples_s))]
-    published = "The published 382.87 times NumPy does not hold: Mojo is 1.6 times here on 2 threads."
-    whole = "Mojo's optimisations and threads give 40 × at 32 tokens, all against none: mostly vector instructions"
+    published = "The published 382.87 times NumPy does not hold: Mojo is 1.6 times NumPy here on 2 threads."
+    whole = "Mojo's optimisations and threads together give 40 × at 32 tokens: mostly vector instructions"
     given = f"{whole} (simd, 6.5 ×) and tiles in registers (tile, 2.3 ×)."
     others = [page("claims", "", published), page("breakdown", given)]
     first, *rest = index.headline([page("comparison", *comparison.headline(summarise(run))), *others])

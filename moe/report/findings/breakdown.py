@@ -36,14 +36,17 @@ WORDS = {
     "threads": "threads",
     "framework": "the framework itself",
 }
-# What gives so many times, and over what; with threads among the factors.
+# What gives so many times, and over what where that does not go without saying; with threads among the factors.
 COMPARED = {
-    ("mojo", False): ("Mojo's optimisations give", "all against none"),
-    ("mojo", True): ("Mojo's optimisations and threads give", "all against none"),
-    ("numpy to torch", False): ("What leads from NumPy to PyTorch gives", "against NumPy in float64, token by token"),
+    ("mojo", False): ("Mojo's optimisations together give", ""),
+    ("mojo", True): ("Mojo's optimisations and threads together give", ""),
+    ("numpy to torch", False): (
+        "What leads from NumPy to PyTorch gives",
+        ", against NumPy in float64, token by token",
+    ),
     ("numpy to torch", True): (
         "What leads from NumPy to PyTorch gives",
-        "against NumPy in float64, token by token, on fewer threads",
+        ", against NumPy in float64, token by token, on fewer threads",
     ),
 }
 SAME = 1.005  # a ratio of limits that is written as 1.00
@@ -73,7 +76,7 @@ def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
         return f"What gives the speedup {experiment.name} can't be told: a variant of it was not measured ({reason})."
     ratio = interval_of(whole, "times")
     who, over = COMPARED[name, "threads" in experiment.factors]
-    given = f"{rounded(ratio)} × at {found.summary.tokens:,} tokens, {over}"
+    given = f"{rounded(ratio)} × at {found.summary.tokens:,} tokens{over}"
     if not ratio.bounded:
         why = lacking(found.least_measured(experiment), found.run)
         return f"{who} about {given}: undecided ({why})."

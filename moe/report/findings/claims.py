@@ -178,7 +178,7 @@ def _off(row: Row, quantity: dict[str, Any]) -> str:
     if row["kind"] == "factor":
         return f"the published {claimed} times of {quantity['factor']} does not hold: measured {here} is {found}."
     first, second = map(title_of, quantity["ratio"])
-    return f"the published {claimed} times {second} does not hold: {first} is {found} times {here}."
+    return f"the published {claimed} times {second} does not hold: {first} is {found} times {second} {here}."
 
 
 def extremes(trial: Trial) -> list[str]:
