@@ -42,7 +42,7 @@ sample: report ## A report again, and from it docs/sample and README's picture
 test: lint ## Lint, then the tests that do not take long: some five minutes
 	$(BIN)/python -m pytest
 
-test-all: lint ## Lint, then all tests but the browser's: some half an hour, and an emulator of ARM
+test-all: lint ## Lint, then all tests but the browser's: about half an hour, and an emulator of ARM
 	$(BIN)/python -m pytest -m "not browser"
 
 test-browser: $(READY) ## Tests of the pages and of explore.ipynb in a real browser: needs Chromium
