@@ -114,7 +114,7 @@ def test_a_run_goes_on_without_it(
     name = installed(code, place)
     path = tmp_path / "run.json"
     assert str(parse_variant(name)) == name
-    arguments = ["bench", "numpy", name, "--config", "smoke,tokens=4", "--budget", "0.2", "--anyway"]
+    arguments = ["bench", "numpy", name, "--config", "smoke,tokens=4", "--budget", "0.5", "--anyway"]
     failed = place in ("constructor", "forward")
     assert main([*arguments, "--json", str(path)]) == (1 if failed else 0)
     numpy, theirs, control = load_run(path).measurements
@@ -183,7 +183,7 @@ def test_lines_that_cannot_be_counted_are_not_known(installed: Callable[[str, st
 @pytest.mark.parametrize(("own", "said"), [("threads = '1'", "TypeError: 'str' object"), ("library = 'libm.so'", "")])
 def test_attributes_are_their_own_affair(own: str, said: str, installed: Callable[[str, str], str]) -> None:
     name = installed(own, "class")
-    effort = {"budget_s": 0.2, "processes": 1, "turn_s": 0.0, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
+    effort = {"budget_s": 0.5, "processes": 1, "turn_s": 0.0, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
     run = moe.compare(["numpy", name], PRESETS["smoke"].with_tokens(4), progress=False, **effort)
     assert json.loads(run.to_json())
     numpy, theirs, _ = run.measurements

@@ -25,7 +25,7 @@ TINY = moe.MoEConfig(6, 8, 16, 3, 2)
 
 
 def measure(*names: str) -> Run:
-    effort = {"budget_s": 0.2, "processes": 1, "turn_s": 0.0, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
+    effort = {"budget_s": 0.5, "processes": 1, "turn_s": 0.0, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
     return moe.compare(names, TINY, progress=False, **effort)
 
 

@@ -79,7 +79,7 @@ def test_every_fact_may_raise(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("brief")
 def test_a_mute_machine_is_measured_and_its_page_says_why(mute: None, tmp_path: Path) -> None:
-    run = moe.compare(["numpy"], moe.PRESETS["smoke"], budget_s=0.2, path=tmp_path / "run.json")
+    run = moe.compare(["numpy"], moe.PRESETS["smoke"], budget_s=0.5, path=tmp_path / "run.json")
     assert [m.status for m in run.measurements if m.label == "numpy"] == ["ok"]
     assert set(run.machine["unknown"]) >= set(TOLD.values())
     page = tables.machine(summarise(moe.load_run(tmp_path / "run.json")))

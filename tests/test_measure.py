@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("brief")
 
 TINY = moe.MoEConfig(tokens=6, d_model=8, d_ff=16, num_experts=3, top_k=2)
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
-QUICK = {"budget_s": 0.2, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}
+QUICK = {"budget_s": 0.5, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}
 
 
 class SystemTimes(NamedTuple):
@@ -190,7 +190,7 @@ def test_variants_of_an_implementation_share_a_worker_and_a_control_has_its_own(
 def test_the_packages_forms_of_pytorch_share_a_worker_and_others_do_not() -> None:
     own = ("torch", "torch-loop", "torch-grouped")
     run = measure("numpy", *own, f"{MISBEHAVING}:Prints", f"{MISBEHAVING}:Selective")
-    assert {m.status for m in run.measurements} == {"ok"}
+    assert {m.label: m.reason for m in run.measurements if m.status != "ok"} == {}
     for label in own:
         assert only(run, label).details["memory_of"] == sorted(own)
     for kind in ("Prints", "Selective"):

@@ -51,7 +51,7 @@ def forgotten() -> None:
 
 
 def measure(*names: str) -> moe.Run:
-    effort = {"budget_s": 0.2, "processes": 1, "turn_s": 0.0, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
+    effort = {"budget_s": 0.5, "processes": 1, "turn_s": 0.0, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
     return moe.compare(names, TINY, progress=False, **effort)
 
 

@@ -17,7 +17,7 @@ from moe.run import load_run
 pytestmark = pytest.mark.usefixtures("brief")
 
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
-QUICK = {"budget_s": 0.2, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}
+QUICK = {"budget_s": 0.5, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}
 
 
 def with_gaps(logits: list[float], top_k: int = 2) -> Reference:

@@ -26,7 +26,7 @@ from .synthetic import synthetic_run
 pytestmark = pytest.mark.usefixtures("brief")
 
 TINY = "tokens=4,d_model=8,d_ff=16,num_experts=3,top_k=2"
-BENCH = ["bench", "numpy", "--config", TINY, "--budget", "0.2", "--anyway", "--json"]
+BENCH = ["bench", "numpy", "--config", TINY, "--budget", "0.5", "--anyway", "--json"]
 QUICK: dict[str, Any] = {"processes": 2, "turn_s": 0.0, "turn_forwards": 1, "warm_up_s": 0.0, "warm_up_most_s": 0.0}
 FULL = OSError(errno.ENOSPC, "No space left on device")
 

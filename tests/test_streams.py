@@ -19,7 +19,7 @@ from .conftest import brief_worker
 pytestmark = pytest.mark.long
 
 LACKING = ("ascii", "cp437")
-BENCH = ["bench", "numpy", "--config", "smoke,tokens=4", "--budget", "0.2", "--anyway"]
+BENCH = ["bench", "numpy", "--config", "smoke,tokens=4", "--budget", "0.5", "--anyway"]
 
 
 def moe(*arguments: str, encoding: str = "utf-8", redirect: str = "") -> subprocess.CompletedProcess[bytes]:

@@ -67,7 +67,7 @@ def test_no_setting_that_shapes_threads_reaches_a_worker(settings: None) -> None
 
 
 def measure(*names: str, **changed: Any) -> moe.Run:
-    quick = {"budget_s": 0.2, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}
+    quick = {"budget_s": 0.5, "processes": 1, "turn_s": 0.002, "warm_up_s": 0.0, "progress": False}
     return moe.compare(list(names), TINY, **{**quick, **changed})
 
 
