@@ -64,8 +64,7 @@ def _kernel(summary: Summary, threads: int) -> tuple[str, str] | None:
     if not ahead.ratio.bounded:
         return "the fastest is undecided", f" ({kernel} about {rounded(ahead.ratio)} × {other})"
     if not ahead.resolved:
-        verdict = f"{kernel} is not resolved from the best of the others:"
-        return verdict, f" {rounded(ahead.ratio)} × {other}"
+        return f"{kernel} is not resolved from {other}, the best of the others,", f" ({rounded(ahead.ratio)} ×)"
     if ahead.ratio.value > 1:
         return _first(summary, ahead.mojo, ahead.other, f" {rounded(ahead.ratio)} × as fast as {other}, the next")
     by = f" {rounded(ahead.ratio.inverse())} × as fast as {kernel}"
