@@ -2,11 +2,8 @@
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from multiprocessing import get_context
 
 import numpy as np
 
@@ -98,25 +95,6 @@ def check(
             yield from one.whole() if checkpoint is None else one.of_checkpoint(checkpoint)
 
 
-def wrong_on_edges(name: str) -> str:
-    """What an implementation gets wrong first of the published layer's edges, on one thread; empty if nothing.
-
-    In a process of its own, of which it may be the end. Raises ValueError for a name that is none.
-    """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
-        try:
-            return apart.submit(_first_wrong, name).result()
-        except BrokenProcessPool:
-            return "it ended its process on an edge"
-
-
-def _first_wrong(name: str) -> str:
-    if not availability(name)[0]:
-        return ""
-    found = (check for check in OneCheck(name, 1, References()).edges() if check.status == "failed")
-    return next((f"{check.problem}: {check.note}" for check in found), "")
-
-
 @cache
 def _problems(form: str = "") -> dict[str, Problem]:
     """The edges of a form, or the published layer's."""
@@ -131,14 +109,10 @@ class OneCheck:
     threads: int
     references: References
 
-    def edges(self) -> Iterator[Check]:
-        """On every edge of the published layer."""
-        for title, problem in _problems().items():
-            yield self._checked(title, problem, title)[0]
-
     def whole(self) -> Iterator[Check]:
         """On every edge, form and preset."""
-        yield from self.edges()
+        for title, problem in _problems().items():
+            yield self._checked(title, problem, title)[0]
         yield from map(self._form, FORMS)
         yield from self._presets()
 

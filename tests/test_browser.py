@@ -217,9 +217,9 @@ def test_explore_measures_what_is_chosen(browser: Browser, lab: str, mojo: str) 
     # The last cell races a layer and a kernel that the cells before it wrote.
     mine = "my_mojo_layer.py:MyMojoLayer"
     expect(notebook.locator("td", has_text=mine).first).to_be_attached(timeout=LAB_TIMEOUT_MS)
-    for tokens, typed in (("40", "40"), ("24", "2.4e1")):
+    for tokens in ("40", "24"):
         field = notebook.locator(".widget-inline-hbox", has_text="tokens").locator("input")
-        field.fill(typed)
+        field.fill(tokens)
         field.press("Enter")
         notebook.get_by_role("button", name="Measure").click()
         expect(notebook.locator("td", has_text=f"T={tokens} ").first).to_be_attached(timeout=LAB_TIMEOUT_MS)

@@ -17,11 +17,9 @@ import seaborn as sns
 from IPython.display import HTML
 
 from moe.analysis import frames, summarise
-from moe.check import wrong_on_edges
 from moe.config import named_configs
 from moe.form import CHOICES
-from moe.implementations import names, parse_variant
-from moe.implementations.own_files import own_file
+from moe.implementations import names
 from moe.implementations.registry import BASELINE, load_again
 from moe.measure.compare import compare
 from moe.measure.saving import RunEndedError, RunInterrupted
@@ -55,8 +53,7 @@ class Explorer:
         self._named = named_configs()
         self._preset = widgets.Dropdown(options=list(self._named), value=PRESET, description="layer", style=WIDE)
         self._preset.observe(lambda _: self._set_sizes(), "value")
-        # A box for whole numbers shows 1e9 and takes it for 1.
-        number = partial(widgets.BoundedFloatText, min=1, max=2**20, step=1, style=WIDE)
+        number = partial(widgets.BoundedIntText, min=1, max=2**20, style=WIDE)
         self._sizes = {name: number(getattr(self._named[PRESET], name), description=name) for name in SIZES}
         precisions = CHOICES["precision"]
         self._precision = widgets.Dropdown(options=precisions, description="precision", style=WIDE)
@@ -80,18 +77,13 @@ class Explorer:
         buttons = widgets.HBox([self._measure, self._stop, self._bar])
         return widgets.VBox([choices, buttons, self._said, self._results])
 
-    def race(self, *implementations: str, edges: bool = True) -> HTML:
+    def race(self, *implementations: str) -> HTML:
         """Measure these at the chosen sizes; returns their rows, and adds them to those under the widgets.
 
-        What comes from a file is first compared with the reference on every edge, unless `edges` is False; what is
-        wrong is all that is returned then, and nothing is measured. Raises ValueError for a name or for sizes that
-        make no sense, and while the widgets measure.
+        Raises ValueError for a name or for sizes that make no sense, and while the widgets measure.
         """
         if self.is_measuring:
             raise ValueError("a measurement is going on: wait for its end, or press Stop")
-        own = [name for name in implementations if edges and own_file(parse_variant(name).name)]
-        if wrong := [f"{name}: {reason}" for name in own if (reason := wrong_on_edges(name))]:
-            return show_sentences([*wrong, "Nothing was measured; edges=False measures all the same."], "finding")
         self._keep(run := self._measured(implementations))
         return _joined([show_table(history([run], self._baseline.value, len(self.runs))), *_wrong(run)])
 
@@ -114,7 +106,7 @@ class Explorer:
     def _measured(self, implementations: Sequence[str]) -> Run:
         """A run of these at the chosen sizes; a stopped one is what there is of it."""
         load_again()
-        sizes: dict[str, Any] = {name: _whole(name, widget.value) for name, widget in self._sizes.items()}
+        sizes = {name: widget.value for name, widget in self._sizes.items()}
         # A model's layer keeps its form, whatever its sizes.
         config = replace(self._named[self._preset.value], **sizes, precision=self._precision.value)
         KEPT.mkdir(exist_ok=True)
@@ -159,12 +151,6 @@ class Explorer:
             self._bar.value = min(1.0, (time.monotonic() - begun) / self._budget.value)
             time.sleep(TICK_S)
         self._bar.value = 1.0
-
-
-def _whole(name: str, value: float) -> int:
-    if value != int(value):
-        raise ValueError(f"{name} must be a whole number, got {value:g}")
-    return int(value)
 
 
 def _newest(run: Run, baseline: str) -> list[HTML]:
