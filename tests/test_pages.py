@@ -162,7 +162,7 @@ def test_a_page_names_the_repository_where_the_package_does(tmp_path: Path, monk
     [
         (["https://example.org/moe.git"], "https://example.org/moe.git"),
         (["git@example.org:moe.git", "https://me:secret@example.org:8443/moe?x=1"], "https://example.org:8443/moe"),
-        (["/srv/moe", "ssh://example.org/moe", "file:///srv/moe", "https://[broken"], ""),
+        (["../moe", "ssh://example.org/moe", "file:///moe", "https://[broken"], ""),
         ([], ""),
     ],
 )
