@@ -78,7 +78,7 @@ def _affordable(settings: Protocol, ready_s: float, round_s: float, share_s: flo
     if settings.target is not None:
         fitting = max(settings.rounds, int(ready_s / round_s))
     else:
-        fitting = int((share_s - ready_s) / round_s)
+        fitting = round((share_s - ready_s) / round_s)
         if ready_s + settings.rounds * round_s <= (1 + OVER) * share_s:
             fitting = max(fitting, settings.rounds)
     return min(ROUNDS_OF_A_PROCESS, max(1, fitting))
