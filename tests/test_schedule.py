@@ -12,7 +12,6 @@ from moe.measure.schedule import ROUNDS_OF_A_PROCESS, _affordable, is_lacking
     ("ready_s", "round_s", "share_s", "rounds"),
     [
         (4, 2, 16, 6),  # as many as fit
-        (4, 8, 25, 3),  # or nearly: time that is left over answers nothing
         (4, 14, 16, 2),  # two at least, where that does not take twice as long
         (4, 15, 16, 1),
         (4, 100, 16, 1),  # one in any case

@@ -42,7 +42,7 @@ def until_budget(bench: Bench) -> None:
         generation += 1
         if is_lacking(settings, generation, rounds) and took_s <= bench.left_s + OVER * settings.budget_s:
             continue
-        if settings.target is None or took_s > bench.left_s or _is_narrow(bench, settings.target):
+        if took_s > bench.left_s or (settings.target is not None and _is_narrow(bench, settings.target)):
             return
 
 
@@ -78,7 +78,7 @@ def _affordable(settings: Protocol, ready_s: float, round_s: float, share_s: flo
     if settings.target is not None:
         fitting = max(settings.rounds, int(ready_s / round_s))
     else:
-        fitting = round((share_s - ready_s) / round_s)
+        fitting = int((share_s - ready_s) / round_s)
         if ready_s + settings.rounds * round_s <= (1 + OVER) * share_s:
             fitting = max(fitting, settings.rounds)
     return min(ROUNDS_OF_A_PROCESS, max(1, fitting))
