@@ -202,7 +202,7 @@ def test_a_layer_that_is_wrong_on_an_edge_is_not_raced(folder: Path, monkeypatch
     own = measuring(monkeypatch, at_once)
     shown = own.race("numpy", "wrong.py:Forgets", "wrong.py:Breaks", "wrong.py:Ends").data
     assert "wrong.py:Forgets: wrong on 6 of 19 edges, first &#x27;NaN in a token&#x27;: " in shown
-    assert "wrong.py:Breaks: wrong on 3 of 19 edges, first &#x27;no tokens&#x27;: TypeError: " in shown
+    assert "wrong.py:Breaks: wrong on 2 of 19 edges, first &#x27;one token&#x27;: TypeError: " in shown
     assert "(wrong.py, line 16: return super().forward(x) / (len(x) &gt; 1 or None))" in shown
     assert "wrong.py:Ends: wrong on an edge: exited with code 3" in shown
     assert "Nothing was measured" in shown

@@ -1,7 +1,5 @@
 """Whether what workers computed agrees with the reference: before anything is timed, and after every turn."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
