@@ -16,7 +16,7 @@ from moe.implementations.own_files import own_file
 from moe.measure.child import LOAD_TIMEOUT_S, Child, WorkerFailedError
 from moe.parity import INPUT_CHANGED, UNJUDGED, WEIGHTS_CHANGED, Parity, compare_output, worst
 from moe.problem import Float32Array, Problem, Weights, make_inputs, make_problem
-from moe.processor import MEMORY_SHARE, usable_cores, usable_memory
+from moe.processor import require_memory, usable_cores
 from moe.reference import Reference, reference
 
 LONGEST_FORWARD_S = 10.0
@@ -145,11 +145,7 @@ class OneCheck:
 
     def of_checkpoint(self, found: Checkpoint) -> Iterator[Check]:
         """On a checkpoint's layer; raises MemoryError where there is no room for a second copy of its weights."""
-        needed, free = sum(array.nbytes for array in found.weights.arrays().values()), MEMORY_SHARE * usable_memory()
-        if needed > free:
-            raise MemoryError(
-                f"an implementation's own copy takes {needed / 2**30:.1f} GiB, of {free / 2**30:.1f} GiB free"
-            )
+        require_memory(sum(a.nbytes for a in found.weights.arrays().values()), "an implementation's own copy")
         for tokens in TOKENS:
             config = entry_of(parse_variant(self.name)).affordable(found.config(tokens))
             problem = Problem(found.weights, make_inputs(config, 1)[0], found.top_k)
