@@ -12,9 +12,11 @@ from moe.config import PRESETS
 from moe.edges import FORMS, PLAIN, edge_problems, form_problems
 from moe.implementations import Layer, NotAvailableError, availability, create, entry_of, parse_variant
 from moe.implementations.foreign import contained, words_of
+from moe.implementations.own_files import own_file
+from moe.measure.child import LOAD_TIMEOUT_S, Child, WorkerFailedError
 from moe.parity import INPUT_CHANGED, UNJUDGED, WEIGHTS_CHANGED, Parity, compare_output, worst
 from moe.problem import Float32Array, Problem, Weights, make_inputs, make_problem
-from moe.processor import MEMORY_SHARE, usable_cores, usable_memory
+from moe.processor import require_memory, usable_cores
 from moe.reference import Reference, reference
 
 LONGEST_FORWARD_S = 10.0
@@ -95,6 +97,27 @@ def check(
             yield from one.whole() if checkpoint is None else one.of_checkpoint(checkpoint)
 
 
+def wrong_on_edges(names: Sequence[str]) -> dict[str, str]:
+    """What layers from files get wrong on the published layer's edges, on one thread: the first, the others counted.
+
+    Each is tried in a process of its own, which it may end. Of what can't run here a run says why, and of others than
+    layers from files nothing is said. Raises ValueError for a name that is none.
+    """
+    own = [name for name in names if own_file(parse_variant(name).name) and availability(name)[0]]
+    return {name: reason for name in own if (reason := _wrong_apart(name))}
+
+
+def _wrong_apart(name: str) -> str:
+    child = Child(1)
+    try:
+        wrong = child.ask("edges", timeout=LOAD_TIMEOUT_S, implementation=name)["wrong"]
+    except WorkerFailedError as error:
+        return f"wrong on an edge: {error}"
+    finally:
+        child.kill()
+    return f"wrong on {len(wrong)} of {len(_problems())} edges, first {wrong[0]}" if wrong else ""
+
+
 @cache
 def _problems(form: str = "") -> dict[str, Problem]:
     """The edges of a form, or the published layer's."""
@@ -109,30 +132,30 @@ class OneCheck:
     threads: int
     references: References
 
+    def edges(self) -> Iterator[Check]:
+        """On every edge of the published layer."""
+        for title, problem in _problems().items():
+            yield self.checked(title, problem, title)[0]
+
     def whole(self) -> Iterator[Check]:
         """On every edge, form and preset."""
-        for title, problem in _problems().items():
-            yield self._checked(title, problem, title)[0]
+        yield from self.edges()
         yield from map(self._form, FORMS)
         yield from self._presets()
 
     def of_checkpoint(self, found: Checkpoint) -> Iterator[Check]:
         """On a checkpoint's layer; raises MemoryError where there is no room for a second copy of its weights."""
-        needed, free = sum(array.nbytes for array in found.weights.arrays().values()), MEMORY_SHARE * usable_memory()
-        if needed > free:
-            raise MemoryError(
-                f"an implementation's own copy takes {needed / 2**30:.1f} GiB, of {free / 2**30:.1f} GiB free"
-            )
+        require_memory(sum(a.nbytes for a in found.weights.arrays().values()), "an implementation's own copy")
         for tokens in TOKENS:
             config = entry_of(parse_variant(self.name)).affordable(found.config(tokens))
             problem = Problem(found.weights, make_inputs(config, 1)[0], found.top_k)
-            yield self._checked(f"layer {found.layer}, T={config.tokens}", problem, config)[0]
+            yield self.checked(f"layer {found.layer}, T={config.tokens}", problem, config)[0]
 
     def _form(self, form: str) -> Check:
         """One form's edges: the first that failed, or what they have in common."""
         errors, refused = [], ""
         for title, problem in _problems(form).items():
-            found, _ = self._checked(title, problem, (form, title))
+            found, _ = self.checked(title, problem, (form, title))
             if found.status == "failed":
                 return replace(found, problem=form, note=found.note if title == PLAIN else f"{title}: {found.note}")
             if found.status == "ok":
@@ -156,11 +179,11 @@ class OneCheck:
                 note = f"a forward would take about {expected_s:.0f} s"
                 yield Check(self.name, title, self.threads, "not_run", note)
                 continue
-            result, forward_s = self._checked(title, make_problem(config), config, note)
+            result, forward_s = self.checked(title, make_problem(config), config, note)
             s_per_flop = forward_s / config.flops
             yield result
 
-    def _checked(self, title: str, problem: Problem, key: Hashable, note: str = "") -> tuple[Check, float]:
+    def checked(self, title: str, problem: Problem, key: Hashable, note: str = "") -> tuple[Check, float]:
         """One check with the seconds of a forward; an implementation that raises has failed it."""
         arrays = problem.weights.arrays()
         given = {name: array.copy() for name, array in arrays.items()}  # the reference's, and other problems', stay

@@ -16,7 +16,7 @@ from moe.config import FLOAT32_BYTES, MoEConfig, unknown_name
 from moe.families import ALIASES, EXPERTS, FAMILIES, GATED, PLAIN, PREFIXES, REFUSED, TOP_K, Family, Part
 from moe.form import Form
 from moe.problem import Float32Array, Problem, Weights
-from moe.processor import MEMORY_SHARE, usable_memory
+from moe.processor import require_memory
 from moe.ranges import SIZE, SIZE_OR_NONE, Range
 from moe.safetensors import READ, Shards, Stored, read_json, widened
 from moe.weights import DIMENSIONS, ROUTER
@@ -84,7 +84,8 @@ def load_checkpoint(folder: str | Path, *, layer: int) -> Checkpoint:
         begin = _beginning(shards, family, layer)
         parts = {name: part for name, part in family.parts.items() if _is_there(name, said, family, sizes)}
         stored = {name: _tensors(shards, begin, part, sizes, said) for name, part in parts.items()}
-    _require_memory(parts, sizes, f"layer {layer} of {folder}")
+    numbers = sum(prod(sizes[letter] for letter in DIMENSIONS[name]) for name in parts)
+    require_memory(FLOAT32_BYTES * numbers, f"layer {layer} of {folder} in float32")
     if all(tensor.dtype == "BF16" for name in set(stored) - set(ROUTER) for tensor in stored[name]):
         form = replace(form, precision="bfloat16")
     arrays = {name: _read(stored[name], part, DIMENSIONS[name], sizes) for name, part in parts.items()}
@@ -209,15 +210,6 @@ def _missing(shards: Shards, name: str, said: Mapping[str, Any]) -> str:
     quantised = said.get("quantization_config")
     how = quantised.get("quant_method") if isinstance(quantised, dict) else None
     return f"lacks {name}" + (f" (its weights are quantised: {how})" if how else "")
-
-
-def _require_memory(parts: Mapping[str, Part], sizes: Sizes, what: str) -> None:
-    needed = FLOAT32_BYTES * sum(prod(sizes[letter] for letter in DIMENSIONS[name]) for name in parts)
-    free = MEMORY_SHARE * usable_memory()
-    if needed > free:
-        raise MemoryError(
-            f"{what} takes {needed / 2**30:.1f} GiB in float32, of {free / 2**30:.1f} GiB that are free"
-        )
 
 
 def _read(stored: Sequence[Stored], part: Part, order: str, sizes: Sizes) -> Float32Array:

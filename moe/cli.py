@@ -233,7 +233,7 @@ def _bench(parsed: argparse.Namespace) -> int:
     settings = {**_settings(parsed), "target": parsed.target, "cache": parsed.cache}
     if config.tokens:  # else there is nothing to time
         _look_around(parsed, chosen, settings)
-    return _printed(compare(chosen, config, parsed.threads, checkpoint=found, **saving, **settings))
+    return _printed(compare(chosen, config, parsed.threads, checkpoint=found, edges=True, **saving, **settings))
 
 
 def _sweep(parsed: argparse.Namespace) -> int:

@@ -4,9 +4,10 @@ import platform
 import sys
 
 from moe import mojo_build
+from moe.check import OneCheck, References
 from moe.config import MoEConfig
 from moe.folders import VARIABLE, try_folders
-from moe.implementations import NotAvailableError, availability, create, names
+from moe.implementations import availability, names
 from moe.implementations.foreign import contained, words_of
 from moe.measure.machine import describe_machine
 from moe.problem import Problem, make_problem
@@ -69,11 +70,5 @@ def _try(name: str, problem: Problem) -> str:
     available, reason = availability(name)
     if not available:
         return f"not run: {reason}"
-    try:
-        with contained():
-            create(name, problem.weights, top_k=problem.top_k)(problem.x)
-    except (NotAvailableError, mojo_build.MojoBuildError) as error:
-        return f"fails: {error}"
-    except Exception as error:
-        return f"fails: {words_of(error)}"
-    return ""
+    found, _ = OneCheck(name, 1, References()).checked("", problem, "")
+    return "" if found.status == "ok" else f"fails: {found.note}"

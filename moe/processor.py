@@ -65,6 +65,13 @@ def usable_memory() -> float:
     return max(0.0, min(free, inf if left is None else left))
 
 
+def require_memory(needed: float, what: str) -> None:
+    """Raise MemoryError, saying `what` takes them, where so many bytes are more than this process may hold."""
+    free = MEMORY_SHARE * usable_memory()
+    if needed > free:
+        raise MemoryError(f"{what} takes about {needed / 2**30:.1f} GiB, of {free / 2**30:.1f} GiB that are free")
+
+
 def cache_sizes() -> dict[str, int]:
     """Bytes of each cache of the first core, by level and type (`L1 Data`, `L2 Unified`); empty where unknown."""
     sizes = {}

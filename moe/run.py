@@ -3,8 +3,6 @@
 The file is JSON, read without executing anything, replaced atomically, always whole.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile
@@ -186,7 +184,7 @@ class Measurement:
         return places
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Measurement:
+    def from_dict(cls, data: dict[str, Any]) -> "Measurement":
         """A measurement as a run's file has it; raises RunFileError for what no measurement has."""
         known = {f.name for f in fields(cls)}
         if unknown := set(data) - known:
@@ -242,7 +240,7 @@ class Run:
         """Whether something failed, or the system had no room for it."""
         return any(m.status == "failed" or m.code == NO_ROOM for m in self.measurements)
 
-    def by_machine(self) -> dict[str, Run]:
+    def by_machine(self) -> dict[str, "Run"]:
         """A run for each machine by its key, or this one alone, without a key, where none were joined.
 
         What no machine has finished stands with the first.
@@ -261,7 +259,7 @@ class Run:
             for key, described in self.machines.items()
         }
 
-    def differences(self, other: Run) -> list[str]:
+    def differences(self, other: "Run") -> list[str]:
         """What two runs' machines and versions differ in: nothing, and their numbers may stand side by side."""
 
         def lasting(run: Run) -> dict[str, Any]:
@@ -282,7 +280,7 @@ class Run:
             raise RunFileError(f"{path} exists: --resume continues it, --force replaces it")
         write_atomically(path, self.to_json())
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """One row a measurement: what it was, how it ended, and what it says; `moe.rows` describes the columns."""
         from moe.analysis.frames import rows
 

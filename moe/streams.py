@@ -3,8 +3,6 @@
 A stream may have any encoding, be closed, or have lost its reader. Files are written in UTF-8, wherever.
 """
 
-from __future__ import annotations
-
 import codecs
 import errno
 import os
@@ -39,7 +37,7 @@ class Lasting:
     says what was wrong.
     """
 
-    def __init__(self, stream: TextIO | None, instead: Lasting | None = None) -> None:
+    def __init__(self, stream: TextIO | None, instead: "Lasting | None" = None) -> None:
         self._stream = stream
         self._instead = instead
         self.lost: Exception | None = None

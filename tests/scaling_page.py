@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,8 @@ from moe.report import scaling_figures
 from moe.report.parameters import NOTEBOOKS
 from moe.run import Run
 
-FIGURES = ["lines", "roofline", "skew", "threads", "tokens", "tokens-d_model", "tokens-experts"]
+SOURCES = [cell.source for cell in nbformat.read(NOTEBOOKS / "scaling.ipynb", 4).cells]
+FIGURES = re.findall(r'"([\w-]+)", run\)$', "\n".join(SOURCES), re.MULTILINE)
 
 
 def drawn(runs: dict[str, Run], names: list[str] = FIGURES) -> dict[str, Any]:
@@ -24,10 +26,9 @@ def drawn(runs: dict[str, Run], names: list[str] = FIGURES) -> dict[str, Any]:
         kept["captions"][name] = scaling_figures.show(grid, found, say, name, run).data
         kept[name] = grid
 
-    sources = [cell.source for cell in nbformat.read(NOTEBOOKS / "scaling.ipynb", 4).cells]
     scope: dict[str, Any] = {"found": found, "run": None}
-    exec(next(source for source in sources if "import seaborn" in source), scope)
+    exec(next(source for source in SOURCES if "import seaborn" in source), scope)
     scope["scaling_figures"] = SimpleNamespace(**vars(scaling_figures) | {"show": keep})
     for name in names:
-        exec(next(source for source in sources if f'"{name}", run)' in source), scope)
+        exec(next(source for source in SOURCES if f'"{name}", run)' in source), scope)
     return kept

@@ -202,6 +202,22 @@ def test_bench_leaves_with_1_after_everything_else_was_saved(tmp_path: Path) -> 
     assert [m.status for m in load_run(path).measurements] == ["ok", "failed", "ok"]
 
 
+@pytest.mark.usefixtures("brief")
+def test_bench_tries_a_layer_from_a_file_on_every_edge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = """
+    from moe.implementations.numpy_layer import NumpyLayer
+    class Layer(NumpyLayer):
+        def forward(self, x):
+            return super().forward(x) if len(x) else None.shape
+    """
+    (tmp_path / "own.py").write_text(dedent(code))
+    own = f"{tmp_path / 'own.py'}:Layer"
+    assert main(["bench", "numpy", own, "--config", "smoke,tokens=4", "--budget", "0.5", "--anyway"]) == 1
+    out = capsys.readouterr().out
+    assert "failed: wrong on 1 of 19 edges, first 'no tokens': AttributeError: " in out
+    assert "(own.py, line 5: return super().forward(x) if len(x) else None.shape)" in out
+
+
 def test_module_runs() -> None:
     answer = subprocess.run([sys.executable, "-m", "moe", "list"], capture_output=True, text=True, check=True)
     assert "numpy" in answer.stdout

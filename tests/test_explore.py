@@ -160,3 +160,52 @@ def test_why_a_row_has_no_times_stands_below_the_table(monkeypatch: pytest.Monke
     assert "<td" in table
     assert f"mojo: {reason}" in below
     assert "zero_like" in own._results.value
+
+
+def test_sizes_are_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = measuring(monkeypatch, at_once)
+    own._sizes["tokens"].value = 1.5
+    with pytest.raises(ValueError, match=r"tokens must be a whole number, got 1\.5"):
+        own.race("numpy")
+    own._measure.click()
+    wait_for(lambda: not own.is_measuring)
+    assert own._said.value.startswith("tokens must be a whole number")
+    assert not own.runs
+
+
+WRONG = """
+import os
+
+from moe.implementations.numpy_layer import NumpyLayer
+
+
+class Forgets(NumpyLayer):
+    def forward(self, x):
+        y = super().forward(x)
+        y[y != y] = 0
+        return y
+
+
+class Breaks(NumpyLayer):
+    def forward(self, x):
+        return super().forward(x) / (len(x) > 1 or None)
+
+
+class Ends(NumpyLayer):
+    def forward(self, x):
+        os._exit(3)
+"""
+
+
+def test_a_layer_that_is_wrong_on_an_edge_is_not_raced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "wrong.py").write_text(WRONG)
+    own = measuring(monkeypatch, at_once)
+    shown = own.race("numpy", "wrong.py:Forgets", "wrong.py:Breaks", "wrong.py:Ends").data
+    assert "wrong.py:Forgets: wrong on 6 of 19 edges, first &#x27;NaN in a token&#x27;: " in shown
+    assert "wrong.py:Breaks: wrong on 2 of 19 edges, first &#x27;one token&#x27;: TypeError: " in shown
+    assert "(wrong.py, line 16: return super().forward(x) / (len(x) &gt; 1 or None))" in shown
+    assert "wrong.py:Ends: wrong on an edge: exited with code 3" in shown
+    assert "Nothing was measured" in shown
+    assert not own.runs
+    assert "<table" in own.race("numpy", "wrong.py:Forgets", edges=False).data
+    assert len(own.runs) == 1

@@ -48,15 +48,13 @@ def test_notebooks_are_committed_without_outputs(path) -> None:
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 def test_a_notebook_opened_by_itself_is_at_profile_smoke(path) -> None:
-    parameters = read_parameters(path)
-    assert parameters.pop("run").default is None
-    defaults = {name: p.default for name, p in parameters.items()}
-    assert defaults | load_profile("smoke")[path.stem] == defaults
+    assert read_parameters(path)["run"].default is None
+    assert load_profile("smoke") == {}
 
 
-@pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
-def test_profiles_name_every_notebook(profile: str) -> None:
-    assert set(load_profile(profile)) == {path.stem for path in notebooks()}
+@pytest.mark.parametrize("profile", ["quick", "full"])
+def test_profiles_name_notebooks_of_the_report(profile: str) -> None:
+    assert set(load_profile(profile)) <= {path.stem for path in notebooks()}
 
 
 @pytest.mark.long

@@ -8,7 +8,7 @@ import pytest
 
 from moe.cli import main
 from moe.config import MoEConfig, parse_config
-from moe.report.parameters import FIELDS, NOTEBOOKS, RUN, load_profile, read_parameters, resolve
+from moe.report.parameters import FIELDS, NOTEBOOKS, RUN, read_parameters, resolve
 from moe.report.pipeline import EXPERIMENTS
 
 
@@ -38,7 +38,7 @@ def layers(*assignments: str) -> tuple[MoEConfig, MoEConfig]:
 @pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
 def test_a_profile_means_one_layer_on_both_pages(profile: str) -> None:
     compared, broken_down = (
-        parse_config(load_profile(profile)[name]["config"]) for name in ("comparison", "breakdown")
+        parse_config(found["config"]) for found in resolve(profile, [], ["comparison", "breakdown"]).values()
     )
     assert broken_down == compared.with_tokens(broken_down.tokens)
 
@@ -56,6 +56,6 @@ def test_a_layers_fields_are_given_by_themselves_or_together() -> None:
 def test_values_are_each_profiles_own(capsys: pytest.CaptureFixture[str]) -> None:
     text = listed(capsys)["comparison"]
     for profile in ("smoke", "quick", "full"):
-        chosen = load_profile(profile)["comparison"]
+        chosen = resolve(profile, [], ["comparison"])["comparison"]
         assert re.search(rf"  budget_s \(float\): .*\n(?:      .*\n)*      {profile}: {chosen['budget_s']}\n", text)
     assert '  threads (str): 1, 2, 4 … and all cores, or numbers like "1,2"\n      every profile: "auto"\n' in text

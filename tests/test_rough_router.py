@@ -93,7 +93,7 @@ def test_what_can_not_be_judged_is_not_run(tmp_path: Path) -> None:
     assert (row.status, row.reason) == ("not_run", UNJUDGED)
     assert not run.went_wrong
     load_run(tmp_path / "run.json")
-    check = OneCheck(name, 1, References())._checked("one token", moe.make_problem(config), "one token")[0]
+    check = OneCheck(name, 1, References()).checked("one token", moe.make_problem(config), "one token")[0]
     assert (check.status, check.note) == ("not_run", UNJUDGED)
 
 

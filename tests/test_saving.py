@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import moe
+from moe import processor
 from moe.cli import main
 from moe.measure import agreement, bench, saving
 from moe.measure.child import Child
@@ -276,9 +277,9 @@ class Halves:
 def test_what_this_process_cannot_judge_is_not_run(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(agreement, "usable_memory", lambda: 1000)
+    monkeypatch.setattr(processor, "usable_memory", lambda: 1000)
     assert main([*command, "numpy", "--config", TINY, "--budget", "5", "--anyway"]) == 0
-    assert "not run: no room for it here: comparing would take about " in capsys.readouterr().out
+    assert "not run: no room for it here: comparing takes about " in capsys.readouterr().out
 
 
 def interrupting(monkeypatch: pytest.MonkeyPatch, after: int) -> None:

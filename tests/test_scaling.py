@@ -219,8 +219,12 @@ def unlike() -> tuple[Scaling, Scaling]:
 @pytest.mark.parametrize(
     "function",
     [
-        *(scaling_views.details, scaling_views.winners, scaling_views.extremes, scaling_views.crossovers),
-        *(scaling_views.throughput, scaling_views.roofline, scaling_views.threads, scaling_views.skew),
+        *(scaling_views.details, scaling_views.winners, scaling_views.crossovers),
+        scaling_views.roofline,
+        lambda found: scaling_views.along(found, "tokens", "tokens_per_s"),
+        lambda found: scaling_views.along(found, "d_model", "latency_s"),
+        lambda found: scaling_views.along(found, "threads", "times"),
+        lambda found: scaling_views.along(found, "skew", "times"),
         lambda found: scaling_views.regime(found, "d_model"),
         lambda found: scaling_views.regime(found, "num_experts"),
     ],

@@ -1,7 +1,5 @@
 """Whether what workers computed agrees with the reference: before anything is timed, and after every turn."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +17,7 @@ from moe.measure.loaded import require_files
 from moe.measure.mapped import write_weights
 from moe.parity import INPUT_CHANGED, UNJUDGED, WEIGHTS_CHANGED, Parity, compare_output, mark_of, worst
 from moe.problem import Float32Array, Problem, Weights, make_weights
-from moe.processor import MEMORY_SHARE, usable_memory
+from moe.processor import require_memory
 from moe.reference import NUMBERS_AT_ONCE, Reference, reference
 from moe.run import OTHER, Measurement, NotRunError
 
@@ -181,11 +179,7 @@ def _require_memory(config: MoEConfig, inputs: int, *, made: bool) -> None:
     of_a_token = A_NUMBER_BYTES * config.d_model + EXPERT_BYTES * config.top_k
     widest = config.tokens * max(config.num_experts, config.d_model, config.d_ff, config.shared_d_ff)
     needed = MAKING * weights + inputs * config.tokens * of_a_token + AT_ONCE_BYTES * min(widest, NUMBERS_AT_ONCE)
-    free = MEMORY_SHARE * usable_memory()
-    if needed > free:
-        raise MemoryError(
-            f"comparing would take about {needed / 2**30:.1f} GiB, of {free / 2**30:.1f} GiB that are free"
-        )
+    require_memory(needed, "comparing")
 
 
 def _weights_of(config: MoEConfig) -> MoEConfig:

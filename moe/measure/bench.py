@@ -1,7 +1,5 @@
 """The one loop that measures: workers made ready, rounds of turns, probes between them, and what goes wrong."""
 
-from __future__ import annotations
-
 import random
 import secrets
 import time

@@ -1,7 +1,5 @@
 """What single calls cost: from Python into what an implementation is built on and back, and what comes with that."""
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,7 +1,5 @@
 """Whether others use the processor, looked at and said before anything is measured."""
 
-from __future__ import annotations
-
 import math
 import os
 import sys

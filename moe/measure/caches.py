@@ -1,7 +1,5 @@
 """Emptying the processor's caches of what the next forward will read."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 

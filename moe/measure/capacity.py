@@ -5,8 +5,6 @@ does. Somebody else's work halves it too, and lets a brief probe go first: threa
 Neither looks at the time of what is measured.
 """
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from collections.abc import MutableMapping, Sequence

@@ -1,7 +1,5 @@
 """The parent's end of a worker: starting it, asking it, and saying in words how it died."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """A sweep's cells as tasks of a Dask cluster: one at a time on a machine, each measured there as it would be here."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 import time

@@ -1,7 +1,5 @@
 """What else the processor did while something was measured."""
 
-from __future__ import annotations
-
 import math
 import time
 from typing import Any, NamedTuple

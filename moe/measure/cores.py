@@ -1,7 +1,5 @@
 """In a worker: how many cores a library's own threads keep busy, by the processor time of work that they share."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from functools import partial

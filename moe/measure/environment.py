@@ -1,7 +1,5 @@
 """The environment that workers are started with: of what shapes threads, only how many they are given."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -1,7 +1,5 @@
 """The cells of a sweep: every combination of the values of its axes, the whole map coarsely, then finely."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product

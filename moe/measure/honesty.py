@@ -4,8 +4,6 @@ A layer is somebody else's code in a process of its own, and that process reads 
 middle of a row's undisturbed turns. docs/method.md lists what they catch and what not.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass

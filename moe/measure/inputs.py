@@ -1,7 +1,5 @@
 """An input of its own for every forward, so that nothing is gained by remembering an answer or by guessing ahead."""
 
-from __future__ import annotations
-
 from math import ceil, inf
 
 import numpy as np

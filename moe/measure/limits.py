@@ -3,8 +3,6 @@
 Without Mojo, NumPy's products stand in for them. Runs in a worker process, like every other measurement.
 """
 
-from __future__ import annotations
-
 import os
 import weakref
 from collections.abc import Callable, Sequence

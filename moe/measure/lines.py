@@ -1,7 +1,5 @@
 """How many lines of code an implementation is, counted the same way for all."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import tokenize

@@ -1,7 +1,5 @@
 """The files that a process imports from: a worker has those of its parent, and the run names them."""
 
-from __future__ import annotations
-
 import os
 import sys
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """What a run was measured on and with."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

@@ -1,7 +1,5 @@
 """Weights made once and mapped by every worker: what one of them writes there nobody else sees."""
 
-from __future__ import annotations
-
 import mmap
 import weakref
 from math import prod

@@ -1,7 +1,5 @@
 """Runs of several machines as one: every cell keeps the machine that it was measured on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count

@@ -1,7 +1,5 @@
 """What disturbances may cost a run: turns that wait for the machine, are put off, and are repeated."""
 
-from __future__ import annotations
-
 import time
 from math import inf
 

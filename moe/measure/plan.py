@@ -1,7 +1,5 @@
 """What a run measures: the list of its measurements."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from moe.config import MoEConfig

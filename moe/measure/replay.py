@@ -4,8 +4,6 @@ Nothing is shuffled, repeated in another process or paired: what the source did 
 with the reference first, as everywhere; the forwards that this takes count as warm-up.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path

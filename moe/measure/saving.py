@@ -1,7 +1,5 @@
 """A run's file while the run grows: whole at every moment, cheap to keep, and elsewhere where there is no room."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 import time
@@ -23,7 +21,7 @@ class RunEndedError(OSError):
         super().__init__(message)
         self.run = run
 
-    def __reduce__(self) -> tuple[type[RunEndedError], tuple[Run, str]]:
+    def __reduce__(self) -> tuple[type["RunEndedError"], tuple[Run, str]]:
         """For a cluster's worker, which sends it."""
         return RunEndedError, (self.run, str(self))
 

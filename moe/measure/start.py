@@ -1,7 +1,5 @@
 """From a command's arguments to a run that is ready to be measured: a new one, or one that goes on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A sweep: many cells measured one after the other by the same worker processes, each saved when it is done."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Whether workers compute on the threads that they were given: by what their pools say, and by processor time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a process used in some time, and how long its threads waited for a core: what others' work cost it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

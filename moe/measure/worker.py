@@ -5,8 +5,6 @@ imports. It answers one JSON line on standard output for each JSON line on stand
 prints goes to standard error.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import os
@@ -73,6 +71,13 @@ class Worker:
         with suppress(NotAvailableError):
             create(implementation, small.weights, top_k=small.top_k, threads=threads)(small.x)
         return {"load_s": perf_counter() - started}
+
+    def edges(self, implementation: str) -> dict[str, Any]:
+        """What an implementation gets wrong on the edges of the published layer, on one thread, each in words."""
+        from moe.check import OneCheck, References
+
+        checks = OneCheck(implementation, 1, References()).edges()
+        return {"wrong": [f"{check.problem!r}: {check.note}" for check in checks if check.status == "failed"]}
 
     def prepare(
         self, number: int, variant: str, config: dict[str, Any], threads: int, weights: str, inputs: int

@@ -1,10 +1,8 @@
 """The worker processes of a generation, by what may share one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 from moe.implementations.registry import REGISTRY
 from moe.measure.child import Child, WorkerFailedError
@@ -25,7 +23,7 @@ class Workers:
         self._memory_bytes = memory_bytes
         self._children: dict[Key, Child] = {}
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,5 @@
 """Probes of the machine beside what is measured: its limits every few seconds, its capacity around every turn."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """What a check prints, line by line, and how it went."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -28,7 +26,7 @@ class Checked:
         """Whether something agreed, and all that ran."""
         return self.counts["ok"] > 0 and not self.counts["failed"]
 
-    def lines(self, results: Iterable[Check]) -> Iterator[str]:
+    def lines(self, results: "Iterable[Check]") -> Iterator[str]:
         """The results as they come, and then what they add up to."""
         for result in results:
             self.counts[result.status] += 1

@@ -17,6 +17,7 @@ import seaborn as sns
 from IPython.display import HTML
 
 from moe.analysis import frames, summarise
+from moe.check import wrong_on_edges
 from moe.config import named_configs
 from moe.form import CHOICES
 from moe.implementations import names
@@ -53,7 +54,8 @@ class Explorer:
         self._named = named_configs()
         self._preset = widgets.Dropdown(options=list(self._named), value=PRESET, description="layer", style=WIDE)
         self._preset.observe(lambda _: self._set_sizes(), "value")
-        number = partial(widgets.BoundedIntText, min=1, max=2**20, style=WIDE)
+        # A field for whole numbers shows 1e3 and means 1.
+        number = partial(widgets.BoundedFloatText, min=1, max=2**20, style=WIDE)
         self._sizes = {name: number(getattr(self._named[PRESET], name), description=name) for name in SIZES}
         precisions = CHOICES["precision"]
         self._precision = widgets.Dropdown(options=precisions, description="precision", style=WIDE)
@@ -77,13 +79,18 @@ class Explorer:
         buttons = widgets.HBox([self._measure, self._stop, self._bar])
         return widgets.VBox([choices, buttons, self._said, self._results])
 
-    def race(self, *implementations: str) -> HTML:
+    def race(self, *implementations: str, edges: bool = True) -> HTML:
         """Measure these at the chosen sizes; returns their rows, and adds them to those under the widgets.
 
-        Raises ValueError for a name or for sizes that make no sense, and while the widgets measure.
+        Unless `edges` is False, layers from files are checked on every edge first: what is wrong is said, and nothing
+        is measured. Raises ValueError for a name or for sizes that make no sense, and while the widgets measure.
         """
         if self.is_measuring:
             raise ValueError("a measurement is going on: wait for its end, or press Stop")
+        load_again()
+        if wrong := wrong_on_edges(implementations) if edges else {}:
+            said = [f"{name}: {reason}" for name, reason in wrong.items()]
+            return show_sentences([*said, "Nothing was measured; race(…, edges=False) does all the same."], "finding")
         self._keep(run := self._measured(implementations))
         return _joined([show_table(history([run], self._baseline.value, len(self.runs))), *_wrong(run)])
 
@@ -105,8 +112,7 @@ class Explorer:
 
     def _measured(self, implementations: Sequence[str]) -> Run:
         """A run of these at the chosen sizes; a stopped one is what there is of it."""
-        load_again()
-        sizes = {name: widget.value for name, widget in self._sizes.items()}
+        sizes: dict[str, Any] = {name: _whole(name, widget.value) for name, widget in self._sizes.items()}
         # A model's layer keeps its form, whatever its sizes.
         config = replace(self._named[self._preset.value], **sizes, precision=self._precision.value)
         KEPT.mkdir(exist_ok=True)
@@ -134,6 +140,7 @@ class Explorer:
 
     def _press(self, implementations: Sequence[str]) -> None:
         self._say("")
+        load_again()
         try:
             self._keep(self._measured(implementations))
         except (ValueError, KeyboardInterrupt) as error:
@@ -151,6 +158,12 @@ class Explorer:
             self._bar.value = min(1.0, (time.monotonic() - begun) / self._budget.value)
             time.sleep(TICK_S)
         self._bar.value = 1.0
+
+
+def _whole(name: str, value: float) -> int:
+    if not value.is_integer():
+        raise ValueError(f"{name} must be a whole number, got {value:g}")
+    return int(value)
 
 
 def _newest(run: Run, baseline: str) -> list[HTML]:

@@ -100,7 +100,10 @@ def _profiles() -> list[str]:
 
 
 def load_profile(name: str) -> dict[str, dict[str, Any]]:
-    """A profile's parameters by notebook; raises ValueError for an unknown profile or a wrong parameter."""
+    """A profile's parameters by notebook; what it does not name is as the notebook has it.
+
+    Raises ValueError for an unknown profile or a wrong parameter.
+    """
     if not NOTEBOOKS.is_dir():
         raise ValueError(f"{NOTEBOOKS} not found: the package must be installed editable (`make env`)")
     if name not in _profiles():

@@ -35,43 +35,33 @@ LONGEST_TITLE = 48  # characters that fit above a panel
 MOST_TIMES = 16  # the end of the map's colours: more is as dark
 
 
-def throughput(found: Parts) -> pd.DataFrame:
-    """Tokens a second against tokens on all threads, with what the machine's limits allow."""
+def along(found: Parts, axis: str, quantity: str) -> pd.DataFrame:
+    """A quantity along an axis of cells, of `Scaling.line` or, for times, `over_first`; with what it is held against.
+
+    That is the machine's limit, or along threads perfect scaling.
+    """
 
     def of(scaling: Scaling) -> pd.DataFrame:
-        line = scaling.line("tokens")
+        line = scaling.over_first(axis) if quantity == "times" else scaling.line(axis)
         if line.cell.nunique() < 2:
             return line[:0]
-        limit = line[line.share_of_limit.notna()].drop_duplicates("cell")
-        limit = limit.assign(tokens_per_s=limit.tokens_per_s / limit.share_of_limit)
-        _, _, sizes = line.config.iloc[0].partition(" ")
-        rows = pd.concat([_unmeasured(limit, "the machine's limit"), ends(line, "tokens_per_s")])
-        return rows.assign(panel=f"{sizes}, {threads_text(scaling.most_threads)}")
+        first, *others = (config.split() for config in line.config)
+        sizes = " ".join(part for part in first if all(part in other for other in others))
+        panel = sizes if axis == "threads" else f"{sizes}, {threads_text(line.threads.max())}"
+        return pd.concat([_beside(line, axis, quantity), ends(line, quantity)]).assign(panel=panel)
 
-    return _panels(found, of, "fewer than two numbers of tokens were measured")
-
-
-def threads(found: Parts) -> pd.DataFrame:
-    """Times as fast as on the fewest threads against threads, beside perfect scaling."""
-
-    def of(scaling: Scaling) -> pd.DataFrame:
-        line = scaling.over_first("threads")
-        perfect = line.drop_duplicates("cell")
-        perfect = perfect.assign(times=perfect.threads / perfect.threads.min())
-        rows = pd.concat([_unmeasured(perfect, "perfect scaling"), ends(line, "times")])
-        return rows.assign(panel=rows.config)
-
-    return _panels(found, of, "only one number of threads was measured")
+    return _panels(found, of, f"fewer than two values of {AXES.get(axis, axis)} were measured")
 
 
-def skew(found: Parts) -> pd.DataFrame:
-    """Time over that of even routing against the percentage of tokens that go to one expert."""
-
-    def of(scaling: Scaling) -> pd.DataFrame:
-        rows = ends(scaling.over_first("skew"), "times")
-        return rows.assign(panel=f"{''.join(rows.config[:1])}, {threads_text(rows.threads.max())}")
-
-    return _panels(found, of, "only one skew of the routing was measured")
+def _beside(line: pd.DataFrame, axis: str, quantity: str) -> pd.DataFrame:
+    """What a line along an axis is held against."""
+    if quantity == "times":
+        perfect = line.drop_duplicates("cell") if axis == "threads" else line[:0]
+        return _unmeasured(perfect.assign(times=perfect.threads / perfect.threads.min()), "perfect scaling")
+    limit = line[line.share_of_limit.notna()].drop_duplicates("cell")
+    allowed = {"tokens_per_s": limit.tokens_per_s / limit.share_of_limit}
+    allowed["latency_s"] = limit.latency_s * limit.share_of_limit
+    return _unmeasured(limit.assign(**allowed), "the machine's limit")
 
 
 def speed_and_lines(found: Parts) -> pd.DataFrame:

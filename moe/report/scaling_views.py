@@ -17,6 +17,7 @@ from moe.report.index import Findings
 from moe.report.origin import machine_text
 from moe.report.sentences import resolution, warnings
 from moe.report.show import show_table
+from moe.report.style import QUANTITIES
 from moe.report.tables import html_table
 from moe.report.text import (
     UNSURE_LIMIT,
@@ -79,8 +80,8 @@ def findings(run: Run) -> Findings:
 
 
 def details(scaling: Scaling) -> list[str]:
-    """Who wins where, the largest and the smallest ratio, and how far the run can be trusted."""
-    lines = [winners(scaling), extremes(scaling), crossovers(scaling)]
+    """Who wins where, what failed, and how far the run can be trusted."""
+    lines = [winners(scaling), crossovers(scaling)]
     failed = [m for m in scaling.run.measurements if m.status == "failed"]
     lines += [f"Failed: {m.label} ({m.config.label}), {m.reason}." for m in failed]
     where = f"Measured on {machine_text(scaling.run)}, in {len(scaling.problems)} cells."
@@ -101,24 +102,6 @@ def winners(scaling: Scaling) -> str:
     if undecided:
         parts.append(f"in {undecided} the fastest is not resolved from all others")
     return f"Of {among} cells measured, {', '.join(parts)}."
-
-
-def extremes(scaling: Scaling) -> str:
-    """The largest and the smallest ratio of OURS over THEIRS, and where, of the cells that were not disturbed."""
-    compared = scaling.problems[scaling.problems.ratio.notna()]
-    if compared.empty:
-        return f"{OURS} and {THEIRS} were measured together in no cell."
-    cells = compared[compared.ratio_high.notna()]
-    left_out = len(compared) - len(cells)
-    without = f" {left_out} cells without an interval are left out." if left_out else ""
-    if cells.empty:
-        return f"{OURS} over {THEIRS} has an interval in no cell."
-    least, most = (end(records(cells), key=lambda cell: cell["ratio"]) for end in (min, max))
-    return f"{OURS} over {THEIRS} lies between {_ratio_at(least)} and {_ratio_at(most)}.{without}"
-
-
-def _ratio_at(cell: dict[str, Any]) -> str:
-    return f"{times(interval_of(cell, 'ratio'))} ({cell['config']}, {threads_text(cell['threads'])})"
 
 
 def crossovers(scaling: Scaling) -> str:
@@ -157,21 +140,26 @@ def not_measured(scaling: Scaling) -> list[str]:
     return [*found, f"{len(late)} cells for want of time, the finest parts of the maps first"] if late else found
 
 
-def throughput(scaling: Scaling) -> str:
-    """Throughput at the fewest and at the most tokens."""
-    line = scaling.line("tokens")
+def along(scaling: Scaling, axis: str, quantity: str) -> str:
+    """What a quantity is at both ends of an axis, or for times how many it is at the end."""
+    line = scaling.over_first(axis) if quantity == "times" else scaling.line(axis)
+    name = {**AXES, "skew": "% of the tokens on one expert"}.get(axis, axis)
     if line.cell.nunique() < 2:
-        return "Fewer than two numbers of tokens were measured, so there is no line through them."
-    ends = line[line.tokens.isin((line.tokens.min(), line.tokens.max())) & line.tokens_per_s.notna()]
-    parts = [
-        f"{label} from {' to '.join(map(significant, own))} tokens/s"
-        for label, own in ends.groupby("label", sort=False).tokens_per_s
-        if len(own) == 2
-    ]
-    return (
-        f"From {line.tokens.min():,} to {line.tokens.max():,} tokens, on {threads_text(scaling.most_threads)}: "
-        f"{', '.join(parts)}."
-    )
+        return f"Fewer than two values of {name} were measured, so there is no line through them."
+    first, last = line[axis].min(), line[axis].max()
+    measured = line[line[axis].isin((first, last)) & line[quantity].notna()]
+    said = [_at_ends(records(own), axis, quantity) for _, own in measured.groupby("label", sort=False)]
+    on = "" if axis == "threads" else f", on {threads_text(line.threads.iloc[0])}"
+    return f"From {first:,} to {last:,} {name}{on}: {', '.join(filter(None, said))}."
+
+
+def _at_ends(rows: list[dict[str, Any]], axis: str, quantity: str) -> str:
+    if len(rows) < 2:
+        return ""
+    label, what = rows[-1]["label"], QUANTITIES[quantity]
+    if quantity == "times":
+        return f"{label} {times(interval_of(rows[-1], 'times'))} {'as fast' if axis == 'threads' else 'the time'}"
+    return f"{label} from {' to '.join(significant(row[quantity] * what.factor) for row in rows)} {what.unit}"
 
 
 def regime(scaling: Scaling, other: str) -> str:
@@ -208,38 +196,6 @@ def roofline(scaling: Scaling) -> str:
         if parts
         else "The machine's limits were not measured, so no share of them can be given."
     )
-
-
-def threads(scaling: Scaling) -> str:
-    """What more threads give."""
-    line = scaling.line("threads")
-    if line.cell.nunique() < 2:
-        return "Only one number of threads was measured, so nothing is said of what more would give."
-    fewest, most = line.threads.min(), line.threads.max()
-    parts = [
-        f"{row['label']} {times(interval_of(row, 'times'))}, {percent(row['times'] * fewest / most)} of perfect"
-        for row in _at_last(scaling, "threads")
-    ]
-    where = f"From {threads_text(fewest)} to {threads_text(most)} at {line.config.iloc[0]}"
-    return f"{where}: {', '.join(parts)}."
-
-
-def skew(scaling: Scaling) -> str:
-    """What one hot expert costs."""
-    line = scaling.line("skew")
-    if line.cell.nunique() < 2:
-        return "Only one skew of the routing was measured, so nothing is said of what a hot expert costs."
-    parts = [f"{row['label']} takes {times(interval_of(row, 'times'))} the time" for row in _at_last(scaling, "skew")]
-    return (
-        f"With {line['skew'].max()} % of the tokens on one expert, beside {line['skew'].min()} %, on "
-        f"{threads_text(line.threads.iloc[0])}: {', '.join(parts)}."
-    )
-
-
-def _at_last(scaling: Scaling, axis: str) -> list[dict[str, Any]]:
-    """The rows at the end of an axis, with what they are over those at its beginning."""
-    found = scaling.over_first(axis)
-    return records(found[found[axis] == found[axis].max()])
 
 
 def speed_and_lines(scaling: Scaling) -> str:
