@@ -264,6 +264,13 @@ def test_a_line_is_drawn_through_what_was_measured_with_its_interval() -> None:
     }
 
 
+def test_a_map_says_on_how_many_threads_it_is_and_where_its_colours_end() -> None:
+    (axes,) = drawn({"": a_sweep()}, ["tokens-d_model"])["tokens-d_model"].axes.flat
+    assert axes.get_title() == "mojo over torch, times as fast, on 2\N{NO-BREAK SPACE}threads"
+    (scale,) = axes.child_axes
+    assert [tick.get_text() for tick in scale.get_xticklabels()] == ["≤ 1/16", "1/4", "1", "4", "≥ 16"]
+
+
 def test_hatches_mark_what_is_not_told() -> None:
     def hatched(run: Run) -> int:
         (axes,) = drawn({"": run}, ["tokens-d_model"])["tokens-d_model"].axes.flat
