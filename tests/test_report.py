@@ -170,7 +170,7 @@ def test_no_path_of_this_machine_in_the_page(smoke: Path) -> None:
 
 def test_the_index_says_what_each_page_found(mojo: str, smoke: Path) -> None:
     index = read(smoke / "index.html")
-    links = [str(link["href"]) for link in index.select("h2 a")]
+    links = [str(link["href"]) for link in index.select(".card > p a")]
     assert links == [f"{name}.html#report" for name in pipeline.EXPERIMENTS]
     for name, found in (
         ("comparison", comparison.findings(load_run(smoke / "comparison.json"))),
