@@ -84,13 +84,13 @@ def test_a_page_alone_has_no_dead_link(browser: Browser, smoke: Path, tmp_path: 
     for link in opened.page.locator("a").evaluate_all("all => all.map(a => a.getAttribute('href'))"):
         assert link.startswith(("#", "https://")), link
         assert not link.startswith("#") or opened.page.locator(f"[id='{link[1:]}']").count() == 1
-    expect(opened.page.locator("nav.pages")).to_contain_text("where they were sent too")
+    expect(opened.page.locator("nav.pages")).to_contain_text("all: moe report --share")
     opened.page.context.close()
 
 
 def test_from_the_index_one_goes_from_page_to_page_and_back(browser: Browser, smoke: Path) -> None:
     opened = Opened(browser, smoke / "index.html")
-    opened.page.locator(".card h2 a").nth(1).click()
+    opened.page.locator(".card > p a").nth(1).click()
     for name in (*list(EXPERIMENTS)[2:], "index"):
         opened.page.locator("nav.pages").get_by_role("link", name=name, exact=True).click()
         assert Path(opened.page.url.partition("#")[0]).name == f"{name}.html"

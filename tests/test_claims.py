@@ -330,9 +330,9 @@ def test_every_claim_has_a_verdict_in_the_report(smoke: Path) -> None:
     rows = page.select("#T_verdicts tbody tr")
     claims = published().by_id
     assert len(rows) == len(claims)
-    for row, claim in zip(rows, claims.values(), strict=True):
+    for row, (name, claim) in zip(rows, claims.items(), strict=True):
         quote, verdict, _, _, why = (cell.get_text() for cell in row.find_all("td"))
-        assert claim["quote"] in quote
+        assert quote == f"“{claim['quote']}” ({name})"
         assert verdict in {word for word, *_ in findings.SAID.values()}
         assert len(why) > 5 or verdict == findings.SAID[HOLDS][0]
     trial = trial_of(smoke)

@@ -56,9 +56,8 @@ def test_turns_that_the_probes_found_disturbed_are_counted() -> None:
     numpy[0].disturbed = [False] * 10
     mojo[0].disturbed = [True] * 3 + [False] * 7
     mojo[1].disturbed = [True] * 8 + [False] * 2
-    first, second, too_few = sentences.disturbances(run)
-    assert first.startswith("Disturbed turns on 1 thread: 3 of 30, ")
-    assert second.startswith("Disturbed turns on 2 threads: 8 of 30, ")
+    disturbed, too_few = sentences.disturbances(run)
+    assert disturbed.startswith("Disturbed turns: 3 of 30 on 1 thread, 8 of 30 on 2 threads, the machine ")
     assert "too few undisturbed turns on 2 threads: the medians of mojo are of all turns" in too_few
 
 

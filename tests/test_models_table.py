@@ -68,6 +68,18 @@ def test_a_line_for_each_layer_precision_and_number_of_tokens() -> None:
     assert text.count("- zentorch, bfloat16: its fused operator") == 1
 
 
+def test_what_did_not_run_has_a_line_a_reason_and_says_where_if_it_is_one_place() -> None:
+    run = a_sweep()
+    late = [m for m in run.measurements if m.label != "torch" and (m.config, m.threads) == (OLMOE.with_tokens(1), 2)]
+    assert len(late) > 1
+    for m in late:
+        m.status, m.reason, m.samples_s, m.processes = "not_run", "no time was left", [], []
+    *_, everywhere, there = sorted(models_table(run).splitlines()[-2:], reverse=True)
+    assert everywhere == "- torch: not run, PyTorch is not installed"
+    olmoe = "OLMoE 1B-7B, 10 of 64 experts held"
+    assert there == f"- mojo, zentorch: not run, no time was left ({olmoe}, {OLMOE.with_tokens(1).label}, 2 threads)"
+
+
 def test_a_page_gets_the_table_between_its_marks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{shapes.MODELS_MARK}\nstale\n{shapes.MODELS_MARK}\nafter\n")

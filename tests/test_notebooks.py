@@ -11,6 +11,7 @@ import nbformat
 import pytest
 
 import moe
+from moe.analysis.breakdown import SWITCHES, THREADS
 from moe.report.parameters import NOTEBOOKS, load_profile, read_parameters
 from moe.report.pipeline import EXPERIMENTS
 
@@ -55,6 +56,16 @@ def test_a_notebook_opened_by_itself_is_at_profile_smoke(path) -> None:
 @pytest.mark.parametrize("profile", ["quick", "full"])
 def test_profiles_name_notebooks_of_the_report(profile: str) -> None:
     assert set(load_profile(profile)) <= {path.stem for path in notebooks()}
+
+
+def test_the_breakdown_explains_every_factor_of_the_kernel() -> None:
+    (text,) = (
+        cell.source
+        for cell in nbformat.read(NOTEBOOKS / "breakdown.ipynb", as_version=4).cells
+        if cell.source.startswith("## What each gives inside Mojo")
+    )
+    for name in (*SWITCHES, THREADS):
+        assert f"*{name}*: " in text
 
 
 @pytest.mark.long

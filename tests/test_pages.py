@@ -18,6 +18,7 @@ from moe.report import origin, pages
 from moe.report.index import Findings, Page, render_index
 from moe.report.origin import Foot, foot, write_parameters
 from moe.report.pages import DATA, finished, fold, navigation, with_contents, with_data
+from moe.report.pipeline import EXPERIMENTS
 from moe.report.show import show_sentences, show_table
 from moe.report.tables import html_table
 from moe.run import read_run
@@ -47,6 +48,19 @@ def test_another_page_is_named_and_not_linked() -> None:
     assert [str(name["data-page"]) for name in page.select("[data-page]")] == [
         *("index.html", "comparison.html", "scaling.html"),
     ]
+
+
+def test_a_page_says_what_the_others_answer() -> None:
+    pages_of = ["index", *EXPERIMENTS]
+    for name in EXPERIMENTS:
+        said = BeautifulSoup(navigation(name, pages_of), "html.parser").get_text()
+        for other in EXPERIMENTS:
+            assert (f"{other} (" in said) == (other != name)
+        assert said.endswith(" · all: moe report --share")
+    one = Page("comparison", "t", Path("none.svg"), Findings(["Mojo leads."], "", "", []))
+    card = BeautifulSoup(render_index([one], Foot([], "")), "html.parser").select("section.card")[0]
+    assert [link.get_text() for link in card.select("a")] == ["comparison.html"]
+    assert "if it was sent too" in card.get_text()
 
 
 @pytest.mark.parametrize(
@@ -129,7 +143,7 @@ def test_no_line_ends_inside_a_number_with_its_unit_or_an_interval() -> None:
     rows = [{"name": "mojo[simd=on,tile=off]", "number": "1.4 × [1.06–1.72]"}]
     table = BeautifulSoup(show_table(html_table("t", rows, "95 % of it.")).data, "html.parser")
     assert [cell.get_text() for cell in table.select("td")] == ["mojo[simd=on,tile=off]", "1.4 × [1.06–1.72]"]
-    assert "simd=on,<wbr/>tile" in str(table)
+    assert "mojo<wbr/>[simd=on,<wbr/>tile" in str(table)
     assert "95\xa0% of it." in table.get_text()
 
 

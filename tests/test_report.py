@@ -170,7 +170,7 @@ def test_no_path_of_this_machine_in_the_page(smoke: Path) -> None:
 
 def test_the_index_says_what_each_page_found(mojo: str, smoke: Path) -> None:
     index = read(smoke / "index.html")
-    links = [str(link["href"]) for link in index.select("h2 a")]
+    links = [str(link["href"]) for link in index.select(".card > p a")]
     assert links == [f"{name}.html#report" for name in pipeline.EXPERIMENTS]
     for name, found in (
         ("comparison", comparison.findings(load_run(smoke / "comparison.json"))),
@@ -340,7 +340,7 @@ def test_an_installed_package_is_in_the_report_and_what_fails_stops_nothing(
     chosen = [f"implementations=installed,{','.join(failing)}", "cuda=false", "threads=1", "budget_s=2"]
     assert pipeline.make_report("smoke", chosen) == 1
     rows = {row["implementation"]: row for row in table_rows(read(reports / "latest" / "comparison.html"), "results")}
-    theirs = next(row for name, row in rows.items() if name.removesuffix(" ★") == third_party)
+    theirs = next(row for name, row in rows.items() if name.split()[0] == third_party)  # it may be disturbed
     assert float(theirs["latency, ms"].split()[0]) > 0
     why = ["exited with code 3: last words", "disagrees with the reference", "ImportError: needs another NumPy"]
     for name, reason in zip(failing, why, strict=True):

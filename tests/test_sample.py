@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
+from moe.report.findings.words import MOST_WORDS, words_in
 from moe.report.pipeline import EXPERIMENTS
 
 from .conftest import validate_run
@@ -28,5 +29,6 @@ def test_its_findings_are_those_of_its_runs() -> None:
     index = index.replace("\N{NO-BREAK SPACE}", " ")
     for name, experiment in EXPERIMENTS.items():
         validate_run(json.loads((SAMPLE / f"{name}.json").read_text()))
-        for line in experiment.findings(SAMPLE / f"{name}.json").headline:
-            assert line in index
+        said = list(experiment.findings(SAMPLE / f"{name}.json").headline)
+        assert words_in(said) <= MOST_WORDS
+        assert all(line in index for line in said)

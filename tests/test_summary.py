@@ -247,7 +247,16 @@ def test_figures_show_every_row_the_fastest_first_and_say_log_only_where_they_ar
     assert [t.get_text() for t in two.texts] == ["205,000", "102,000", "81,900"]
     assert one.get_title() == "on 1 thread"
     assert ("log scale" in two.get_xlabel()) == (scale == "log")
+    # What is drawn is said at the top, where it is seen first.
+    assert [axes.xaxis.label.get_visible() for axes in (one, two)] == [True, False]
+    assert one.xaxis.get_label_position() == "top"
     assert grid.figure.get_figwidth() == pytest.approx(WIDTH)
+
+
+def test_a_variant_has_one_colour_whether_the_plain_one_is_beside_it_or_not() -> None:
+    rows = figures.drawn(moe.rows(synthetic_run({"numpy": 0.02, "numpy[dtype=float64]": 0.03, "mojo": 0.01})))
+    alone = rows[rows.label != "numpy"]
+    assert figures.colours(alone).items() < figures.colours(rows).items()
 
 
 def test_panels_that_share_an_axis_are_widened_once() -> None:

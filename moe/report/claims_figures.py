@@ -65,4 +65,5 @@ def _short(value: float) -> str:
 
 def _write(axes: Axes, x: float, y: float, text: str) -> None:
     if x > 0:
-        axes.annotate(as_text(text), (x, y), (7, 0), textcoords="offset points", va="center", fontsize=8)
+        box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}
+        axes.annotate(as_text(text), (x, y), (7, 0), textcoords="offset points", va="center", fontsize=8, bbox=box)

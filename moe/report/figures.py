@@ -127,11 +127,11 @@ def colours(rows: pd.DataFrame) -> dict[str, str]:
     if "colour" in rows:
         return dict(zip(rows.name, rows.colour, strict=True))
     others = iter(OTHERS * len(rows))
-    free = dict(COLOURS)
     of_label: dict[str, str] = {}
     for label, implementation in zip(rows.label, rows.implementation, strict=True):
-        if implementation and label not in of_label:  # the second variant of an implementation gets another one
-            of_label[label] = free.pop(str(implementation), "") or next(others)
+        if implementation and label not in of_label:  # a variant with options gets another one
+            own = COLOURS.get(str(implementation)) if "[" not in label else ""
+            of_label[label] = own or next(others)
     named = zip(rows.name, rows.label, rows.implementation, strict=True)
     return {name: of_label[label] if implementation else GREY for name, label, implementation in named}
 
@@ -247,9 +247,12 @@ def finish(grid: sns.FacetGrid, quantity: str, **words: str) -> None:
         _label(axis, QUANTITIES[quantity].axis.format(**words))
         if not across and axes.get_xscale() == "log":
             plain_numbers(axes.xaxis)
-    for axes in grid.axes.flat[:-1]:
-        axes.xaxis.label.set_visible(False)
     grid.set_titles("{row_name}", size=10)
+    if across:  # above the first panel, where it is seen first
+        for place, axes in enumerate(grid.axes.flat):
+            axes.xaxis.set_label_position("top")
+            axes.xaxis.label.set_visible(place == 0)
+            axes.title.set(x=1, horizontalalignment="right")
     _legend(grid)
 
 

@@ -1,13 +1,12 @@
 """The page over a report's notebooks: what each found, and what could not be made or measured."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-from moe.report.findings.words import MOST_WORDS, words_in
+from moe.report.findings.words import MOST_WORDS, fitting, words_in
 from moe.report.origin import Foot
 from moe.report.pages import IN_EVERY_PAGE, REPORT, TEMPLATES, numbered
 from moe.report.show import figure_html, table_html, text_html
@@ -16,7 +15,6 @@ TITLE = "Mixture-of-Experts in Python, NumPy, PyTorch and Mojo: the reports of o
 # Whose sentences, by their places, are among the first of all: what is fastest and how sure that is, what was
 # claimed, what makes it so.
 FIRST = (("comparison", (0, 2)), ("claims", (1,)), ("breakdown", (0,)))
-REMARK = re.compile(r" \([^()]*\)(?=[,;.]| and )")
 
 
 @dataclass(frozen=True)
@@ -58,21 +56,10 @@ def headline(pages: Sequence[Page]) -> list[str]:
     places = [[found[name][place] for place in own if place < len(found.get(name, ()))] for name, own in FIRST]
     said = [own for own in places if own]
     for count in range(len(said), 0, -1):
-        for lines in _ever_briefer(said[:count]):
-            if words_in(lines) <= MOST_WORDS:
-                return lines
+        lines = fitting(list(map(_joined, said[:count])))
+        if words_in(lines) <= MOST_WORDS:
+            return lines
     return ["Of this report no page could be made that says what was found."]
-
-
-def _ever_briefer(said: Sequence[Sequence[str]]) -> Iterator[list[str]]:
-    """Each page's sentences as one: in full, without remarks in what follows its first, without any remarks."""
-    yield [_joined(own) for own in said]
-    yield [_joined([own[0], *map(_brief, own[1:])]) for own in said]
-    yield [_joined(list(map(_brief, own))) for own in said]
-
-
-def _brief(sentence: str) -> str:
-    return REMARK.sub("", sentence)
 
 
 def _joined(sentences: Sequence[str]) -> str:

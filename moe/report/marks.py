@@ -117,10 +117,17 @@ def _from_small_to_large(config: MoEConfig) -> tuple[int, bool, int]:
 
 
 def _without_numbers(measured: Sequence[Measurement]) -> list[str]:
-    """What did not run, and why, each once."""
-    reasons = (f"- {m.label}: {m.status.replace('_', ' ')}, {m.reason}" for m in measured if m.status != "ok")
-    once = list(dict.fromkeys(reasons))
-    return ["Without numbers:", "", *once] if once else []
+    """What did not run: a line a reason, which names the layer and the threads where they are the same for all."""
+    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    for m in (m for m in measured if m.status != "ok"):
+        labels, places = found.setdefault(f"{m.status.replace('_', ' ')}, {m.reason}", ({}, {}))
+        where = filter(None, (title_of(m.config), m.config.label, threads_text(m.threads)))
+        labels[m.label] = places[f" ({', '.join(where)})"] = None
+    lines = [
+        f"- {', '.join(labels)}: {why}{''.join(places) if len(places) == 1 else ''}"
+        for why, (labels, places) in found.items()
+    ]
+    return ["Without numbers:", "", *lines] if lines else []
 
 
 def _cell(summary: Summary, label: str, threads: int, factor: float = 1e6) -> str:

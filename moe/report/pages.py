@@ -24,6 +24,12 @@ STYLES = (TEMPLATES / "report" / "report.css").read_text(encoding="utf-8")
 IN_EVERY_PAGE = {"policy": POLICY, "styles": STYLES, "script": SCRIPT}
 INDEX = "index"
 REPORT = "#report"
+ANSWERS = {  # what stands on which page
+    "comparison": " (what is fastest)",
+    "breakdown": " (where speed comes from)",
+    "scaling": " (other sizes)",
+    "claims": " (published speedups)",
+}
 MOST_BYTES = 1_500_000  # of a page
 FOLDED = "folded"  # tags a heading's cell whose section is to be unfolded
 
@@ -33,10 +39,9 @@ DATA = "<!-- data -->"
 
 
 def navigation(here: str, names: list[str]) -> str:
-    """The row of pages; a name is that of a page's file, `here` the one that it is for."""
-    shown = [f'<span data-page="{escape(name)}.html">{escape(name)}</span>' for name in names if name != here]
-    # From the index the others are beside it, unless it was sent alone: it says so itself.
-    note = '<span class="unsent"> (files beside this one, where they were sent too)</span>'
+    """The row of pages, each with what it answers; a name is that of a page's file, `here` the one that it is for."""
+    shown = [f'<span data-page="{escape(n)}.html">{escape(n)}</span>{ANSWERS.get(n, "")}' for n in names if n != here]
+    note = '<span class="unsent"> · all: <code>moe report --share</code></span>'
     return f'<nav class="pages" aria-label="Pages">{escape(here)}: {" · ".join(shown)}{note}</nav>'
 
 

@@ -97,6 +97,7 @@ def render(notebook: Path, foot: Foot, pages: Sequence[str], run: Path) -> str:
     """The page of an executed notebook on a run's file, one of `pages`: one file that opens without a network."""
     config = Config()
     config.TagRemovePreprocessor.remove_cell_tags = HIDDEN_TAGS
+    config.TagRemovePreprocessor.remove_input_tags = ("remove-input",)
     config.TagRemovePreprocessor.enabled = True
     exporter = Page(
         config=config,

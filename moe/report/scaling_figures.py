@@ -86,7 +86,7 @@ def plane(found: Parts, other: str) -> pd.DataFrame:
 
     def of(scaling: Scaling) -> pd.DataFrame:
         cells = scaling.plane(other)
-        title = f"{OURS} over {THEIRS}, times as fast"
+        title = f"{OURS} over {THEIRS}, times as fast, on {threads_text(scaling.most_threads)}"
         return cells[cells.ratio.notna()].assign(panel=title)
 
     return _panels(found, of, f"no map of tokens and {AXES[other]} was measured")
@@ -175,7 +175,8 @@ def _colour_scale(axes: Axes, norm: TwoSlopeNorm) -> None:
     inside = axes.inset_axes((0.05, -0.36, 0.9, 0.05))  # the grid's layout moves no axes that are the figure's
     bar = axes.figure.colorbar(ScalarMappable(norm, MAP_COLOURS), inside, orientation="horizontal")
     powers = range(-int(log2(MOST_TIMES)), int(log2(MOST_TIMES)) + 1, 2)
-    bar.set_ticks(list(powers), labels=[f"1/{2**-power}" if power < 0 else str(2**power) for power in powers])
+    first, *between, last = (f"1/{2**-power}" if power < 0 else str(2**power) for power in powers)
+    bar.set_ticks(list(powers), labels=[f"≤ {first}", *between, f"≥ {last}"])
     bar.set_label(f"times as fast as {THEIRS}; hatched: not resolved", size=8.5)
 
 
@@ -204,4 +205,5 @@ def _finish(grid: Any) -> None:
                 plain_numbers(axis)
     grid.set_titles("{row_name}", size=9.5)
     for axes in grid.axes.flat:
-        axes.set_title("\n".join(wrap(axes.get_title(), LONGEST_TITLE)), size=9.5)
+        whole = axes.get_title().replace(" thread", "\N{NO-BREAK SPACE}thread")
+        axes.set_title("\n".join(wrap(whole, LONGEST_TITLE)), size=9.5)

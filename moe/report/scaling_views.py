@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import pandas as pd
 from IPython.display import HTML
 
 from moe.analysis import tokens_ratio
@@ -13,6 +12,7 @@ from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.models import MODELS, is_shape_alone
 from moe.report import tables
 from moe.report.findings.scaling import headline
+from moe.report.findings.words import listed
 from moe.report.index import Findings
 from moe.report.origin import machine_text
 from moe.report.sentences import resolution, warnings
@@ -168,18 +168,11 @@ def regime(scaling: Scaling, other: str) -> str:
     cells = cells[cells.ratio.notna()]
     if cells.empty:
         return f"No map of tokens and {AXES[other]} was measured: it takes two values of each, on all threads."
-    ahead = sum(cells.resolved & (cells.ratio > 1))
-    behind = sum(cells.resolved & (cells.ratio < 1))
-    return (
-        f"Over {len(cells)} cells of tokens and {AXES[other]}, {OURS} is faster than {THEIRS} in {ahead}, slower in "
-        f"{behind}, and in {len(cells) - ahead - behind} that is not resolved; {_range(cells[cells.resolved])}."
-    )
-
-
-def _range(resolved: pd.DataFrame) -> str:
-    if len(resolved) < 2:
-        return f"{len(resolved)} cell is" if len(resolved) else "none is"
-    return f"where it is, from {significant(resolved.ratio.min())} to {significant(resolved.ratio.max())} ×"
+    told = cells[cells.resolved].ratio
+    counts = {"faster": sum(told > 1), "slower": sum(told < 1), "not resolved": len(cells) - len(told)}
+    said = listed([f"{what} in {count}" for what, count in counts.items() if count])
+    span = f": {significant(told.min())} to {significant(told.max())} × where resolved" if len(told) else ""
+    return f"Of {len(cells)} cells of tokens and {AXES[other]} {OURS} beside {THEIRS} is {said}{span}."
 
 
 def roofline(scaling: Scaling) -> str:

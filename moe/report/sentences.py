@@ -1,5 +1,6 @@
 """How a run was measured and how far to trust it, in sentences whose every number is computed from it."""
 
+import re
 from collections.abc import Sequence
 from math import inf
 from statistics import mean
@@ -42,7 +43,7 @@ def resolution_text(summary: Summary) -> str:
         elif share is not None:
             noisy.append(
                 f"Too noisy to compare on {threads_text(threads)}: {summary.controls_label} against itself differed "
-                f"up to {significant(1 + share, 2)} ×."
+                f"up to {significant(1 + share)} ×."
             )
     if parts:
         twice = f"{summary.controls_label}, timed twice as if it were two programs, differs from itself by up to "
@@ -59,7 +60,8 @@ def how_sure(summary: Summary, ends: Sequence[int]) -> str:
         worst = NOT_TO_CITE if worst == TOO_NOISY else worst
         return f"How sure: {worst} ({why}){cut}."
     where = [threads_text(found[0][-1]), *(str(threads) for *_, threads in found[1:])]
-    said = (f"{grade} on {on} ({why})" for on, (_, grade, why, _) in zip(where, found, strict=True))
+    first, *others = (f"{grade} on {on} ({why})" for on, (_, grade, why, _) in zip(where, found, strict=True))
+    said = [first, *(re.sub(r"\(.* up to ", "(", other) for other in others)]  # the same is not said again
     return f"How sure: {', '.join(said)}{cut}."
 
 
@@ -83,7 +85,7 @@ def _grade(summary: Summary, threads: int) -> tuple[float, str, str]:
     if share is None:
         return inf, "not known", _why_unknown(summary)
     grade = grade_of(share)
-    how_far = percent(share) if share <= 1 else f"{significant(1 + share, 2)} ×"
+    how_far = percent(share) if share <= 1 else f"{significant(1 + share)} ×"
     control = title_of(summary.controls_label.partition("[")[0])
     return share, grade, f"{control} timed twice differs by up to {how_far}"
 
@@ -159,14 +161,16 @@ def disturbances(run: Run) -> list[str]:
     """What the probes before and after turns say of the machine, and of which rows too little is left."""
     counts = sorted({m.threads for m in run.measurements})
     on = {threads: [m for m in run.measurements if m.threads == threads] for threads in counts}
-    disturbed = {threads: sum(sum(m.disturbed) for m in own) for threads, own in on.items()}
-    lines = [
-        f"Disturbed turns on {threads_text(threads)}: {disturbed[threads]} of {sum(len(m.samples_s) for m in own)}, "
-        "the machine being slower than it can be or in others' use. Rows leave them out where three others are left, "
-        "and they were repeated where time allowed."
+    disturbed = [
+        f"{sum(sum(m.disturbed) for m in own)} of {sum(len(m.samples_s) for m in own)} on {threads_text(threads)}"
         for threads, own in on.items()
-        if disturbed[threads]
+        if any(any(m.disturbed) for m in own)
     ]
+    said = (
+        f"Disturbed turns: {', '.join(disturbed)}, the machine being slower than it can be or in others' use. Rows "
+        "leave them out where three others are left, and they were repeated where time allowed."
+    )
+    lines = [said] if disturbed else []
     touched = {t: [m.label for m in own if m.is_disturbed and m.status == "ok"] for t, own in on.items()}
     lines += [
         f"The machine gave too few undisturbed turns on {threads_text(threads)}: the medians of {_first(labels)} are "

@@ -56,8 +56,9 @@ def table_html(html: str) -> str:
 
 
 def _cell_html(html: str) -> str:
-    """A cell in which a line may end between a variant's options, and in no interval."""
-    return INTERVAL.sub(r'<span class="number">\g<0></span>', re.sub(r",(?=[a-z])", ",<wbr>", html))
+    """A cell in which a line may end before a variant's options and between them, and in no interval."""
+    html = re.sub(r"(?<=\w)(?=\[[a-z])|(?<=,)(?=[a-z])", "<wbr>", html)
+    return INTERVAL.sub(r'<span class="number">\g<0></span>', html)
 
 
 def show_figure(figure: Figure, name: str, finding: str, run: str | None) -> HTML:

@@ -186,9 +186,10 @@ def steps(rows: pd.DataFrame, chain: str) -> str:
     """A ladder's or bridge's steps: time, what each gave, and how near to the machine's limit it leads."""
     own = rows[rows.chain == chain]
     caption = (
-        "Each step adds one thing to the one before; the steps multiply to the last. × is the median of ratios of "
-        "the same rounds, which need not be the ratio of the medians. % of limit: the least time that the machine's "
-        "arithmetic or memory would take, as a share of the latency."
+        "Each step adds one thing to the one before; the steps multiply to the last. × leaves out what a round did "
+        "to these variants alike: it need not be the ratio of the latencies, nor what a split over more variants "
+        "gives. % of limit: the least time that the machine's arithmetic or memory would take, as a share of the "
+        "latency."
     )
     columns = ["turned_on", "threads", "step_times", "so_far", "latency_s", "share_of_limit"]
     if chain == "bridge":

@@ -14,7 +14,7 @@ from moe.analysis.breakdown import AUTOGRAD, Breakdown
 from moe.analysis.factors import WHOLE, experiments
 from moe.analysis.frames import interval_of, records
 from moe.analysis.overhead import FITS
-from moe.report.findings.words import LONGEST_REASON, counted, listed, rounded, title_of
+from moe.report.findings.words import LONGEST_REASON, counted, fitting, listed, rounded, title_of
 from moe.report.sentences import count_text, how_sure, inputs_text, processes_text
 from moe.report.text import (
     lacking,
@@ -38,8 +38,8 @@ WORDS = {
 }
 # What gives so many times, and over what where that does not go without saying; with threads among the factors.
 COMPARED = {
-    ("mojo", False): ("Mojo's optimisations together give", ""),
-    ("mojo", True): ("Mojo's optimisations and threads together give", ""),
+    ("mojo", False): ("Mojo's optimisations together give", " (over its kernel without them)"),
+    ("mojo", True): ("Mojo's optimisations and threads together give", " (over its kernel without them)"),
     ("numpy to torch", False): (
         "What leads from NumPy to PyTorch gives",
         ", against NumPy in float64, token by token",
@@ -62,7 +62,7 @@ def headline(found: Breakdown, rows: pd.DataFrame) -> list[str]:
     names = [name for name, own in experiments(found).items() if name == "mojo" or found.asked_for(own)]
     said = [_whole(found, rows, name) for name in names]
     ends = list(dict.fromkeys((found.threads[0], found.threads[-1])))
-    return [*said, how_sure(found.summary, ends)]
+    return fitting([*said, how_sure(found.summary, ends)])
 
 
 def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:

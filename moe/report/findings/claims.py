@@ -233,7 +233,9 @@ def verdicts_table(trial: Trial) -> str:
         f"{source['title']}, {source.get('url', '')}. {source.get('conditions', '')}"
     )
     headings = {"quoted": "claim", "word": "verdict", "claimed_text": "claimed", "measured_text": "measured"}
-    return frame_table("verdicts", verdicts(trial), [*headings, "why"], caption, headings)
+    frame = verdicts(trial)
+    frame["quoted"] += " (" + frame.id + ")"  # its name in figures and sentences
+    return frame_table("verdicts", frame, [*headings, "why"], caption, headings)
 
 
 def products(trial: Trial) -> list[str]:

@@ -9,10 +9,10 @@ from moe.analysis import Row, Summary, tokens_ratio
 from moe.analysis.frames import records
 from moe.analysis.summary import KERNEL
 from moe.report.figures import near
-from moe.report.findings.words import LONGEST_REASON, listed, rounded, title_of
+from moe.report.findings.words import LONGEST_REASON, fitting, listed, rounded, title_of
 from moe.report.sentences import how_sure, is_too_noisy
 from moe.report.style import QUANTITIES
-from moe.report.text import UNSURE_LIMIT, lacking, ratio_text, significant, threads_text, times
+from moe.report.text import UNSURE_LIMIT, lacking, percent, ratio_text, significant, threads_text, times
 
 # Of what is too noisy: numbers of it would be read as if they were not.
 TOO_NOISY_TO_TELL = "noise hides which is fastest"
@@ -27,7 +27,7 @@ def headline(summary: Summary) -> list[str]:
     ends = list(dict.fromkeys((summary.thread_counts[0], summary.thread_counts[-1])))
     calm = [threads for threads in ends if not is_too_noisy(summary, threads)]
     limit = _limit(summary, calm) if calm else "Nor can it be told how near that is to the machine's limit."
-    return [_fastest(summary, ends), limit, how_sure(summary, ends)]
+    return fitting([_fastest(summary, ends), limit, how_sure(summary, ends)])
 
 
 def _reason(row: Row) -> str:
@@ -64,7 +64,7 @@ def _kernel(summary: Summary, threads: int) -> tuple[str, str] | None:
     if not ahead.ratio.bounded:
         return "the fastest is undecided", f" ({kernel} about {rounded(ahead.ratio)} × {other})"
     if not ahead.resolved:
-        return f"{kernel} is not resolved from {other}, the best of the others,", f" ({rounded(ahead.ratio)} ×)"
+        return f"{kernel} and {other}, the best other, can't be told apart", f" ({rounded(ahead.ratio)} ×)"
     if ahead.ratio.value > 1:
         return _first(summary, ahead.mojo, ahead.other, f" {rounded(ahead.ratio)} × as fast as {other}, the next")
     by = f" {rounded(ahead.ratio.inverse())} × as fast as {kernel}"
@@ -77,7 +77,7 @@ def _first(summary: Summary, row: Row, other: Row, by: str) -> tuple[str, str]:
     if row.speedup is None or other.label == summary.baseline:
         return f"{name} is the fastest:", by
     if not row.resolved:
-        return f"{name} is faster than {title_of(other.label)}:", f"{by}, but not resolved from {baseline}"
+        return f"{name} is faster than {title_of(other.label)}:", f"{by}, but can't be told from {baseline}"
     if row.speedup.value <= summary.ahead[row.threads].ratio.value:  # by ratios, which are taken round by round
         by = by.replace(", the next", "")
     return f"{name} is the fastest:", f"{by}, and {rounded(row.speedup)} × {baseline}"
@@ -172,10 +172,7 @@ def _said(row: dict[str, Any], quantity: str) -> str:
 def first_caption(rows: pd.DataFrame) -> str:
     """What the first figure shows: tokens a second beside the machine's limit."""
     shown = near(rows)
-    found = extremes(shown, "tokens_per_s", rows.drop(shown.index))
-    return (
-        f"Tokens a second, with 95 % intervals; ratios are taken round by round, and may differ from bars'. {found}"
-    )
+    return f"With 95 % intervals. {extremes(shown, 'tokens_per_s', rows.drop(shown.index))}"
 
 
 def scaling(summary: Summary) -> str:
@@ -189,8 +186,8 @@ def scaling(summary: Summary) -> str:
     ratio = tokens_ratio(last.measurement, first.measurement)
     if ratio is None:
         return f"{KERNEL} on different numbers of threads has nothing to compare."
-    share = ratio.scaled(100 * first.threads / last.threads)
+    share = percent(ratio.value * first.threads / last.threads)
     return (
         f"On {threads_text(last.threads)}{_if_noisy(summary, last.threads)}, {KERNEL} is {times(ratio)} as fast as "
-        f"on {threads_text(first.threads)}: {rounded(share)} % of what perfect scaling would give."
+        f"on {threads_text(first.threads)}: {share} of what perfect scaling would give."
     )

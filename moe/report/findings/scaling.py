@@ -1,13 +1,14 @@
 """What the page of sizes says first."""
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from statistics import median
 from typing import Any
 
 from moe.analysis.frames import interval_of, records
 from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.form import PUBLISHED
-from moe.report.findings.words import begin, counted, listed, rounded, title_of
+from moe.report.findings.words import begin, counted, fitting, listed, rounded, title_of
 from moe.report.sentences import NOT_TO_CITE, TOO_NOISY, grade_of
 from moe.report.text import percent, threads_text
 from moe.run import NOT_REACHED, OVER_BUDGET
@@ -21,12 +22,15 @@ Cell = dict[str, Any]
 def headline(found: Mapping[str, Scaling]) -> list[str]:
     """Where OURS is ahead of THEIRS, by how much, and how sure that is; of all machines together."""
     parts = list(found.values())
-    cells = [cell for part in parts for cell in records(part.problems)]
+    noisy = [n for n, own in _timed_twice(parts).items() if own and grade_of(median(own)) == TOO_NOISY]
+    unknown = {"resolved": False, "ratio_low": 0.0, "ratio_high": inf}
+    measured = [cell for part in parts for cell in records(part.problems)]
+    cells = [cell | unknown if cell["threads"] in noisy else cell for cell in measured]
     if not cells:
         return ["Nothing was measured here, so nothing can be said of who is faster where."]
     compared = [cell for cell in cells if cell["ratio"] > 0]
     lines = [_lead(compared), _most(compared)] if compared else [_alone(parts), _fastest(cells)]
-    return [line for line in (*lines, _trust(parts)) if line]
+    return fitting([line for line in (*lines, _trust(parts)) if line])
 
 
 def _lead(cells: list[Cell]) -> str:
@@ -109,10 +113,11 @@ def _trust(parts: list[Scaling]) -> str:
     grades = {threads: grade_of(half[threads]) if threads in half else "not known" for threads in twice}
     one, *others = dict.fromkeys(grades.values())
     said = ", ".join(f"{grade} on {threads_text(n)}" for n, grade in grades.items()) if others else one
+    shares = listed([percent(share) for share in (half.values() if others else [max(half.values())])])
     said = NOT_TO_CITE if said == TOO_NOISY else said
     control = title_of(parts[0].summary.controls_label)
     where = " in half of the cells" if any(len(own) > 1 for own in twice.values()) else ""
-    return f"How sure: {said} ({control} timed twice differs by up to {percent(max(half.values()))}{where}){more}."
+    return f"How sure: {said} ({control} timed twice differs by up to {shares}{where}){more}."
 
 
 def _timed_twice(parts: list[Scaling]) -> dict[int, list[float]]:

@@ -1,5 +1,6 @@
 """Plain words for first sentences: names as people write them, and numbers no finer than their intervals."""
 
+import re
 from math import floor, isfinite, log10
 
 from moe.analysis import Interval
@@ -14,8 +15,9 @@ TITLES = {
     "numpy[dtype=float64]": "NumPy in float64",
     "torch[device=cuda,transfer=on]": "PyTorch on a GPU",
 }
-MOST_DIGITS = 3
+FEWEST_DIGITS, MOST_DIGITS = 2, 3  # with one a number would seem another than the figure's
 MOST_WORDS = 80
+REMARK = re.compile(r" \([^()]*\)(?=[,;:.]| and )")
 LONGEST_REASON = 60  # characters in the first screen; all of it stands in a table
 
 
@@ -30,18 +32,23 @@ def begin(sentence: str) -> str:
 
 
 def rounded(interval: Interval) -> str:
-    """An estimate whose last digit is no coarser than half its interval: `1.4` of 1.41 [1.21–1.54]."""
+    """An estimate of two digits or more, the last no coarser than half its interval: `1.4` of 1.41 [1.21–1.54]."""
     value = interval.value
     if not interval.bounded or value <= 0 or not isfinite(value):
-        return significant(value, 2)
+        return significant(value, FEWEST_DIGITS)
     half = (interval.high - interval.low) / 2
     digits = floor(log10(value)) - floor(log10(half)) + 1 if half > 0 else MOST_DIGITS
-    return significant(value, max(1, min(MOST_DIGITS, digits)))
+    return significant(value, max(FEWEST_DIGITS, min(MOST_DIGITS, digits)))
 
 
 def words_in(sentences: list[str]) -> int:
     """How many words sentences have together."""
     return sum(len(sentence.split()) for sentence in sentences)
+
+
+def fitting(sentences: list[str]) -> list[str]:
+    """Sentences, without their remarks in parentheses where they are more than MOST_WORDS words."""
+    return sentences if words_in(sentences) <= MOST_WORDS else [REMARK.sub("", line) for line in sentences]
 
 
 def counted(count: int, one: str, several: str) -> str:
