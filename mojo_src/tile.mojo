@@ -14,7 +14,7 @@ In bfloat16 a step is a word of two numbers, in the panel and, where the machine
 from std.sys.info import CompilationTarget
 from std.sys.intrinsics import PrefetchOptions, prefetch
 
-from vectors import CACHE_LINE, Floats, Vector, multiply_add
+from vectors import CACHE_LINE, Floats, Vector, loaded_anew, multiply_add
 from words import FLOATS, PAIRS, WIDENED, add_pairs, even_half, odd_half
 
 comptime WIDE_REGISTER_FILE = CompilationTarget.has_avx512f() or CompilationTarget.has_neon()
@@ -116,7 +116,7 @@ def tile[
             var line = b.unsafe_offset(step * vectors * W)
             comptime if words == WIDENED:
                 _add_step[W, rows, vectors, words, 0](a.unsafe_offset(2 * step), line, sums)
-                _add_step[W, rows, vectors, words, 1](a.unsafe_offset(2 * step + 1), line, sums)
+                _add_step[W, rows, vectors, words, 1](a.unsafe_offset(2 * step + 1), loaded_anew(line), sums)
             else:
                 _add_step[W, rows, vectors, words, 0](a.unsafe_offset(step), line, sums)
         a = a.unsafe_offset(rows * TOKEN_WORDS[words] * STEPS)

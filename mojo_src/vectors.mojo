@@ -150,6 +150,21 @@ def alone[W: Int](value: Vector[W]) -> Vector[W]:
 
 
 @always_inline
+def loaded_anew(floats: Floats) -> Floats:
+    """Hides from the compiler that memory is what it has just read, so that it is read again, not kept in registers.
+
+    Args:
+        floats: Any address.
+
+    Returns:
+        The same, by way of an assembly statement without instructions.
+    """
+    return Floats(
+        unsafe_from_address=inlined_assembly["", Int, constraints="=r,0", has_side_effect=False](Int(floats))
+    )
+
+
+@always_inline
 def multiply_add[W: Int](a: Vector[W], b: Vector[W], c: Vector[W]) -> Vector[W]:
     """Computes a · b + c, with one rounding where the machine has an instruction for it.
 
