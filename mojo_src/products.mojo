@@ -26,6 +26,16 @@ comptime FEW_DEPTH_BLOCKS = 64 // STEPS
 AVX-512, so that the next part, on its way from memory, has the core's line buffers to itself. On an Intel machine: 8 %
 at 32 rows an expert, 11 % at 8, nothing with many tiles."""
 
+comptime FEW_ROWS = 2
+"""Most rows of a block whose panels are taken side by side: the sums of one panel would wait for each other."""
+
+comptime SIDE_BY_SIDE[rows: Int] = 4 // rows
+"""Panels that a tile of few rows takes in one pass.
+
+Parameters:
+    rows: Of the tile, 1 to FEW_ROWS.
+"""
+
 
 def multiply_tiles[form: Form](layer: Layer[form], thread: Int, piece: Int):
     """Does one piece of the current step, of EXPERTS or the three in its place.
@@ -87,7 +97,14 @@ def _product[
     var panels = width // COLUMNS
     var expert = weights.unsafe_offset(first if product == HIDDEN else second)
     var end = share(panels, part + 1, layer.blocks.column_parts)
-    for panel in range(share(panels, part, layer.blocks.column_parts), end):
+    var begin = share(panels, part, layer.blocks.column_parts)
+    comptime for few in range(1, FEW_ROWS + 1):
+        if block.rows == few:
+            while begin + SIDE_BY_SIDE[few] <= end:
+                var source = expert.unsafe_offset(begin * COLUMNS * depth)
+                _side_by_side[product, few](layer, block, tiles, rows, depth, source, hidden, thread, begin)
+                begin += SIDE_BY_SIDE[few]
+    for panel in range(begin, end):
         var source = expert.unsafe_offset(panel * COLUMNS * depth)
         var next = source.unsafe_offset(COLUMNS * depth)
         var follows = panel + 1 < end
@@ -148,16 +165,70 @@ def _panel[
                     if first > 0:
                         sums = load_sums[W, r, VECTORS](kept)
                     sums = tile[W, r, VECTORS, form.words](source, weights, part, sums^, ahead, lines)
-                    if not is_last or IS_KEPT:
-                        store_sums[W, r, VECTORS](sums, kept)
-                    elif product == HIDDEN:
-                        var target = hidden.unsafe_offset(begin * layer.sizes().hidden_words())
-                        store_hidden[W, r, VECTORS](sums, target, number * COLUMNS)
+                    if is_last:
+                        _store[product, r](layer, sums, block, begin, number, kept, hidden)
                     else:
-                        _store_output[r](layer, sums, block, begin, number * COLUMNS)
+                        store_sums[W, r, VECTORS](sums, kept)
             ahead = ahead.unsafe_offset(part * lines * LINE_FLOATS)
     comptime if IS_KEPT:
         store_activated(layer, block, tiles, partial, number, hidden)
+
+
+@always_inline
+def _side_by_side[
+    product: Int, rows: Int, form: Form
+](
+    layer: Layer[form],
+    block: Block,
+    tiles: Tiles,
+    tokens: Floats,
+    depth: Int,
+    panel: Floats,
+    hidden: Floats,
+    thread: Int,
+    number: Int,
+):
+    """Takes the only tile of a block, of few rows, through some panels in one pass."""
+    comptime W = form.lanes()
+    comptime VECTORS = form.vectors()
+    comptime ALL = SIDE_BY_SIDE[rows] * VECTORS
+    var kept = layer.workspace.partial.unsafe_offset(thread * BLOCK_ROWS * form.panel())
+    var none = no_sums[W, rows * ALL]()
+    var sums = tile[W, rows, ALL, form.words, VECTORS](
+        tokens, panel, depth // STEPS, none^, panel, 0, form.panel() * depth
+    )
+    comptime for p in range(SIDE_BY_SIDE[rows]):
+        var own = no_sums[W, rows * VECTORS]()
+        comptime for row in range(rows):
+            comptime for v in range(VECTORS):
+                own[row * VECTORS + v] = sums[row * ALL + p * VECTORS + v]
+        _store[product, rows](layer, own, block, 0, number + p, kept, hidden)
+        comptime if product == HIDDEN and form.is_general:
+            store_activated(layer, block, tiles, kept, number + p, hidden)
+
+
+@always_inline
+def _store[
+    product: Int, rows: Int, form: Form
+](
+    layer: Layer[form],
+    sums: Array[Vector[form.lanes()], rows * form.vectors()],
+    block: Block,
+    begin: Int,
+    number: Int,
+    kept: Floats,
+    hidden: Floats,
+):
+    """Stores a tile's sums over the whole depth where they belong, or in `kept` until they are activated."""
+    comptime W = form.lanes()
+    comptime VECTORS = form.vectors()
+    comptime if product == HIDDEN and form.is_general:
+        store_sums[W, rows, VECTORS](sums, kept)
+    elif product == HIDDEN:
+        var target = hidden.unsafe_offset(begin * layer.sizes().hidden_words())
+        store_hidden[W, rows, VECTORS](sums, target, number * form.panel())
+    else:
+        _store_output[rows](layer, sums, block, begin, number * form.panel())
 
 
 @always_inline

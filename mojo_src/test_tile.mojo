@@ -47,6 +47,16 @@ def check_tile[W: Int, rows: Int](depth: Int, width: Int) raises:
             for column in range(min(PANEL[W], width - first)):
                 var found = sums[row * TILE_VECTORS + column // W][column % W]
                 assert_almost_equal(found, product(a, b, depth, width, row, first + column), atol=1e-3)
+        if first + PANEL[W] < width:
+            comptime V = TILE_VECTORS
+            var stride = PANEL[W] * blocks * STEPS
+            var next = tile[W, rows](packed_a, panel.unsafe_offset(stride), blocks, no_sums[W, rows * V](), panel, 0)
+            var none = no_sums[W, rows * (2 * V)]()
+            var both = tile[W, rows, 2 * V, FLOATS, V](packed_a, panel, blocks, none^, panel, 0, stride)
+            comptime for row in range(rows):
+                comptime for v in range(V):
+                    assert_equal(both[row * 2 * V + v], sums[row * V + v])
+                    assert_equal(both[row * 2 * V + V + v], next[row * V + v])
 
 
 def check_every_height[W: Int]() raises:

@@ -53,12 +53,12 @@ Parameters:
 
 @always_inline
 def _add_step[
-    W: Int, rows: Int, vectors: Int, words: Int, half: Int
-](a: Floats, b: Floats, mut sums: Array[Vector[W], rows * vectors]):
+    W: Int, rows: Int, vectors: Int, words: Int, own: Int, half: Int
+](a: Floats, b: Floats, stride: Int, mut sums: Array[Vector[W], rows * vectors]):
     """Adds the products of one step, or of one half of it; `a` is the first token's factor."""
     var columns = Array[Vector[W], vectors](fill=Vector[W](0))
     comptime for v in range(vectors):
-        var column = b.unsafe_load[width=W](v * W)
+        var column = b.unsafe_load[width=W](v // own * stride + v % own * W)
         comptime if words == WIDENED:
             columns[v] = even_half(column) if half == 0 else odd_half(column)
         else:
@@ -75,7 +75,7 @@ def _add_step[
 
 @always_inline
 def tile[
-    W: Int, rows: Int, vectors: Int = TILE_VECTORS, words: Int = FLOATS
+    W: Int, rows: Int, vectors: Int = TILE_VECTORS, words: Int = FLOATS, own: Int = vectors
 ](
     tokens: Floats,
     panel: Floats,
@@ -83,22 +83,25 @@ def tile[
     var sums: Array[Vector[W], rows * vectors],
     ahead: Floats,
     lines: Int,
+    stride: Int = 0,
 ) -> Array[Vector[W], rows * vectors]:
-    """Adds the product of `rows` packed tokens and one packed panel to `sums`.
+    """Adds the product of `rows` packed tokens and one packed panel, or some side by side, to `sums`.
 
     Parameters:
         W: Lanes of a vector.
         rows: Tokens in the tile.
-        vectors: Vectors of columns in the panel.
+        vectors: Vectors of columns, of all panels.
         words: What a word of the depth holds.
+        own: Vectors of columns in each panel.
 
     Args:
         tokens: (blocks, rows, STEPS), or twice as many floats where they are WIDENED.
-        panel: (blocks · STEPS, vectors · W).
+        panel: (blocks · STEPS, own · W), the first.
         blocks: Depth of the product in blocks of STEPS.
         sums: (rows, vectors), each a vector.
         ahead: What will be read after the panel; brought closer meanwhile, and never read here.
         lines: How many cache lines of it for each block.
+        stride: Floats from the beginning of a panel to the next one's.
 
     Returns:
         The sums.
@@ -113,14 +116,16 @@ def tile[
             )
         next = next.unsafe_offset(lines * LINE_FLOATS)
         comptime for step in range(STEPS):
-            var line = b.unsafe_offset(step * vectors * W)
+            var line = b.unsafe_offset(step * own * W)
             comptime if words == WIDENED:
-                _add_step[W, rows, vectors, words, 0](a.unsafe_offset(2 * step), line, sums)
-                _add_step[W, rows, vectors, words, 1](a.unsafe_offset(2 * step + 1), loaded_anew(line), sums)
+                _add_step[W, rows, vectors, words, own, 0](a.unsafe_offset(2 * step), line, stride, sums)
+                _add_step[W, rows, vectors, words, own, 1](
+                    a.unsafe_offset(2 * step + 1), loaded_anew(line), stride, sums
+                )
             else:
-                _add_step[W, rows, vectors, words, 0](a.unsafe_offset(step), line, sums)
+                _add_step[W, rows, vectors, words, own, 0](a.unsafe_offset(step), line, stride, sums)
         a = a.unsafe_offset(rows * TOKEN_WORDS[words] * STEPS)
-        b = b.unsafe_offset(STEPS * vectors * W)
+        b = b.unsafe_offset(STEPS * own * W)
     return sums^
 
 
