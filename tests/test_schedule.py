@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from moe.measure import schedule
 from moe.measure.protocol import Protocol
-from moe.measure.schedule import ROUNDS_OF_A_PROCESS, _affordable, is_lacking
+from moe.measure.schedule import ROUNDS_OF_A_PROCESS, _affordable, is_lacking, until_budget
 
 
 @pytest.mark.parametrize(
@@ -40,3 +43,34 @@ def test_more_generations_make_up_for_rounds_that_a_busy_machine_took(
 def test_what_was_asked_for_is_enough_with_a_target_and_in_one_process() -> None:
     assert not is_lacking(Protocol(processes=5, target=0.01), 5, 1)
     assert not is_lacking(Protocol(processes=1), 1, 1)
+
+
+class Pretended:
+    """A bench whose generations only pass time."""
+
+    def __init__(self, settings: Protocol) -> None:
+        self.settings, self.patience, self.alive, self.seconds = settings, self, {0: None}, 0.0
+        self.run = SimpleNamespace(measurements=[])
+
+    @property
+    def left_s(self) -> float:
+        return self.settings.budget_s - self.seconds
+
+    def now(self) -> float:
+        return self.seconds
+
+
+@pytest.mark.parametrize(("each_s", "processes"), [(20.0, 5), (30.0, 3), (34.0, 3), (50.0, 3)])
+def test_what_is_left_of_a_budget_goes_to_more_processes(
+    each_s: float, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, made = Pretended(Protocol(budget_s=100.0, processes=3)), []
+
+    def generation(bench: Pretended, process: int, rounds: int, left: int) -> int:
+        made.append(process)
+        bench.seconds += each_s
+        return 2
+
+    monkeypatch.setattr(schedule, "_generation", generation)
+    until_budget(bench)
+    assert made == list(range(processes))
