@@ -188,8 +188,8 @@ def of_breakdown(found: Breakdown) -> list[str]:
 
 def test_what_makes_mojo_fast() -> None:
     mojo, framework, sure = of_breakdown(a_run())
-    assert mojo.startswith("Mojo's optimisations and threads together give 3")
-    assert "× at 1,024 tokens (over its kernel without them): mostly vector instructions (simd, 6.0" in mojo
+    assert mojo.startswith("Mojo's optimisations and threads together make its own kernel 3")
+    assert "× as fast at 1,024 tokens: mostly vector instructions (simd, 6.0" in mojo
     assert framework.startswith("What leads from NumPy to PyTorch gives ")
     assert "× at 1,024 tokens, against NumPy in float64, token by token, on fewer threads: " in framework
     assert "mostly float32 (2.0" in framework
@@ -198,10 +198,10 @@ def test_what_makes_mojo_fast() -> None:
 
 def test_optimisations_that_make_it_slower_or_do_nothing() -> None:
     slow, *_ = of_breakdown(a_run(speed={"simd=on": 0.5, "tile=on": 0.8}, threads=(1,)))
-    assert slow.startswith("Mojo's optimisations together give 0.398 × at ")
-    assert slow.endswith(" without them): no part makes it faster.")
+    assert slow.startswith("Mojo's optimisations together make its own kernel 0.398 × as fast at ")
+    assert slow.endswith(" tokens: no part makes it faster.")
     nothing, *_ = of_breakdown(a_run(("specialize",), threads=(1,)))
-    assert nothing.endswith(" without them): not resolved.")
+    assert nothing.endswith(" tokens: not resolved.")
 
 
 def test_a_breakdown_that_lacks_something() -> None:
@@ -213,8 +213,8 @@ def test_a_breakdown_that_lacks_something() -> None:
     for m in few.run.measurements:
         m.samples_s, m.processes = m.samples_s[:3], [0, 1, 2]
     undecided = of_breakdown(few)[0]
-    assert undecided.startswith("Mojo's optimisations and threads together give about 3")
-    assert undecided.endswith(" without them): undecided (3 rounds, 4 needed: --budget 80).")
+    assert undecided.startswith("Mojo's optimisations and threads together make its own kernel about 3")
+    assert undecided.endswith(" as fast at 1,024 tokens: undecided (3 rounds, 4 needed: --budget 80).")
     only = a_run()
     only.run.measurements = [
         m for m in only.run.measurements if m.implementation == "mojo" or m.variant == CONTROLLED

@@ -36,17 +36,16 @@ WORDS = {
     "threads": "threads",
     "framework": "the framework itself",
 }
-# What gives so many times, and over what where that does not go without saying; with threads among the factors.
+# What gives so many times at so many tokens; with threads among the factors.
 COMPARED = {
-    ("mojo", False): ("Mojo's optimisations together give", " (over its kernel without them)"),
-    ("mojo", True): ("Mojo's optimisations and threads together give", " (over its kernel without them)"),
+    ("mojo", False): "Mojo's optimisations together make its own kernel {} × as fast at {:,} tokens",
+    ("mojo", True): "Mojo's optimisations and threads together make its own kernel {} × as fast at {:,} tokens",
     ("numpy to torch", False): (
-        "What leads from NumPy to PyTorch gives",
-        ", against NumPy in float64, token by token",
+        "What leads from NumPy to PyTorch gives {} × at {:,} tokens, against NumPy in float64, token by token"
     ),
     ("numpy to torch", True): (
-        "What leads from NumPy to PyTorch gives",
-        ", against NumPy in float64, token by token, on fewer threads",
+        "What leads from NumPy to PyTorch gives {} × at {:,} tokens, against NumPy in float64, token by token, on "
+        "fewer threads"
     ),
 }
 SAME = 1.005  # a ratio of limits that is written as 1.00
@@ -75,17 +74,16 @@ def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
         reason = shorten(found.missing(experiment)[0].partition(": ")[2], LONGEST_REASON, placeholder=" …")
         return f"What gives the speedup {experiment.name} can't be told: a variant of it was not measured ({reason})."
     ratio = interval_of(whole, "times")
-    who, over = COMPARED[name, "threads" in experiment.factors]
-    given = f"{rounded(ratio)} × at {found.summary.tokens:,} tokens{over}"
+    given = ("" if ratio.bounded else "about ") + rounded(ratio)
+    said = COMPARED[name, "threads" in experiment.factors].format(given, found.summary.tokens)
     if not ratio.bounded:
-        why = lacking(found.least_measured(experiment), found.run)
-        return f"{who} about {given}: undecided ({why})."
+        return f"{said}: undecided ({lacking(found.least_measured(experiment), found.run)})."
     if not whole["resolved"]:
-        return f"{who} {given}: not resolved."
+        return f"{said}: not resolved."
     most = [row for row in factors if row["resolved"] and row["times"] > 1][: NAMED[name]]
     parts = [_named(row["factor"], rounded(interval_of(row, "times"))) for row in most]
     none = "which part gives most is not resolved" if ratio.value > 1 else "no part makes it faster"
-    return f"{who} {given}: {f'mostly {listed(parts)}' if parts else none}."
+    return f"{said}: {f'mostly {listed(parts)}' if parts else none}."
 
 
 def _named(factor: str, given: str) -> str:

@@ -178,6 +178,8 @@ def _off(row: Row, quantity: dict[str, Any]) -> str:
     if row["kind"] == "factor":
         return f"the published {claimed} times of {quantity['factor']} does not hold: measured {here} is {found}."
     first, second = map(title_of, quantity["ratio"])
+    if not interval_of(row, "measured").excludes(1.0):  # which of them is faster may be untold
+        found = f"at most {significant(row['measured_high'], 2)}"
     return f"the published {claimed} times {second} does not hold: {first} is {found} times {second} {here}."
 
 
