@@ -15,6 +15,7 @@ from moe.run import Run
 
 SOURCES = [cell.source for cell in nbformat.read(NOTEBOOKS / "scaling.ipynb", 4).cells]
 FIGURES = re.findall(r'"([\w-]+)", run\)$', "\n".join(SOURCES), re.MULTILINE)
+assert len(FIGURES) >= 7, f"tests of figures need their names, found {FIGURES}"
 
 
 def drawn(runs: dict[str, Run], names: list[str] = FIGURES) -> dict[str, Any]:

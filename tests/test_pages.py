@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import os
 import random
 from email.message import Message
 from pathlib import Path
@@ -176,7 +177,7 @@ def test_a_page_names_the_repository_where_the_package_does(tmp_path: Path, monk
     [
         (["https://example.org/moe.git"], "https://example.org/moe.git"),
         (["git@example.org:moe.git", "https://me:secret@example.org:8443/moe?x=1"], "https://example.org:8443/moe"),
-        (["../moe", "ssh://example.org/moe", "file:///moe", "https://[broken"], ""),
+        ([f"{os.pardir}/moe", "ssh://example.org/moe", Path("moe").absolute().as_uri(), "https://[broken"], ""),
         ([], ""),
     ],
 )
