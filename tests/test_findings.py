@@ -151,6 +151,8 @@ def test_a_claim_that_is_off_by_far_does_not_say_which_is_faster_where_that_is_u
     noisy = synthetic_run({"numpy": 0.02, "torch": 0.01, "mojo": 0.019}, (1, 2), noise=0.3)
     said = trial_headline(tmp_path, a_claim("a", RATIO, 382.87), runs=[noisy])[1]
     assert said.startswith("The published 382.87 times NumPy does not hold: Mojo is at most 2.6 times")
+    said = trial_headline(tmp_path, a_claim("a", RATIO, 0.01), runs=[noisy])[1]
+    assert said.startswith("The published 0.01 times NumPy does not hold: Mojo is at least 0.")
 
 
 def test_claims_of_which_none_is_off_or_none_can_be_judged(tmp_path: Path) -> None:

@@ -179,7 +179,8 @@ def _off(row: Row, quantity: dict[str, Any]) -> str:
         return f"the published {claimed} times of {quantity['factor']} does not hold: measured {here} is {found}."
     first, second = map(title_of, quantity["ratio"])
     if not interval_of(row, "measured").excludes(1.0):  # which of them is faster may be untold
-        found = f"at most {significant(row['measured_high'], 2)}"
+        end, least_or_most = ("low", "least") if row["off"] > 1 else ("high", "most")
+        found = f"at {least_or_most} {significant(row[f'measured_{end}'], 2)}"
     return f"the published {claimed} times {second} does not hold: {first} is {found} times {second} {here}."
 
 
