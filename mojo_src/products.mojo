@@ -6,7 +6,7 @@ from hidden import store_activated
 from layer import EXPERTS, HIDDEN, OUTPUT, PACK, Layer
 from packing import pack_tokens
 from sums import load_sums, store_hidden, store_sums
-from tile import LINE_FLOATS, STEPS, TILE_ROWS, TOKEN_WORDS, no_sums, tile
+from tile import LINE_FLOATS, STEPS, TILE_ROWS, TILE_VECTORS, TOKEN_WORDS, no_sums, tile
 from vectors import Floats, Vector, alone, share
 
 comptime DEPTH_BLOCKS = 512 // STEPS
@@ -26,11 +26,14 @@ comptime FEW_DEPTH_BLOCKS = 64 // STEPS
 AVX-512, so that the next part, on its way from memory, has the core's line buffers to itself. On an Intel machine: 8 %
 at 32 rows an expert, 11 % at 8, nothing with many tiles."""
 
-comptime FEW_ROWS = 2
-"""Most rows of a block whose panels are taken side by side: the sums of one panel would wait for each other."""
+comptime FEW_SUMS = 8
+"""Sums, each a vector, that do not wait for each other: two additions a cycle, each four cycles long."""
 
-comptime SIDE_BY_SIDE[rows: Int] = 4 // rows
-"""Panels that a tile of few rows takes in one pass.
+comptime FEW_ROWS = FEW_SUMS // (2 * TILE_VECTORS)
+"""Most rows of a block whose panels are taken side by side, because one alone has too few sums."""
+
+comptime SIDE_BY_SIDE[rows: Int] = FEW_SUMS // (rows * TILE_VECTORS)
+"""Panels that a tile of few rows takes in one pass. More than needed cost 5 to 15 % on an AVX-512 machine.
 
 Parameters:
     rows: Of the tile, 1 to FEW_ROWS.

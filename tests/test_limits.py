@@ -61,6 +61,12 @@ def test_one_token_is_bound_by_memory_at_the_nearest_probe() -> None:
     assert LIMITS.bandwidth(100 * 2**20) == 1e10
 
 
+def test_one_token_of_many_experts_is_read_from_where_the_whole_layer_lies() -> None:
+    config = moe.MoEConfig(1, 256, 1024, 128, 2)  # reads 4 MiB of 256
+    bound = bound_of(measurement(config), LIMITS)
+    assert (bound.by, bound.seconds) == ("memory", pytest.approx(config.expected_bytes / 1e10))
+
+
 def test_a_share_of_the_limit_is_in_the_summary() -> None:
     run = synthetic_run({"numpy": 0.04, "mojo": 0.03})
     assert summarise(run).rows[0].share_of_limit is None

@@ -44,9 +44,14 @@ class Limits:
         return self.read_bytes_per_s[min(self.read_bytes_per_s, key=lambda probe: abs(log(probe / size)))]
 
     def memory_s(self, measurement: Measurement) -> float:
-        """Seconds that a measurement's bytes take at the read bandwidth of its working set, or past the caches."""
-        size = bytes_of(measurement)
-        return size / self.bandwidth(max(self.read_bytes_per_s) if measurement.cache == "cold" else size)
+        """Seconds that a forward's bytes take at the read bandwidth of its working set, or past the caches.
+
+        The working set is the whole layer, also where a forward reads few experts: the next input goes to others.
+        """
+        config = measurement.config
+        is_cold = measurement.cache == "cold"
+        working_set = max(self.read_bytes_per_s) if is_cold else config.bytes_for(config.num_experts)
+        return bytes_of(measurement) / self.bandwidth(working_set)
 
 
 @dataclass(frozen=True)

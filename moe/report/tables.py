@@ -209,7 +209,8 @@ def precisions(rows: pd.DataFrame) -> str:
     caption = (
         "The same layer with weights and input held in float32 and in bfloat16, in one run. % of peak: the least "
         "time of the products, at the peak of the row's own precision, as a share of the latency; % of read "
-        "bandwidth: that of all bytes, at the bandwidth of the probe nearest in size. The larger limits the row."
+        "bandwidth: that of all bytes, at the bandwidth of the probe nearest to the layer in size. The larger "
+        "limits the row."
     )
     headings = {"label": "implementation", "latency_text": heading("latency_s"), "times_text": "× float32"}
     columns = ["tokens", "label", "precision", "latency_text", "times_text"]
