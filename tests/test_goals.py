@@ -144,6 +144,15 @@ def test_lines_and_page_show_what_was_measured(tmp_path: Path) -> None:
     assert "- a call: 2.00 [2.00–2.00] µs" in text
 
 
+def test_a_table_of_the_kernel_alone_has_no_columns_of_others_and_counts_what_was_reached() -> None:
+    run = a_run((1, 2))
+    run.measurements = [m for m in run.measurements if m.label == "mojo"]
+    text = goals_table(judge(Shape("seed", "seed", share={1: 0.95, 2: 0.85}), [run]), {}, run)
+    assert "2 goals: 1 missed, 1 reached." in text
+    assert "| 10,000 [10,000–10,000] | 89.6 [89.6–89.6] (arithmetic) | 85 % of the limit: reached |" in text
+    assert "torch" not in text.partition("\n")[2]
+
+
 def test_a_layer_that_a_run_lacks_is_taken_from_one_that_was_added(tmp_path: Path) -> None:
     run = a_run((1, 2))
     goal = Shape("seed", "seed", "arithmetic", share={1: 0.95})

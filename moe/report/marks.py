@@ -1,5 +1,6 @@
 """What was measured at named shapes: lines for a terminal, and tables between two marks of a page of prose."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,23 +39,35 @@ def result_lines(results: Sequence[Result]) -> list[str]:
 
 
 def goals_table(results: Sequence[Result], calls: Mapping[str, Interval], run: Run) -> str:
-    """A line for each result, and the seconds of calls; one of their runs says on what they were measured."""
-    head = ("shape (T, d, f, E, k)", "threads", "time, µs", "% of the limit", "goal", "× torch", "× fastest PyTorch")
-    lines = [f"{_measured_on(run)}.", "", _line(*head), "| --- | --: | --: | --: | --- | --: | --: |"]
+    """A line for each result, and the seconds of calls; one of their runs says on what they were measured.
+
+    Columns of PyTorch's layers are there where any of them was measured.
+    """
+    beside = [name for name in IN_PYTORCH if any(name in r.over for r in results)]
+    head = ["shape (T, d, f, E, k)", "threads", "time, µs", "% of the limit", "goal"]
+    head += ["× torch", "× fastest PyTorch"] if beside else []
+    rule = ["---", *["--:"] * 3, "---", *["--:"] * (len(head) - 5)]
+    lines = [f"{_measured_on(run)}. {_tally(results)}", "", _line(*head), _line(*rule)]
     without: dict[str, list[str]] = {}
     for r in results:
         wanted = "; ".join(f"{_goal_text(v)}: {v.verdict}" for v in r.verdicts)
         torch = span(r.over["torch"]) if "torch" in r.over else "–"
         nearest = f"{span(r.nearest[1])} ({r.nearest[0]})" if r.nearest else "–"
-        measured = (str(r.threads), span(r.latency_s, 1e6), f"{span(r.share, 100)} ({r.bound})")
+        measured = (str(r.threads), span(r.latency_s, 1e6), f"{span(r.share, 100)} ({r.bound})", wanted)
         note = f" ({r.note})" if r.note else ""
-        lines.append(_line(f"{r.shape} {_sizes(r.config)}{note}", *measured, wanted, torch, nearest))
+        lines.append(_line(f"{r.shape} {_sizes(r.config)}{note}", *measured, *((torch, nearest) if beside else ())))
         if missing := [name for name in IN_PYTORCH if name not in r.over]:
             without.setdefault(", ".join(missing), []).append(f"{r.shape} on {threads_text(r.threads)}")
-    for names, places in without.items():
+    for names, places in without.items() if beside else ():
         lines += ["", f"No numbers of {names} at {', '.join(places)}."]
     lines += ["", "A call from Python into the kernel:", ""]
     return "\n".join([*lines, *(f"- {what}: {span(seconds, 1e6)} µs" for what, seconds in calls.items())])
+
+
+def _tally(results: Sequence[Result]) -> str:
+    """How many goals there are, and of how many it can be said that they were reached or missed."""
+    found = Counter(verdict.verdict for result in results for verdict in result.verdicts)
+    return f"{found.total()} goals: {', '.join(f'{count} {verdict}' for verdict, count in found.most_common())}."
 
 
 def _goal_text(verdict: Verdict) -> str:
