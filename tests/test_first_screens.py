@@ -100,7 +100,7 @@ def test_ahead_of_the_next_and_not_resolved_from_the_baseline() -> None:
             swings = cycle((1.3, 0.75, 1.25, 0.8))
             m.samples_s = [[swing * s for s in turn] for turn, swing in zip(m.samples_s, swings, strict=False)]
     fastest, _, sure = said(run)
-    assert sure.startswith("How sure: usable (")
+    assert sure.startswith("How sure: usable, short of clear (")
     assert "Mojo is faster than PyTorch: on 1 thread 1.10 × as fast as PyTorch, the next, but can't be" in fastest
     assert "; on 2 threads 1.10 × PyTorch, but can't be told from NumPy." in fastest
     assert "is the fastest" not in fastest
@@ -161,7 +161,7 @@ def test_how_sure_it_is() -> None:
         return said(run)[2]
 
     assert sure(made(noise=0.01)).startswith("How sure: clear (NumPy timed twice differs by up to ")
-    assert sure(made(noise=0.15)).startswith("How sure: usable (")
+    assert sure(made(noise=0.15)).startswith("How sure: usable, short of clear (")
     half = made(noise=0.01)
     for m in (m for m in half.measurements if m.control and m.threads == 2):
         m.samples_s = [[s * 1.3 ** (place % 2) for s in turn] for place, turn in enumerate(m.samples_s)]

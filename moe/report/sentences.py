@@ -17,6 +17,8 @@ CLEAR = 0.1  # what a control may differ from itself, as a share, before smaller
 NOISY = 0.5  # and before nothing can be read from a run
 TOO_NOISY = "too noisy"
 NOT_TO_CITE = f"{TOO_NOISY} to cite"  # the whole of a run
+USABLE = "usable"
+WORDED = {TOO_NOISY: NOT_TO_CITE, USABLE: f"{USABLE}, short of clear"}  # of a whole run, for who has not read the scale
 MOST_DISTURBED = 0.5  # of all turns
 
 
@@ -57,8 +59,7 @@ def how_sure(summary: Summary, ends: Sequence[int]) -> str:
     _, worst, why, _ = found[-1]
     cut = "" if summary.run.complete else "; the run was cut short"
     if {grade for _, grade, _, _ in found} == {worst}:
-        worst = NOT_TO_CITE if worst == TOO_NOISY else worst
-        return f"How sure: {worst} ({why}){cut}."
+        return f"How sure: {WORDED.get(worst, worst)} ({why}){cut}."
     where = [threads_text(found[0][-1]), *(str(threads) for *_, threads in found[1:])]
     first, *others = (f"{grade} on {on} ({why})" for on, (_, grade, why, _) in zip(where, found, strict=True))
     said = [first, *(re.sub(r"\(.* up to ", "(", other) for other in others)]  # the same is not said again
@@ -73,7 +74,7 @@ def is_too_noisy(summary: Summary, threads: int) -> bool:
 
 def grade_of(share: float) -> str:
     """How sure a run is whose control differs from itself by that share."""
-    return "clear" if share <= CLEAR else "usable" if share <= NOISY else TOO_NOISY
+    return "clear" if share <= CLEAR else USABLE if share <= NOISY else TOO_NOISY
 
 
 def _grade(summary: Summary, threads: int) -> tuple[float, str, str]:

@@ -9,7 +9,7 @@ from moe.analysis.frames import interval_of, records
 from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.form import PUBLISHED
 from moe.report.findings.words import begin, counted, fitting, listed, rounded, title_of
-from moe.report.sentences import NOT_TO_CITE, TOO_NOISY, grade_of
+from moe.report.sentences import NOT_TO_CITE, WORDED, grade_of
 from moe.report.text import percent, threads_text
 from moe.run import NOT_REACHED, OVER_BUDGET
 
@@ -114,7 +114,7 @@ def _trust(parts: list[Scaling]) -> str:
     one, *others = dict.fromkeys(grades.values())
     said = ", ".join(f"{grade} on {threads_text(n)}" for n, grade in grades.items()) if others else one
     shares = listed([percent(share) for share in (half.values() if others else [max(half.values())])])
-    said = NOT_TO_CITE if said == TOO_NOISY else said
+    said = WORDED.get(said, said)
     control = title_of(parts[0].summary.controls_label)
     where = " in half of the cells" if any(len(own) > 1 for own in twice.values()) else ""
     return f"How sure: {said} ({control} timed twice differs by up to {shares}{where}){more}."
