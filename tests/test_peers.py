@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from moe.check import check_layer
 from moe.cli import main
-from moe.implementations import availability, contract, names, registry
+from moe.config import parse_config
+from moe.implementations import availability, contract, create, names, registry
 from moe.implementations.registry import ENTRY_POINTS, REGISTRY, load
 from moe.measure.machine import EXTRAS
+from moe.problem import make_problem
 from moe.report.marks import peers_table
 from moe.shapes import PEERS_MARK, render_peers
 
@@ -27,6 +30,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DECLARED = PROJECT["entry-points"][ENTRY_POINTS]
 ANY_SIZE = {"transformers": ["transformers[experts=eager]"]}  # in place of what takes rows of whole 16 bytes alone
 FORMED = ("zentorch",)  # computes other forms than the published too, and is tried nowhere else
+VLLM = str(ROOT / "peers" / "vllm_layer.py:VllmLayer")
 FORMS = {"onnxruntime": ["onnxruntime[form=graph]"], "jax": ["jax[form=ragged]"]}
 
 
@@ -140,6 +144,31 @@ def test_the_contract_of_what_is_installed(peer: str) -> None:
         check=False,
     )
     assert process.returncode == 0, process.stdout[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ("seed,tokens=4", "for swiglu and geglu experts"),
+        ("seed,tokens=4,expert=swiglu,weight_on=input", "weighed at their output"),
+        ("seed,tokens=4,expert=swiglu,d_ff=40", "takes sizes that 32 divides"),
+    ],
+)
+def test_vllms_operator_says_what_it_does_not_compute(config: str, why: str) -> None:
+    problem = make_problem(parse_config(config))
+    with pytest.raises(contract.NotAvailableError, match=why):
+        create(VLLM, problem.weights, top_k=problem.top_k)
+
+
+@pytest.mark.parametrize("config", ["seed,tokens=5,expert=swiglu", "granite-3.0-1b-a400m,tokens=3,num_experts=8"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_vllms_operator_computes_the_layer(config: str, precision: str) -> None:
+    available, reason = availability(VLLM)
+    if not available:
+        pytest.skip(reason)
+    problem = make_problem(parse_config(f"{config},precision={precision}"))
+    layer = create(VLLM, problem.weights, top_k=problem.top_k, threads=2)
+    assert check_layer(layer, problem).passed
 
 
 @pytest.mark.usefixtures("brief")

@@ -18,7 +18,10 @@ NOISY = 0.5  # and before nothing can be read from a run
 TOO_NOISY = "too noisy"
 NOT_TO_CITE = f"{TOO_NOISY} to cite"  # the whole of a run
 USABLE = "usable"
-WORDED = {TOO_NOISY: NOT_TO_CITE, USABLE: f"{USABLE}, short of clear"}  # of a whole run, for who has not read the scale
+WORDED = {
+    TOO_NOISY: NOT_TO_CITE,
+    USABLE: f"{USABLE}, short of clear",
+}  # of a whole run, for who has not read the scale
 MOST_DISTURBED = 0.5  # of all turns
 
 

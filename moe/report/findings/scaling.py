@@ -9,7 +9,7 @@ from moe.analysis.frames import interval_of, records
 from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.form import PUBLISHED
 from moe.report.findings.words import begin, counted, fitting, listed, rounded, title_of
-from moe.report.sentences import NOT_TO_CITE, WORDED, grade_of
+from moe.report.sentences import NOT_TO_CITE, TOO_NOISY, WORDED, grade_of
 from moe.report.text import percent, threads_text
 from moe.run import NOT_REACHED, OVER_BUDGET
 
