@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
 from types import SimpleNamespace
 
 import pytest
 
+from moe.analysis import Interval
 from moe.measure import schedule
 from moe.measure.protocol import Protocol
 from moe.measure.schedule import ROUNDS_OF_A_PROCESS, _affordable, is_lacking, until_budget
@@ -60,11 +62,9 @@ class Pretended:
         return self.seconds
 
 
-@pytest.mark.parametrize(("each_s", "processes"), [(20.0, 5), (30.0, 3), (34.0, 3), (50.0, 3)])
-def test_what_is_left_of_a_budget_goes_to_more_processes(
-    each_s: float, processes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench, made = Pretended(Protocol(budget_s=100.0, processes=3)), []
+def generations_of(bench: Pretended, each_s: float, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The processes that a budget is spent on, of which each takes as long."""
+    made = []
 
     def generation(bench: Pretended, process: int, rounds: int, left: int) -> int:
         made.append(process)
@@ -73,4 +73,32 @@ def test_what_is_left_of_a_budget_goes_to_more_processes(
 
     monkeypatch.setattr(schedule, "_generation", generation)
     until_budget(bench)
-    assert made == list(range(processes))
+    return made
+
+
+@pytest.mark.parametrize(("each_s", "processes"), [(20.0, 5), (30.0, 3), (34.0, 3), (50.0, 3)])
+def test_what_is_left_of_a_budget_goes_to_more_processes(
+    each_s: float, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Pretended(Protocol(budget_s=100.0, processes=3))
+    assert generations_of(bench, each_s, monkeypatch) == list(range(processes))
+
+
+@pytest.mark.parametrize(
+    ("half", "target", "processes"),
+    [
+        (0.08, None, 5),
+        (0.12, None, 8),  # of 20 s each in 160
+        (inf, None, 8),  # too few rounds for an interval
+        (0.12, 0.01, 5),  # who names a target has said what is enough
+    ],
+)
+def test_an_uncertain_lead_gets_more_than_the_budget(
+    half: float, target: float | None, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the width of its interval alone: the lead is none here."""
+    lead = SimpleNamespace(ratio=Interval(1.0, 1 - min(half, 1), 1 + half))
+    monkeypatch.setattr(schedule, "summarise", lambda run: SimpleNamespace(ahead={1: lead}, measured=[row]))
+    row = SimpleNamespace(latency=Interval(1.0, 0.9, 1.1), speedup=None)
+    bench = Pretended(Protocol(budget_s=100.0, processes=3, target=target))
+    assert len(generations_of(bench, 20.0, monkeypatch)) == processes

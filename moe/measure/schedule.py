@@ -21,6 +21,8 @@ from moe.run import NOT_REACHED, OVER_BUDGET, OVER_MEMORY, Measurement, Run, mea
 ROUNDS_OF_A_PROCESS = 10_000  # at most, so that a round's number says which of the run's it is
 LOST = 0.5  # of the budget, on top of it: what disturbances may take before turns are no longer repeated
 OVER = 1.0  # of the budget: what the fewest rounds may take beyond it, as on a busy machine, or what none foresaw
+MORE = 0.6  # of the budget, on top of it: what more processes may take where the kernel's lead is too uncertain
+UNCERTAIN = 0.1  # half an interval, as a share of the lead
 COPIES = 2.5  # of the weights that a worker holds while it prepares: those mapped, packed ones, a part in between
 FORWARDS = 7  # that a variant needs in each process: the first, another checked, some to warm up, three timed
 WEIGHTS_BYTES_PER_S = 1e9  # about what packing them reaches
@@ -28,7 +30,11 @@ MARGIN = 1.5  # times what is left: a cell that was begun is finished if it near
 
 
 def until_budget(bench: Bench) -> None:
-    """Generations of workers with as many rounds each, while the budget has room, or until a target is met."""
+    """Generations of workers with as many rounds each, while the budget has room, or until a target is met.
+
+    An uncertain lead gets more than the budget. How wide its interval is decides, not where it lies: measuring until
+    a difference is resolved would find one.
+    """
     settings = bench.settings
     generation = 1 + max((p for m in bench.run.measurements for p in m.processes), default=-1)
     rounds = _rounds_so_far(bench)
@@ -42,7 +48,10 @@ def until_budget(bench: Bench) -> None:
         generation += 1
         if is_lacking(settings, generation, rounds) and took_s <= bench.left_s + OVER * settings.budget_s:
             continue
-        if took_s > bench.left_s or (settings.target is not None and _is_narrow(bench, settings.target)):
+        if settings.target is not None and _is_narrow(bench, settings.target):
+            return
+        more_s = MORE * settings.budget_s if settings.target is None else 0.0
+        if took_s > bench.left_s and (took_s > bench.left_s + more_s or not _is_uncertain(bench)):
             return
 
 
@@ -95,6 +104,11 @@ def _rounds_so_far(bench: Bench) -> int:
 def _is_narrow(bench: Bench, target: float) -> bool:
     rows = summarise(bench.run).measured
     return all(i.half_width <= target for row in rows for i in (row.latency, row.speedup) if i)
+
+
+def _is_uncertain(bench: Bench) -> bool:
+    """Whether by how much the kernel is ahead of the fastest other is not well known on some number of threads."""
+    return any(found.ratio.half_width > UNCERTAIN for found in summarise(bench.run).ahead.values())
 
 
 def measure_cells(
