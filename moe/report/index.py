@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-from moe.report.findings.words import MOST_WORDS, fitting, words_in
+from moe.report.findings.words import MOST_WORDS, fitting, joined, words_in
 from moe.report.origin import Foot
 from moe.report.pages import IN_EVERY_PAGE, REPORT, TEMPLATES, numbered
 from moe.report.show import figure_html, table_html, text_html
@@ -56,16 +56,10 @@ def headline(pages: Sequence[Page]) -> list[str]:
     places = [[found[name][place] for place in own if place < len(found.get(name, ()))] for name, own in FIRST]
     said = [own for own in places if own]
     for count in range(len(said), 0, -1):
-        lines = fitting(list(map(_joined, said[:count])))
+        lines = fitting(list(map(joined, said[:count])))
         if words_in(lines) <= MOST_WORDS:
             return lines
     return ["Of this report no page could be made that says what was found."]
-
-
-def _joined(sentences: Sequence[str]) -> str:
-    """Sentences as one, the later ones as its last parts."""
-    first, *others = (sentence.removesuffix(".") for sentence in sentences)
-    return "; ".join([first, *(other[:1].lower() + other[1:] for other in others)]) + "."
 
 
 def render_index(pages: Sequence[Page], foot: Foot) -> str:

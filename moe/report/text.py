@@ -127,6 +127,8 @@ def lacking(m: Measurement, run: Run) -> str:
     if m.is_disturbed:
         return f"the machine gave too few undisturbed turns on {threads_text(m.probed_threads)}"
     rounds, processes = len(m.values_s), len(set(m.processes))
+    if rounds >= FEWEST_ROUNDS and processes >= FEWEST_PROCESSES:
+        return "too few rounds in common with what it is compared with"
     if rounds and processes >= FEWEST_PROCESSES:
         budget = 10 * math.ceil(run.protocol["budget_s"] * FEWEST_ROUNDS / rounds / 10)
         return f"{rounds} rounds, {FEWEST_ROUNDS} needed: --budget {budget}"

@@ -5,7 +5,6 @@
 """
 
 from math import isnan, log
-from textwrap import shorten
 from typing import Any
 
 import pandas as pd
@@ -14,7 +13,7 @@ from moe.analysis.breakdown import AUTOGRAD, Breakdown
 from moe.analysis.factors import WHOLE, experiments
 from moe.analysis.frames import interval_of, records
 from moe.analysis.overhead import FITS
-from moe.report.findings.words import LONGEST_REASON, counted, fitting, listed, rounded, title_of
+from moe.report.findings.words import brief, counted, fitting, listed, rounded, title_of
 from moe.report.sentences import count_text, how_sure, inputs_text, processes_text
 from moe.report.text import (
     lacking,
@@ -71,7 +70,7 @@ def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
         return f"What gives the speedup {experiment.name} was not asked for in this run."
     whole, factors = _of(rows, name)
     if whole is None:
-        reason = shorten(found.missing(experiment)[0].partition(": ")[2], LONGEST_REASON, placeholder=" …")
+        reason = brief(found.missing(experiment)[0].partition(": ")[2])
         return f"What gives the speedup {experiment.name} can't be told: a variant of it was not measured ({reason})."
     ratio = interval_of(whole, "times")
     given = ("" if ratio.bounded else "about ") + rounded(ratio)

@@ -23,7 +23,7 @@ from moe.analysis.verdicts import (
     Trial,
 )
 from moe.claims import Claims
-from moe.report.findings.words import begin, listed, rounded, title_of
+from moe.report.findings.words import begin, joined, listed, rounded, title_of
 from moe.report.tables import frame_table, html_table
 from moe.report.text import Shown, percent, significant, span, threads_text, times
 
@@ -135,7 +135,9 @@ def headline(trial: Trial) -> list[str]:
         for row, other in _timed_again(trial.claims)
     ]
     said = [farthest(trial), *never[:1]]
-    if not any(row["kind"] == "ratio" for row in _fails(trial)):
+    if not _judged(trial):
+        said = [joined(said)]
+    elif not any(row["kind"] == "ratio" for row in _fails(trial)):
         said.reverse()  # what a source is known for is how many times as fast something is
     return [counts(trial), *said]
 
@@ -151,7 +153,13 @@ def counts(trial: Trial) -> str:
 def farthest(trial: Trial) -> str:
     """The claim that is the most times off; where none is, whether any could be judged."""
     if not _judged(trial):
-        return "None of the published numbers could be judged by these runs."
+        ratios = [row for row in records(trial.verdicts) if row["kind"] == "ratio"]
+        if not ratios:
+            return "None of the published numbers could be judged by these runs."
+        most = max(ratios, key=lambda row: row["claimed_high"])
+        _, second = trial.claims.by_id[most["id"]]["quantity"]["ratio"]
+        what = f"{_ends(most['claimed_low'], most['claimed_high'], between=' to ')} times {title_of(second)}"
+        return f"The published {what} can't be judged by these runs, nor can any other number."
     off = _fails(trial)
     if not off:
         return "No number that could be judged is off."

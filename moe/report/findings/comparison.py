@@ -1,6 +1,5 @@
 """What a comparison found: the three sentences of its first screen, and those below its figures."""
 
-from textwrap import shorten
 from typing import Any
 
 import pandas as pd
@@ -9,7 +8,7 @@ from moe.analysis import Row, Summary, tokens_ratio
 from moe.analysis.frames import records
 from moe.analysis.summary import KERNEL
 from moe.report.figures import near
-from moe.report.findings.words import LONGEST_REASON, fitting, listed, rounded, title_of
+from moe.report.findings.words import brief, fitting, listed, rounded, title_of
 from moe.report.sentences import how_sure, is_too_noisy
 from moe.report.style import QUANTITIES
 from moe.report.text import UNSURE_LIMIT, lacking, percent, ratio_text, significant, threads_text, times
@@ -31,7 +30,7 @@ def headline(summary: Summary) -> list[str]:
 
 
 def _reason(row: Row) -> str:
-    return shorten(row.measurement.reason or row.measurement.status, LONGEST_REASON, placeholder=" …")
+    return brief(row.measurement.reason or row.measurement.status)
 
 
 def _fastest(summary: Summary, ends: list[int]) -> str:

@@ -1,7 +1,9 @@
 """Plain words for first sentences: names as people write them, and numbers no finer than their intervals."""
 
 import re
+from collections.abc import Sequence
 from math import floor, isfinite, log10
+from textwrap import shorten
 
 from moe.analysis import Interval
 from moe.report.text import significant
@@ -18,7 +20,7 @@ TITLES = {
 FEWEST_DIGITS, MOST_DIGITS = 2, 3  # with one a number would seem another than the figure's
 MOST_WORDS = 80
 REMARK = re.compile(r" \([^()]*\)(?=[,;:.]| and )")
-LONGEST_REASON = 60  # characters in the first screen; all of it stands in a table
+LONGEST_REASON = 60  # characters in the first screen
 
 
 def title_of(label: str) -> str:
@@ -31,6 +33,12 @@ def begin(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
+def joined(sentences: Sequence[str]) -> str:
+    """Sentences as one, the later ones as its last parts."""
+    first, *others = (sentence.removesuffix(".") for sentence in sentences)
+    return "; ".join([first, *(other[:1].lower() + other[1:] for other in others)]) + "."
+
+
 def rounded(interval: Interval) -> str:
     """An estimate of two digits or more, the last no coarser than half its interval: `1.4` of 1.41 [1.21–1.54]."""
     value = interval.value
@@ -39,6 +47,11 @@ def rounded(interval: Interval) -> str:
     half = (interval.high - interval.low) / 2
     digits = floor(log10(value)) - floor(log10(half)) + 1 if half > 0 else MOST_DIGITS
     return significant(value, max(FEWEST_DIGITS, min(MOST_DIGITS, digits)))
+
+
+def brief(reason: str) -> str:
+    """A reason for the first screen, without remarks in parentheses: all of it stands in a table."""
+    return shorten(re.sub(r" \([^()]*\)", "", reason), LONGEST_REASON, placeholder=" …")
 
 
 def words_in(sentences: list[str]) -> int:
