@@ -161,7 +161,7 @@ def test_claims_of_which_none_is_off_or_none_can_be_judged(tmp_path: Path) -> No
     said = trial_headline(tmp_path, a_claim("a", RATIO, 4.0), runs=[noisy])
     assert said == [
         "Of 1 published claim 1 is undecided.",
-        "The published 4 times NumPy can't be judged by these runs, nor can any other number.",
+        "The published 4 times NumPy can't be judged by these runs, nor can any other published number.",
     ]
 
 

@@ -159,7 +159,7 @@ def farthest(trial: Trial) -> str:
         most = max(ratios, key=lambda row: row["claimed_high"])
         _, second = trial.claims.by_id[most["id"]]["quantity"]["ratio"]
         what = f"{_ends(most['claimed_low'], most['claimed_high'], between=' to ')} times {title_of(second)}"
-        return f"The published {what} can't be judged by these runs, nor can any other number."
+        return f"The published {what} can't be judged by these runs, nor can any other published number."
     off = _fails(trial)
     if not off:
         return "No number that could be judged is off."

@@ -160,7 +160,8 @@ def extremes(rows: pd.DataFrame, quantity: str, apart: pd.DataFrame | None = Non
     line = f"Medians from {ordered[0]}, to {ordered[-1]}." if len(ordered) > 1 else f"The median is {ordered[0]}."
     if apart is None or apart.empty:
         return line
-    return f"{line} Far slower, and not drawn: {', '.join(_said(row, quantity) for row in records(apart))}."
+    left_out = ", ".join(_said(row, quantity) for row in records(apart))
+    return f"{line} Not drawn, since it is far slower than others on as many threads: {left_out}."
 
 
 def _said(row: dict[str, Any], quantity: str) -> str:
