@@ -101,12 +101,14 @@ def _product[
     var expert = weights.unsafe_offset(first if product == HIDDEN else second)
     var end = share(panels, part + 1, layer.blocks.column_parts)
     var begin = share(panels, part, layer.blocks.column_parts)
-    comptime for few in range(1, FEW_ROWS + 1):
-        if block.rows == few:
-            while begin + SIDE_BY_SIDE[few] <= end:
-                var source = expert.unsafe_offset(begin * COLUMNS * depth)
-                _side_by_side[product, few](layer, block, tiles, rows, depth, source, hidden, thread, begin)
-                begin += SIDE_BY_SIDE[few]
+    # Not of single lanes: places in two panels would be added as a pair, and `simd` off means no pairs of anything.
+    comptime if form.lanes() > 1:
+        comptime for few in range(1, FEW_ROWS + 1):
+            if block.rows == few:
+                while begin + SIDE_BY_SIDE[few] <= end:
+                    var source = expert.unsafe_offset(begin * COLUMNS * depth)
+                    _side_by_side[product, few](layer, block, tiles, rows, depth, source, hidden, thread, begin)
+                    begin += SIDE_BY_SIDE[few]
     for panel in range(begin, end):
         var source = expert.unsafe_offset(panel * COLUMNS * depth)
         var next = source.unsafe_offset(COLUMNS * depth)

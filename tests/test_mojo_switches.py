@@ -28,9 +28,8 @@ SETTINGS = [dict(zip(SWITCHES, s, strict=True)) for s in itertools.product(("on"
 SEED = moe.PRESETS["seed"]
 
 # Packed arithmetic of x86 and of ARM; a scalar's register is moved, and set to zero, by instructions for vectors too.
-# Integers of 64 bits are addresses, of which the compiler may add some at once for AVX-512; numbers have 32.
 PACKED_X86 = re.compile(
-    r"^\s+v?(?:p?(?:add|sub|mul|min|max)|div|fn?m(?:add|sub)\d*)\w*p[sd]\b|^\s+vp(?:add|sub|mul)(?!q\b)\w*", re.M
+    r"^\s+v?(?:p?(?:add|sub|mul|min|max)|div|fn?m(?:add|sub)\d*)\w*p[sd]\b|^\s+vp(?:add|sub|mul)\w*", re.M
 )
 PACKED_ARM = re.compile(r"^\s+(?:f|s|u)?(?:add|sub|mul|mla|div|min|max)\w*\s+v\d+\.\d+[bhsd]", re.M)
 SCALAR = re.compile(r"^\s+(?:vfmadd\d+ss|fmadd\s+s\d+)", re.M)
