@@ -40,6 +40,8 @@ def test_why_there_is_no_interval_and_what_would_give_one() -> None:
     assert lacking(m, run) == "1 process, 2 needed"
     m.disturbed = [True, True, False]
     assert lacking(m, run) == "the machine gave too few undisturbed turns on 1 thread"
+    enough = synthetic_run(TIMES, rounds=6)
+    assert lacking(only(enough, "mojo"), enough) == "too few rounds in common with what it is compared with"
 
 
 def test_both_sentences_on_a_row_say_the_same() -> None:
