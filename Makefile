@@ -59,7 +59,7 @@ models: $(READY) ## The kernel beside other libraries on models' layers, 40 minu
 	$(BIN)/moe peers --models --budget 300$(AT_ONCE)
 	$(BIN)/moe peers --models --page docs/models.md
 
-selfcheck: $(READY) ## Do intervals hold, also on a busy machine, and are cheats seen through? 17 minutes
+selfcheck: $(READY) ## Do intervals hold, also on a busy machine, and are cheats alone seen through? 20 minutes
 	$(BIN)/moe selfcheck$(AT_ONCE)
 
 lint: $(READY) ## Check style, types, notebooks and Mojo's formatting

@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     options.shapes(peers, of_peers, "reports/peers", "runs", 240.0)
     peers.add_argument("--models", action="store_true", help="models' layers instead; SHAPE is what --config takes")
 
-    holds = "whether intervals hold, also on a busy machine, and cheats are found (17 minutes)"
+    holds = "whether intervals hold, also on a busy machine, and cheats alone are found to cheat (20 minutes)"
     itself = add("selfcheck", _selfcheck, holds)
     itself.add_argument("--runs", type=options.runs, default=10, help="runs to compare with each other (%(default)s)")
     options.measuring(itself, 60.0, " a run")

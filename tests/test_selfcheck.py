@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from moe import selfcheck
 from moe.analysis import Interval
 from moe.cheats import CHEATS
 from moe.cheats.trial import CONFIG, Outcome
+from moe.report.sentences import spoiled
 from moe.run import Run
 
 from .synthetic import synthetic_run
@@ -26,11 +28,28 @@ def test_intervals_that_miss_the_median_are_counted() -> None:
     assert not selfcheck.coverage("mojo", [right] * 8, 10).holds  # two runs without it
 
 
-def test_a_ratio_must_shift_less_than_half_as_much_as_one_after_the_other() -> None:
-    assert selfcheck.withstands(2.0, 2.1, 1.0).holds
-    assert selfcheck.withstands(2.0, 2.0, 4.0).holds
-    assert not selfcheck.withstands(2.0, 1.4, 1.0).holds
-    assert not selfcheck.withstands(2.0, 2.0, 2.0).holds
+def test_a_shift_that_is_told_must_be_less_than_half_of_that_one_after_the_other() -> None:
+    def withstands(in_rounds: float, one_by_one: float, wide: float = 0.01) -> bool:
+        quiet, ours = (Interval(v, v * (1 - wide), v * (1 + wide)) for v in (2.0, in_rounds))
+        return selfcheck.withstands(quiet, ours, one_by_one).holds
+
+    assert withstands(2.1, 1.0)
+    assert withstands(2.0, 4.0)
+    assert not withstands(1.4, 1.0)
+    assert not withstands(2.1, 2.05)
+    assert withstands(2.1, 2.05, wide=0.05)  # noise may have made it
+    assert withstands(2.0, 2.0)
+    assert not selfcheck.withstands(Interval(2.0, 0.0, float("inf")), Interval(2.1, 2.0, 2.2), 2.0).holds
+
+
+def test_that_a_machine_was_busy_is_told_by_its_turns() -> None:
+    assert not spoiled(synthetic_run({"numpy": 0.02}))
+    run = synthetic_run({"numpy": 0.02})
+    m = run.measurements[0]
+    m.capacities = [[1e9, 1e9]] * len(m.samples_s)
+    m.disturbed = [True] + [False] * (len(m.samples_s) - 1)
+    (line,) = spoiled(run)
+    assert line.startswith("Disturbed turns: 1 of ")
 
 
 def test_the_machine_is_busy_only_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,23 +75,30 @@ def test_everything_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """With measurements that are known: nothing shifts in rounds, and mojo is slowed down one after the other."""
     asked: list[dict[str, Any]] = []
 
-    def measured(names: tuple[str, ...], config: moe.MoEConfig, **settings: Any) -> Run:
+    def measured(
+        names: tuple[str, ...], config: moe.MoEConfig, threads: Sequence[int] = (1,), **settings: Any
+    ) -> Run:
         asked.append({"names": names, **settings})
         slow = names == (selfcheck.SECOND,)
         run = synthetic_run({name: 0.02 if name == "mojo" and slow else 0.01 for name in names}, noise=0.001)
         if len(asked) == 5:  # the busy one
             run.measurements[0].others_cores = [1.5] * len(run.measurements[0].samples_s)
+        if len(asked) == 10:
+            run.measurements[1].status, run.measurements[1].reason = "failed", "it hides"
         return run
 
     monkeypatch.setattr(selfcheck, "compare", measured)
     monkeypatch.setattr(selfcheck, "availability", lambda name: (True, ""))
     monkeypatch.setattr(selfcheck, "usable_cores", lambda: 1)
+    monkeypatch.setattr(selfcheck, "installed_names", lambda: ["numpy", "mojo"])
     seen_through = [Outcome(CHEATS[0], CONFIG, beaten, "failed: it cheats") for beaten in (True, False)]
     monkeypatch.setattr(selfcheck, "trials", lambda: iter(seen_through))
     findings = list(selfcheck.selfcheck(3, 10.0))
-    assert [finding.holds for finding in findings] == [True] * 5 + [False]
+    assert [finding.holds for finding in findings] == [True] * 5 + [False, True, True, False]
+    assert findings[-2].text == "believed (tokens=16, 1 thread): numpy, mojo"
+    assert findings[-1].text.endswith("numpy, mojo; but mojo on 1 thread failed, it hides")
     assert findings[4].text == "RemembersAddresses (tokens=256, 1 thread): failed: it cheats"
-    assert [run["budget_s"] for run in asked] == [10.0] * 5 + [5.0] * 2
+    assert [run["budget_s"] for run in asked] == [10.0] * 5 + [5.0] * 2 + [selfcheck.BELIEVED_S] * 3
     assert [run["seed"] for run in asked[:3]] == [0, 1, 2]
 
 

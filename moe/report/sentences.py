@@ -122,8 +122,20 @@ def trust(summary: Summary, run: Run) -> list[str]:
 
 
 def warnings(summary: Summary) -> list[str]:
-    """What spoiled the conditions of the run, and which rows it touched."""
+    """What spoiled the conditions of the run, and which rows it touched; or that nobody could see whether it did."""
     run = summary.run
+    lines = spoiled(run)
+    quota = run.machine.get("core_quota")
+    if quota is not None and quota < max(run.protocol["threads"]):
+        lines.append(f"This run may use the time of {quota:g} cores: on more threads than that it is held back.")
+    unwatched = run.machine.get("unknown", {}).get("others_cores")
+    if unwatched is not None:
+        lines.append(f"Whether others used the processor meanwhile is unknown: {unwatched}.")
+    return lines
+
+
+def spoiled(run: Run) -> list[str]:
+    """What was seen to take the machine from the run's turns, and which rows that touched."""
     lines = disturbances(run)
     if not _probed(run):
         lines += _taken_by("Other processes", taken(run, lambda m: m.others_cores))
@@ -134,12 +146,6 @@ def warnings(summary: Summary) -> list[str]:
             "may read slow."
             for threads, (slow, rates) in slow_probes(run).items()
         ]
-    quota = run.machine.get("core_quota")
-    if quota is not None and quota < max(run.protocol["threads"]):
-        lines.append(f"This run may use the time of {quota:g} cores: on more threads than that it is held back.")
-    unwatched = run.machine.get("unknown", {}).get("others_cores")
-    if unwatched is not None:
-        lines.append(f"Whether others used the processor meanwhile is unknown: {unwatched}.")
     return lines
 
 
