@@ -64,7 +64,7 @@ def test_overheads_are_said_and_stand_apart_from_the_experiments() -> None:
     found = with_overheads()
     assert set(overheads(found.run).label) == {"mojo"}
     assert {row.measurement.config.tokens for row in found.summary.rows} == {1024}
-    assert re.search(r"at d=256 f=1024 E=4 k=2, on 1 thread: mojo (19|20)\.\d \[", overhead(found))
+    assert re.search(r"at d=256 f=1024 E=4 k=2, on 1 thread: Mojo (19|20)\.\d \[", overhead(found))
     assert "tokens/s" in overhead(found)
     table = tables.overheads(overheads(found.run))
     assert all(f"T={tokens}<" in table for tokens in SIZES)
@@ -106,7 +106,7 @@ def test_a_line_that_may_not_rise_is_not_given() -> None:
     assert not fit_line(measured(20e-6, 1e9, noise=0.02))[0]["fits"]
     run = a_run().run
     flat = Breakdown(replace(run, measurements=[*run.measurements, *measured(20e-6, 1e9, noise=0.02)]))
-    assert "mojo's times do not grow with tokens beyond their noise" in overhead(flat)
+    assert "Mojo's times do not grow with tokens beyond their noise" in overhead(flat)
 
 
 def test_without_a_process_in_common_a_line_has_no_interval() -> None:
@@ -116,7 +116,7 @@ def test_without_a_process_in_common_a_line_has_no_interval() -> None:
     points = overheads(found.run)
     assert points.rate[0] == pytest.approx(1e5, rel=0.05)
     assert not points.fits.any()
-    assert "mojo has too few rounds" in overhead(found)
+    assert "Mojo has too few rounds" in overhead(found)
 
 
 def test_a_line_goes_through_rounds_that_not_all_sizes_have() -> None:

@@ -18,6 +18,7 @@ from moe import mojo_build
 from moe.implementations import availability, own_files, parse_variant, registry
 from moe.measure import worker
 from moe.report import figures, pipeline
+from moe.report.finish import finish
 from moe.report.parameters import words
 from moe.variant import Variant
 
@@ -188,7 +189,7 @@ def test_a_figure_shows_names_as_they_are() -> None:
     lines = sns.FacetGrid(figures.ends(drawn, "tokens_per_s"), **figures.one_panel(drawn))
     lines.map_dataframe(sns.lineplot, x="threads", y="tokens_per_s", **figures.lines(drawn))
     for grid in (bars, lines):
-        figures.finish(grid, "tokens_per_s")
+        finish(grid, "tokens_per_s")
         grid.figure.draw_without_rendering()
     shown = [*lines.figure.legends[0].get_texts(), *bars.axes.flat[0].get_yticklabels()]
     names = [text.get_text().replace("\n", " ") for text in shown if "nonsense" in text.get_text()]

@@ -144,7 +144,7 @@ def test_the_first_screen_is_three_sentences_and_a_figure(mojo: str, smoke: Path
 
 
 def test_what_is_not_there_is_said_and_not_drawn(smoke: Path, page: BeautifulSoup) -> None:
-    assert "mojo was measured on 1 thread only: this run says nothing of how it scales." in page.get_text()
+    assert "Mojo was measured on 1 thread only: this run says nothing of how it scales." in page.get_text()
     assert not (smoke / "figures" / "scaling.png").exists()
 
 

@@ -264,21 +264,21 @@ def test_a_line_is_drawn_through_what_was_measured_with_its_interval() -> None:
     for low, high in zip(own.tokens_per_s_low, own.tokens_per_s_high, strict=True):
         assert any((low, high) == pytest.approx(sorted(pair)) for pair in ends)
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {
-        *("numpy", "torch", "mojo", "the machine's limit"),
+        *("NumPy", "PyTorch", "Mojo", "the machine's limit"),
     }
 
 
 def test_a_map_counts_what_there_is_and_nothing_that_there_is_not() -> None:
     fast = scaling_views.regime(Scaling(a_sweep(noise=0.001)), "d_model")
-    assert fast.startswith("Of 12 cells of tokens and d_model mojo beside torch is faster in 12: ")
+    assert fast.startswith("Of 12 cells of tokens and d_model Mojo beside PyTorch is faster in 12: ")
     assert fast.endswith(" × where resolved.")
     even = a_sweep(dict.fromkeys(CALL_S, 5e-6), dict.fromkeys(CALL_S, 1e11), noise=0.1)
-    assert scaling_views.regime(Scaling(even), "d_model").endswith("mojo beside torch is not resolved in 12.")
+    assert scaling_views.regime(Scaling(even), "d_model").endswith("Mojo beside PyTorch is not resolved in 12.")
 
 
 def test_a_map_says_on_how_many_threads_it_is_and_where_its_colours_end() -> None:
     (axes,) = drawn({"": a_sweep()}, ["tokens-d_model"])["tokens-d_model"].axes.flat
-    assert axes.get_title() == "mojo over torch, times as fast, on 2\N{NO-BREAK SPACE}threads"
+    assert axes.get_title() == "Mojo over PyTorch, times as fast, on 2\N{NO-BREAK SPACE}threads"
     (scale,) = axes.child_axes
     assert [tick.get_text() for tick in scale.get_xticklabels()] == ["≤ 1/16", "1/4", "1", "4", "≥ 16"]
 

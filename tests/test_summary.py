@@ -11,6 +11,7 @@ import moe
 from moe.analysis import Interval, summarise
 from moe.report import figures, sentences, tables
 from moe.report.findings import comparison as said
+from moe.report.finish import UNSURE, finish
 from moe.report.style import COLOURS, OTHERS, WIDTH
 from moe.report.text import percent, power_of_ten, seconds, significant, span, times
 
@@ -90,8 +91,8 @@ def test_no_speedup_across_devices() -> None:
 def test_mojo_is_compared_with_the_fastest_of_the_others() -> None:
     one = summarise(synthetic_run({"numpy": 0.02, "torch": 0.025, "mojo": 0.01}, (1, 2)))
     other = summarise(synthetic_run({"numpy": 0.02, "torch": 0.005, "mojo": 0.03}, (1, 2), noise=0.05))
-    assert said.against_best(one)[0] == "mojo over numpy, the best of the others, on 1 thread: 2.00 × [2.00–2.00]."
-    assert said.against_best(other)[0].startswith("mojo over torch, the best of the others, on 1 thread: 0.1")
+    assert said.against_best(one)[0] == "Mojo over NumPy, the best of the others, on 1 thread: 2.00 × [2.00–2.00]."
+    assert said.against_best(other)[0].startswith("Mojo over PyTorch, the best of the others, on 1 thread: 0.1")
 
 
 def test_mojo_is_held_against_the_fastest_of_the_others_on_as_many_threads() -> None:
@@ -231,7 +232,7 @@ def bars(rows: pd.DataFrame, scale: str) -> sns.FacetGrid:
     grid = sns.FacetGrid(figures.ends(rows, "tokens_per_s"), **figures.panels(rows))
     grid.map_dataframe(sns.barplot, x="tokens_per_s", y="name", **figures.bars(rows))
     grid.set(xscale=scale)
-    figures.finish(grid, "tokens_per_s")
+    finish(grid, "tokens_per_s")
     plt.close(grid.figure)
     return grid
 
@@ -241,16 +242,29 @@ def test_figures_show_every_row_the_fastest_first_and_say_log_only_where_they_ar
     rows = figures.drawn(moe.rows(synthetic_run(TIMES, (1, 2))))
     grid = bars(rows, scale)
     one, two = grid.axes.flat
-    fast = ["mojo", "numpy", "torch"]
-    assert [t.get_text() for t in one.get_yticklabels()] == [*fast, "python\n(8 of 1,024 tokens)"]
+    fast = ["Mojo", "NumPy", "PyTorch"]
+    assert [t.get_text() for t in one.get_yticklabels()] == [*fast, "pure Python\n(8 of 1,024 tokens)"]
     assert [t.get_text() for t in two.get_yticklabels()] == fast
-    assert [t.get_text() for t in two.texts] == ["205,000", "102,000", "81,900"]
+    assert [t.get_text() for t in two.texts] == ["205,000 (2.00 ×)", "102,000", "81,900 (0.800 ×)"]
     assert one.get_title() == "on 1 thread"
     assert ("log scale" in two.get_xlabel()) == (scale == "log")
     # What is drawn is said at the top, where it is seen first.
     assert [axes.xaxis.label.get_visible() for axes in (one, two)] == [True, False]
     assert one.xaxis.get_label_position() == "top"
     assert grid.figure.get_figwidth() == pytest.approx(WIDTH)
+
+
+def test_a_bar_without_an_interval_is_hatched_and_a_ratio_that_is_not_resolved_is_not_beside_it() -> None:
+    same = figures.drawn(moe.rows(synthetic_run({"numpy": 0.02, "torch": 0.0199}, noise=0.1)))
+    (axes,) = bars(same, "linear").axes.flat
+    assert not any(bar.get_hatch() for bar in axes.patches)
+    assert not any("×" in text.get_text() for text in axes.texts)
+    ends = {name: same[name].where(same.label == "numpy") for name in ("tokens_per_s_low", "tokens_per_s_high")}
+    grid = bars(same.assign(**ends), "linear")
+    (axes,) = grid.axes.flat
+    names = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert [name for name, bar in zip(names, axes.patches, strict=True) if bar.get_hatch()] == ["PyTorch"]
+    assert [text.get_text() for text in grid.figure.legends[0].get_texts()] == [UNSURE]
 
 
 def test_a_variant_has_one_colour_whether_the_plain_one_is_beside_it_or_not() -> None:
@@ -264,7 +278,7 @@ def test_panels_that_share_an_axis_are_widened_once() -> None:
     grid = sns.FacetGrid(figures.ends(rows, "tokens_per_s"), **figures.panels(rows))
     grid.map_dataframe(sns.pointplot, x="tokens_per_s", y="name", **figures.points(rows))
     left, right = grid.axes.flat[0].get_xlim()
-    figures.finish(grid, "tokens_per_s")
+    finish(grid, "tokens_per_s")
     assert grid.axes.flat[-1].get_xlim() == pytest.approx((left, right + 0.15 * (right - left)))
     plt.close(grid.figure)
 
@@ -273,7 +287,7 @@ def test_what_is_far_slower_is_in_the_caption_and_not_in_the_figure() -> None:
     rows = figures.drawn(moe.rows(synthetic_run(TIMES)))
     assert list(figures.near(rows).label) == ["mojo", "numpy", "torch"]
     assert (
-        "Not drawn, since it is far slower than others on as many threads: python on 1 thread, 25.6 tokens/s."
+        "Not drawn, since it is far slower than others on as many threads: pure Python on 1 thread, 25.6 tokens/s."
         in said.first_caption(rows)
     )
 

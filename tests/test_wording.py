@@ -83,7 +83,7 @@ def test_disturbed_turns_are_said_and_rows_without_enough_of_others_are_named() 
     text = " ".join([speedup(summary), *sentences.trust(summary, run)])
     assert f"Disturbed turns: {len(mojo.samples_s) - 1} of {4 * len(mojo.samples_s)} on 2 threads, the" in text
     assert "The machine gave too few undisturbed turns on 2 threads: the medians of mojo are of all turns" in text
-    assert "mojo about 2.0 × (the machine gave too few undisturbed turns on 2 threads)" in text
+    assert "Mojo about 2.0 × (the machine gave too few undisturbed turns on 2 threads)" in text
     assert "cores may be hardware threads" not in text
 
 

@@ -9,7 +9,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moe.report.figures import as_text, plain_numbers
+from moe.report.figures import as_text
+from moe.report.finish import plain_numbers
 from moe.report.style import STYLE
 from moe.report.text import significant
 

@@ -13,15 +13,14 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import HTML
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
 from moe.analysis import frames
 from moe.analysis.factors import WHOLE
-from moe.analysis.frames import records, with_numbers
-from moe.report.findings.words import counted
+from moe.analysis.frames import interval_of, records, with_numbers
+from moe.report.findings.words import counted, factor_of, rounded, title_of
+from moe.report.finish import finish, name_axis, plain_numbers
 from moe.report.show import show_figure, show_sentences
 from moe.report.style import COLOURS, GREY, MARKER_OF, MARKERS, OTHERS, QUANTITIES, STYLE, WIDTH, own_settings
 from moe.report.text import label_text, printable, seconds, significant, threads_text
@@ -30,22 +29,24 @@ NEAR = 10.0  # times as slow as the fastest: what is slower takes the whole axis
 ROW = 0.3  # inches of a bar
 LONGEST = 36  # characters of a label
 WHISKER, HALO = "#000000", "#FFFFFF"  # one of them is seen on a bar of any colour
-INSIDE = 0.25  # of the axis: a bar so long has room for its number
 
 
 def drawn(rows: pd.DataFrame) -> pd.DataFrame:
     """What figures show of `moe.rows`: measured on the CPU, the fastest first on each number of threads.
 
-    Each has a `name`, its panel (`on`), and as `limit` the tokens a second that the machine allows.
+    Each has a `name`, its panel (`on`), its speedup in words where that is resolved (`given`), and as `limit` the
+    tokens a second that the machine allows.
     """
     whole = rows.tokens.max()
     rows = with_numbers(rows)
     names = [
-        label_text(_fitting(r["label"]), r["tokens"], whole, disturbed=r["too_disturbed"]).replace(" (", "\n(")
+        label_text(_fitting(title_of(r["label"])), r["tokens"], whole, disturbed=r["too_disturbed"])
         for r in records(rows)
     ]
     on = ["on " + threads_text(threads) for threads in rows.threads]
-    rows = rows.assign(name=list(map(as_text, names)), on=on, limit=rows.tokens_per_s / rows.share_of_limit)
+    given = [f"{rounded(interval_of(r, 'speedup'))} ×" if r["resolved"] else "" for r in records(rows)]
+    rows = rows.assign(name=[as_text(name.replace(" (", "\n(")) for name in names], on=on, given=given)
+    rows["limit"] = rows.tokens_per_s / rows.share_of_limit
     return rows.sort_values(["threads", "tokens_per_s"], ascending=[True, False], kind="stable")
 
 
@@ -64,7 +65,13 @@ def near(rows: pd.DataFrame) -> pd.DataFrame:
 def factors(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:
     """The factors of one of `moe.factors`' experiments, the most important first, without the whole."""
     own = rows[(rows.experiment == experiment) & (rows.factor != WHOLE)].sort_values("times", ascending=False)
-    return own.assign(name=own.factor, on="", colour=COLOURS.get(experiment, OTHERS[0]))
+    return own.assign(name=own.factor.map(_factor), on="", colour=COLOURS.get(experiment, OTHERS[0]))
+
+
+def _factor(factor: str) -> str:
+    """A factor in words, above the name that options and tables give it."""
+    words = factor_of(factor)
+    return factor if words == factor else f"{words}\n({factor})"
 
 
 def precisions(rows: pd.DataFrame) -> pd.DataFrame:
@@ -77,12 +84,12 @@ def precisions(rows: pd.DataFrame) -> pd.DataFrame:
         f"at {counted(row['tokens'], 'token', 'tokens')}" + (f", limited by {row['bound']}" if row["bound"] else "")
         for row in records(own)
     ]
-    return own.assign(name=own.label.map(as_text), on=on, limit=own.limit_times)
+    return own.assign(name=own.label.map(named), on=on, limit=own.limit_times)
 
 
 def over_tokens(points: pd.DataFrame) -> pd.DataFrame:
     """Time against tokens, the slowest first; `points` are `analysis.factors.overheads`."""
-    rows = points.assign(name=points.label.map(as_text), on="")
+    rows = points.assign(name=points.label.map(named), on="")
     slowest = rows.groupby("name").latency_s.transform("max")
     return rows.assign(slowest=slowest).sort_values(["slowest", "tokens"], ascending=[False, True])
 
@@ -230,100 +237,6 @@ def show(grid: sns.FacetGrid, quantity: str, name: str, finding: str, run: str |
     return show_figure(grid.figure, name, finding, run)
 
 
-def finish(grid: sns.FacetGrid, quantity: str, **words: str) -> None:
-    """Labels with units, plain numbers, each value beside its mark, and a legend above for what has no name yet."""
-    grid.figure.set_layout_engine("constrained")
-    across = any(axes.get_xlabel() == quantity for axes in grid.axes.flat)
-    if across:
-        _leave_room(grid)
-    for (row, column, _), data in grid.facet_data():
-        axes = grid.axes[row, column]
-        axis = axes.xaxis if across else axes.yaxis
-        if across:
-            _write_values(axes, data, quantity)
-            axes.set_ylabel("")
-            axes.grid(visible=False, axis="y")
-        plain_numbers(axis)
-        _label(axis, QUANTITIES[quantity].axis.format(**words))
-        if not across and axes.get_xscale() == "log":
-            plain_numbers(axes.xaxis)
-    grid.set_titles("{row_name}", size=10)
-    if across:  # above the first panel, where it is seen first
-        for place, axes in enumerate(grid.axes.flat):
-            axes.xaxis.set_label_position("top")
-            axes.xaxis.label.set_visible(place == 0)
-            axes.title.set(x=1, horizontalalignment="right")
-    _legend(grid)
-
-
-def _label(axis: Axis, text: str) -> None:
-    """Name an axis, and say log where it is; from its right end, where names at the left leave it little room."""
-    log = "; log scale)" if text.endswith(")") else " (log scale)"
-    text = text.removesuffix(")") + log if axis.get_scale() == "log" else text
-    axis.set_label_text(text)
-    if axis is axis.axes.xaxis:
-        axis.axes.set_xlabel(text, loc="right")
-
-
-def _legend(grid: sns.FacetGrid) -> None:
-    """One legend for all panels, above them, where no mark is under it."""
-    found: dict[str, Any] = {}
-    for axes in grid.axes.flat:
-        if (own := axes.get_legend()) is not None:
-            own.remove()
-        found |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    if found:
-        grid.figure.legend(found.values(), found, loc="outside upper center", ncols=2, fontsize=8.5, frameon=False)
-
-
-def _write_values(axes: Axes, data: pd.DataFrame, quantity: str) -> None:
-    """Each value beside its interval, or inside its bar where that is long enough."""
-    named = [tick.get_text() for tick in axes.get_yticklabels()]
-    groups = dict(list(data.groupby("name", sort=False)[quantity]))
-    farthest = dict(zip(data.name, data.most, strict=True)) if "most" in data else {}  # where a thin line ends
-    left, right = axes.get_xlim()
-    for place, name in enumerate(named):
-        if name not in groups:
-            continue
-        value, most = groups[name].median(), groups[name].max()
-        most = max(most, farthest.get(name, most))
-        text = significant(value)
-        if axes.patches and value - left > INSIDE * (right - left):
-            axes.annotate(text, (left, place), (5, 0), textcoords="offset points", va="center", color="white")
-        else:
-            box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}
-            axes.annotate(text, (most, place), (6, 0), textcoords="offset points", va="center", fontsize=9, bbox=box)
-
-
-def _leave_room(grid: sns.FacetGrid) -> None:
-    """Space at the right for a number, once for all panels that share their axis."""
-    widened: list[Axes] = []
-    for axes in grid.axes.flat:
-        left, right = axes.get_xlim()
-        if any(axes.get_shared_x_axes().joined(axes, other) for other in widened):
-            continue
-        widened.append(axes)
-        if axes.get_xscale() == "log":
-            axes.set_xlim(left, right * (right / left) ** 0.25)
-        elif not axes.patches:
-            axes.set_xlim(left, right + 0.15 * (right - left))
-
-
-def plain_numbers(axis: Axis) -> None:
-    """Ticks as numbers without powers."""
-    chosen = isinstance(axis.get_major_locator(), FixedLocator)  # by a cell
-    if axis.get_scale() == "log":
-        low, high = sorted(axis.get_view_interval())
-        subs = (1.0, 2.0, 5.0) if math.log10(high / low) < 2 else (1.0,)
-        axis.set_minor_locator(NullLocator())
-        locator: Locator = LogLocator(subs=subs, numticks=4)  # longer numbers would touch
-    else:
-        locator = MaxNLocator(5)
-    if not chosen:
-        axis.set_major_locator(locator)
-    axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
-
-
 def waterfall(steps: pd.DataFrame) -> Figure:
     """Each step's bar goes from the latency before it to its own; `steps` are a chain of `analysis.factors.steps`."""
     latency = QUANTITIES["latency_s"]
@@ -340,7 +253,7 @@ def waterfall(steps: pd.DataFrame) -> Figure:
         left, right = axes.get_xlim()
         axes.set_xlim(left, right * (right / left) ** 0.55)
         plain_numbers(axes.xaxis)
-        _label(axes.xaxis, latency.axis)
+        name_axis(axes.xaxis, latency.axis)
     return figure
 
 
@@ -364,6 +277,11 @@ def show_steps(steps: pd.DataFrame | None, chain: str, name: str, finding: str, 
     if own is None or own.empty:
         return show_sentences(finding, "finding")
     return show_figure(waterfall(own), name, finding, run)
+
+
+def named(label: str) -> str:
+    """A variant's name in figures: the one that sentences give it, as matplotlib takes it."""
+    return as_text(title_of(label))
 
 
 def as_text(name: str) -> str:

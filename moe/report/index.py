@@ -8,10 +8,10 @@ from jinja2 import Environment, FileSystemLoader
 
 from moe.report.findings.words import MOST_WORDS, fitting, joined, words_in
 from moe.report.origin import Foot
-from moe.report.pages import IN_EVERY_PAGE, REPORT, TEMPLATES, numbered
+from moe.report.pages import ANSWERS, IN_EVERY_PAGE, REPORT, TEMPLATES, numbered
 from moe.report.show import figure_html, table_html, text_html
 
-TITLE = "Mixture-of-Experts in Python, NumPy, PyTorch and Mojo: the reports of one run"
+TITLE = "One Mixture-of-Experts layer: what is fastest here, and why"
 # Whose sentences, by their places, are among the first of all: what is fastest and how sure that is, what was
 # claimed, what makes it so.
 FIRST = (("comparison", (0, 2)), ("claims", (1,)), ("breakdown", (0,)))
@@ -67,5 +67,12 @@ def render_index(pages: Sequence[Page], foot: Foot) -> str:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     environment.filters["text"] = text_html
     template = environment.get_template("index/page.html.j2")
-    own = {"title": TITLE, "headline": headline(pages), "pages": pages, "foot": foot, "report": REPORT}
+    own = {
+        "title": TITLE,
+        "headline": headline(pages),
+        "pages": pages,
+        "foot": foot,
+        "report": REPORT,
+        "answers": ANSWERS,
+    }
     return numbered(template.render(own, **IN_EVERY_PAGE)) + "\n"

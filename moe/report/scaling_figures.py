@@ -23,7 +23,9 @@ from matplotlib.patches import Rectangle
 from moe.analysis.frames import ends, records
 from moe.analysis.limits import Limits, limits_of
 from moe.analysis.scaling import OURS, THEIRS, Scaling
-from moe.report.figures import as_text, lines, plain_numbers
+from moe.report.figures import as_text, lines, named
+from moe.report.findings.words import title_of
+from moe.report.finish import plain_numbers
 from moe.report.scaling_views import AXES, Parts, Say, of_each
 from moe.report.show import show_figure
 from moe.report.style import GREY, WIDTH, own_settings
@@ -73,7 +75,7 @@ def speed_and_lines(found: Parts) -> pd.DataFrame:
         cell = cell[(cell.lines > 0) & cell.tokens_per_s.notna()]
         best = cell.sort_values(["lines", "tokens_per_s"], ascending=[True, False])
         front = best[best.tokens_per_s > best.tokens_per_s.cummax().shift(fill_value=0)]
-        cell = cell.assign(label=[f"{row.label}: {row.lines:,} lines" for row in cell.itertuples()])
+        cell = cell.assign(label=[f"{title_of(row['label'])}: {row['lines']:,} lines" for row in records(cell)])
         line = _unmeasured(front if len(front) > 1 else front[:0], "none is faster and shorter")
         rows = pd.concat([line, ends(cell, "tokens_per_s")])
         return rows.assign(panel=f"{''.join(cell.config[:1])}, {threads_text(scaling.most_threads)}")
@@ -86,7 +88,7 @@ def plane(found: Parts, other: str) -> pd.DataFrame:
 
     def of(scaling: Scaling) -> pd.DataFrame:
         cells = scaling.plane(other)
-        title = f"{OURS} over {THEIRS}, times as fast, on {threads_text(scaling.most_threads)}"
+        title = f"{title_of(OURS)} over {title_of(THEIRS)}, times as fast, on {threads_text(scaling.most_threads)}"
         return cells[cells.ratio.notna()].assign(panel=title)
 
     return _panels(found, of, f"no map of tokens and {AXES[other]} was measured")
@@ -132,7 +134,7 @@ def _panels(found: Parts, of: Callable[[Scaling], pd.DataFrame], why: str) -> pd
         rows = of(scaling)
         rows = rows if len(rows) else rows.reindex([0]).assign(panel=why, label="", implementation="")
         title = rows.panel if not name else name + ": " + rows.panel
-        frames.append(rows.assign(panel=title.map(as_text), name=rows.label.map(as_text)))
+        frames.append(rows.assign(panel=title.map(as_text), name=rows.label.map(named)))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -177,7 +179,7 @@ def _colour_scale(axes: Axes, norm: TwoSlopeNorm) -> None:
     powers = range(-int(log2(MOST_TIMES)), int(log2(MOST_TIMES)) + 1, 2)
     first, *between, last = (f"1/{2**-power}" if power < 0 else str(2**power) for power in powers)
     bar.set_ticks(list(powers), labels=[f"≤ {first}", *between, f"≥ {last}"])
-    bar.set_label(f"times as fast as {THEIRS}; hatched: not resolved", size=8.5)
+    bar.set_label(f"times as fast as {title_of(THEIRS)}; hatched: not resolved", size=8.5)
 
 
 def show(grid: Any, found: Parts, say: Say, name: str, run: str | None) -> HTML:

@@ -12,7 +12,7 @@ from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.models import MODELS, is_shape_alone
 from moe.report import tables
 from moe.report.findings.scaling import headline
-from moe.report.findings.words import listed
+from moe.report.findings.words import listed, title_of
 from moe.report.index import Findings
 from moe.report.origin import machine_text
 from moe.report.sentences import resolution, warnings
@@ -98,7 +98,7 @@ def winners(scaling: Scaling) -> str:
         return "Nothing was measured."
     among = counts.total()
     undecided = counts.pop("", 0)
-    parts = [f"{label} is the fastest in {count}" for label, count in counts.most_common()]
+    parts = [f"{title_of(label)} is the fastest in {count}" for label, count in counts.most_common()]
     if undecided:
         parts.append(f"in {undecided} the fastest is not resolved from all others")
     return f"Of {among} cells measured, {', '.join(parts)}."
@@ -156,7 +156,7 @@ def along(scaling: Scaling, axis: str, quantity: str) -> str:
 def _at_ends(rows: list[dict[str, Any]], axis: str, quantity: str) -> str:
     if len(rows) < 2:
         return ""
-    label, what = rows[-1]["label"], QUANTITIES[quantity]
+    label, what = title_of(rows[-1]["label"]), QUANTITIES[quantity]
     if quantity == "times":
         return f"{label} {times(interval_of(rows[-1], 'times'))} {'as fast' if axis == 'threads' else 'the time'}"
     return f"{label} from {' to '.join(significant(row[quantity] * what.factor) for row in rows)} {what.unit}"
@@ -172,7 +172,8 @@ def regime(scaling: Scaling, other: str) -> str:
     counts = {"faster": sum(told > 1), "slower": sum(told < 1), "not resolved": len(cells) - len(told)}
     said = listed([f"{what} in {count}" for what, count in counts.items() if count])
     span = f": {significant(told.min())} to {significant(told.max())} × where resolved" if len(told) else ""
-    return f"Of {len(cells)} cells of tokens and {AXES[other]} {OURS} beside {THEIRS} is {said}{span}."
+    both = f"{title_of(OURS)} beside {title_of(THEIRS)}"
+    return f"Of {len(cells)} cells of tokens and {AXES[other]} {both} is {said}{span}."
 
 
 def roofline(scaling: Scaling) -> str:
@@ -180,7 +181,8 @@ def roofline(scaling: Scaling) -> str:
     shares = scaling.cells[scaling.cells.share_of_limit.notna()].groupby("label").share_of_limit
     least, most = shares.min(), shares.max()
     parts = [
-        f"{label} {percent(least[label])} to {percent(most[label])}{f' ({UNSURE_LIMIT})' if most[label] > 1 else ''}"
+        f"{title_of(label)} {percent(least[label])} to {percent(most[label])}"
+        f"{f' ({UNSURE_LIMIT})' if most[label] > 1 else ''}"
         for label in scaling.labels
         if label in least
     ]
@@ -199,7 +201,7 @@ def speed_and_lines(scaling: Scaling) -> str:
         return "Lines of code are not known here, so speed can't be held against them."
     return (
         "Lines of code that each consists of, without comments and docstrings: "
-        + ", ".join(f"{label} {count:,}" for count, label in known)
+        + ", ".join(f"{title_of(label)} {count:,}" for count, label in known)
         + "."
     )
 

@@ -13,7 +13,7 @@ from moe.analysis.breakdown import AUTOGRAD, Breakdown
 from moe.analysis.factors import WHOLE, experiments
 from moe.analysis.frames import interval_of, records
 from moe.analysis.overhead import FITS
-from moe.report.findings.words import brief, counted, fitting, listed, rounded, title_of
+from moe.report.findings.words import brief, counted, factor_of, fitting, listed, rounded, title_of
 from moe.report.sentences import count_text, how_sure, inputs_text, processes_text
 from moe.report.text import (
     lacking,
@@ -26,15 +26,6 @@ from moe.report.text import (
     times,
 )
 
-WORDS = {
-    "simd": "vector instructions",
-    "tile": "tiles in registers",
-    "batch": "batching by expert",
-    "specialize": "sizes known when compiling",
-    "pool": "a workspace that is kept",
-    "threads": "threads",
-    "framework": "the framework itself",
-}
 # What gives so many times at so many tokens; with threads among the factors.
 COMPARED = {
     ("mojo", False): "Mojo's optimisations together make its own kernel {} × as fast at {:,} tokens",
@@ -87,7 +78,7 @@ def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
 
 def _named(factor: str, given: str) -> str:
     """A factor in words, with its name in figures and tables, and how many times as fast it makes."""
-    words = WORDS.get(factor, factor)
+    words = factor_of(factor)
     return f"{words} ({given} ×)" if words == factor else f"{words} ({factor}, {given} ×)"
 
 
@@ -220,16 +211,17 @@ def overhead(found: Breakdown, points: pd.DataFrame) -> str:
 
 
 def _line(row: dict[str, Any]) -> str:
+    name = title_of(row["label"])
     if isnan(row["rate_high"]):
-        return f"{row['label']} has too few rounds"
+        return f"{name} has too few rounds"
     if row["off"] > FITS:
-        return f"{row['label']}'s times lie on no line (off by {percent(row['off'])})"
+        return f"{name}'s times lie on no line (off by {percent(row['off'])})"
     if not row["fits"]:
-        return f"{row['label']}'s times do not grow with tokens beyond their noise"
+        return f"{name}'s times do not grow with tokens beyond their noise"
     cost = f"{signed_span(interval_of(row, 'overhead_s'), 1e6)} µs"
     if not row["has_overhead"]:
         cost = f"not resolved ({cost})"
-    return f"{row['label']} {cost}, then {significant(row['rate'])} tokens/s"
+    return f"{name} {cost}, then {significant(row['rate'])} tokens/s"
 
 
 def autograd(found: Breakdown) -> str:

@@ -87,12 +87,13 @@ def _others(summary: Summary, threads: int) -> tuple[str, str]:
     best, baseline = _best(summary, threads), title_of(summary.baseline)
     name, speedup = title_of(best.label), best.speedup
     if speedup is None:
-        near = [row for row in summary.measured if row.threads == threads and row.speedup and not row.resolved]
-        return f"nothing is resolved as faster than {baseline}" if near else f"{name} is the fastest", ""
+        same = [row for row in summary.measured if row.threads == threads and row.speedup and not row.resolved]
+        names = [name, *(title_of(row.label) for row in same)]
+        return f"{listed(names)} can't be told apart" if same else f"{name} is the fastest", ""
     if not speedup.bounded:
         return "the fastest is undecided", f" ({name} about {rounded(speedup)} × {baseline})"
     if not best.resolved:
-        return f"nothing is resolved as faster than {baseline}", ""
+        return f"{name} and {baseline} can't be told apart", f" ({rounded(speedup)} ×)"
     return f"{name} is the fastest:", f" {rounded(speedup)} × as fast as {baseline}"
 
 
@@ -127,14 +128,14 @@ def speedup(summary: Summary) -> str:
     threads = summary.thread_counts[-1]
     rows = [(row.speedup, row) for row in summary.measured if row.threads == threads and row.speedup]
     if summary.row(summary.baseline, threads) is None or not rows:
-        return f"On {threads_text(threads)} there is nothing to compare with {summary.baseline}."
+        return f"On {threads_text(threads)} there is nothing to compare with {title_of(summary.baseline)}."
     rows.sort(key=lambda found: -found[0].value)
     parts = [
-        f"{row.label} {ratio_text(ratio, row.resolved, why=lacking(row.measurement, summary.run))}"
+        f"{title_of(row.label)} {ratio_text(ratio, row.resolved, why=lacking(row.measurement, summary.run))}"
         for ratio, row in rows
     ]
     on = f"On {threads_text(threads)}{_if_noisy(summary, threads)}"
-    return f"{on}, against {summary.baseline}'s tokens a second: {'; '.join(parts)}."
+    return f"{on}, against {title_of(summary.baseline)}'s tokens a second: {'; '.join(parts)}."
 
 
 def _if_noisy(summary: Summary, threads: int) -> str:
@@ -146,7 +147,8 @@ def against_best(summary: Summary) -> list[str]:
     lines = []
     for threads, ahead in sorted(summary.ahead.items()):
         on = f"on {threads_text(threads)}{_if_noisy(summary, threads)}"
-        over = f"{KERNEL} over {ahead.other.label}, the best of the others, {on}"
+        other = title_of(ahead.other.label)
+        over = f"{title_of(KERNEL)} over {other}, the best of the others, {on}"
         why = lacking(ahead.mojo.measurement, summary.run)
         lines.append(f"{over}: {ratio_text(ahead.ratio, ahead.resolved, why=why)}.")
     return lines
@@ -166,7 +168,7 @@ def extremes(rows: pd.DataFrame, quantity: str, apart: pd.DataFrame | None = Non
 
 def _said(row: dict[str, Any], quantity: str) -> str:
     what = QUANTITIES[quantity]
-    return f"{row['label']} {row['on']}, {significant(row[quantity] * what.factor)} {what.unit}"
+    return f"{title_of(row['label'])} {row['on']}, {significant(row[quantity] * what.factor)} {what.unit}"
 
 
 def first_caption(rows: pd.DataFrame) -> str:
@@ -177,17 +179,18 @@ def first_caption(rows: pd.DataFrame) -> str:
 
 def scaling(summary: Summary) -> str:
     """How the kernel's throughput grows with threads."""
+    kernel = title_of(KERNEL)
     rows = [row for row in summary.measured if row.label == KERNEL]
     if not rows:
-        return f"{KERNEL} was not measured."
+        return f"{kernel} was not measured."
     first, last = rows[0], rows[-1]
     if first is last:
-        return f"{KERNEL} was measured on {threads_text(first.threads)} only: this run says nothing of how it scales."
+        return f"{kernel} was measured on {threads_text(first.threads)} only: this run says nothing of how it scales."
     ratio = tokens_ratio(last.measurement, first.measurement)
     if ratio is None:
-        return f"{KERNEL} on different numbers of threads has nothing to compare."
+        return f"{kernel} on different numbers of threads has nothing to compare."
     share = percent(ratio.value * first.threads / last.threads)
     return (
-        f"On {threads_text(last.threads)}{_if_noisy(summary, last.threads)}, {KERNEL} is {times(ratio)} as fast as "
+        f"On {threads_text(last.threads)}{_if_noisy(summary, last.threads)}, {kernel} is {times(ratio)} as fast as "
         f"on {threads_text(first.threads)}: {share} of what perfect scaling would give."
     )

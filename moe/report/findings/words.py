@@ -17,6 +17,14 @@ TITLES = {
     "numpy[dtype=float64]": "NumPy in float64",
     "torch[device=cuda,transfer=on]": "PyTorch on a GPU",
 }
+FACTORS = {
+    "simd": "vector instructions",
+    "tile": "tiles in registers",
+    "batch": "batching by expert",
+    "specialize": "sizes known when compiling",
+    "pool": "a workspace that is kept",
+    "framework": "the framework itself",
+}
 FEWEST_DIGITS, MOST_DIGITS = 2, 3  # with one a number would seem another than the figure's
 MOST_WORDS = 80
 REMARK = re.compile(r" \([^()]*\)(?=[,;:.]| and )")
@@ -26,6 +34,11 @@ LONGEST_REASON = 60  # characters in the first screen
 def title_of(label: str) -> str:
     """An implementation's name in a sentence: that of a third party's is as it was given."""
     return TITLES.get(label, label)
+
+
+def factor_of(name: str) -> str:
+    """A factor in words, or its name where that says it."""
+    return FACTORS.get(name, name)
 
 
 def begin(sentence: str) -> str:
