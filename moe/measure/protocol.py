@@ -35,8 +35,8 @@ class Protocol:
     shuffled by `seed`; a turn that the machine disturbed is repeated later in the round, up to `repeats` times.
     After a turn on several threads its worker gets up to rest_most_s to come to rest. Each of `processes`
     generations of workers makes as many rounds as any other, at least `rounds` of them and as many as budget_s has
-    room for; more generations follow while they fit, or for six tenths of it more while the kernel's lead is known
-    to no better than a tenth. What disturbances take may exceed it by half. With a `target`, generations are short
+    room for; more generations follow while they fit, or for as long again while the kernel's lead is known to no
+    better than a tenth. What disturbances take may exceed it by half. With a `target`, generations are short
     and go on until no interval reaches farther than this share of its value, or the budget is spent.
 
     Before anything is timed the outputs for `inputs` inputs are compared with the reference, in later processes for

@@ -21,7 +21,7 @@ from moe.run import NOT_REACHED, OVER_BUDGET, OVER_MEMORY, Measurement, Run, mea
 ROUNDS_OF_A_PROCESS = 10_000  # at most, so that a round's number says which of the run's it is
 LOST = 0.5  # of the budget, on top of it: what disturbances may take before turns are no longer repeated
 OVER = 1.0  # of the budget: what the fewest rounds may take beyond it, as on a busy machine, or what none foresaw
-MORE = 0.6  # of the budget, on top of it: what more processes may take where the kernel's lead is too uncertain
+MORE = 1.0  # of the budget, on top of it: what more processes may take where the kernel's lead is too uncertain
 UNCERTAIN = 0.1  # half an interval, as a share of the lead
 COPIES = 2.5  # of the weights that a worker holds while it prepares: those mapped, packed ones, a part in between
 FORWARDS = 7  # that a variant needs in each process: the first, another checked, some to warm up, three timed

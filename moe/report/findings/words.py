@@ -21,8 +21,8 @@ FACTORS = {
     "simd": "vector instructions",
     "tile": "tiles in registers",
     "batch": "batching by expert",
-    "specialize": "sizes known when compiling",
-    "pool": "a workspace that is kept",
+    "specialize": "sizes compiled in",
+    "pool": "kept workspace",
     "framework": "the framework itself",
 }
 FEWEST_DIGITS, MOST_DIGITS = 2, 3  # with one a number would seem another than the figure's
