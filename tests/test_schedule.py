@@ -88,7 +88,7 @@ def test_what_is_left_of_a_budget_goes_to_more_processes(
     ("half", "target", "processes"),
     [
         (0.08, None, 5),
-        (0.12, None, 10),  # of 20 s each in 160
+        (0.12, None, 10),  # of 20 s each in 200
         (inf, None, 10),  # too few rounds for an interval
         (0.12, 0.01, 5),  # who names a target has said what is enough
     ],
