@@ -53,7 +53,13 @@ def drawn(rows: pd.DataFrame) -> pd.DataFrame:
 def _fitting(label: str) -> str:
     """A label in lines that leave room for the axis beside them, options below the name; of a long one the end."""
     short = label if len(label) <= LONGEST else f"…{label[1 - LONGEST :]}"
-    return "\n".join(line for part in short.replace("[", "\n[").splitlines() for line in wrap(part, LONGEST // 2))
+    return "\n".join(line for part in short.replace("[", "\n[").splitlines() for line in _balanced(part))
+
+
+def _balanced(text: str) -> list[str]:
+    """A text in as few lines as half of LONGEST allows, none much longer than the others."""
+    wrapped = [wrap(text, width) for width in range(1, LONGEST // 2 + 1)]
+    return next(lines for lines in wrapped if len(lines) == len(wrapped[-1]))
 
 
 def near(rows: pd.DataFrame) -> pd.DataFrame:
