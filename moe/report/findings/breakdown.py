@@ -28,14 +28,11 @@ from moe.report.text import (
 
 # What gives so many times at so many tokens; with threads among the factors.
 COMPARED = {
-    ("mojo", False): "Mojo's optimisations together make its own kernel {} × as fast at {:,} tokens",
-    ("mojo", True): "Mojo's optimisations and threads together make its own kernel {} × as fast at {:,} tokens",
-    ("numpy to torch", False): (
-        "What leads from NumPy to PyTorch gives {} × at {:,} tokens, against NumPy in float64, token by token"
-    ),
+    ("mojo", False): "Optimisations make Mojo's kernel {} × its own plain version at {:,} tokens",
+    ("mojo", True): "Optimisations and threads make Mojo's kernel {} × its own plain version at {:,} tokens",
+    ("numpy to torch", False): "Against NumPy in float64, token by token, PyTorch is {} × as fast at {:,} tokens",
     ("numpy to torch", True): (
-        "What leads from NumPy to PyTorch gives {} × at {:,} tokens, against NumPy in float64, token by token, on "
-        "fewer threads"
+        "Against NumPy in float64, token by token, on fewer threads, PyTorch is {} × as fast at {:,} tokens"
     ),
 }
 SAME = 1.005  # a ratio of limits that is written as 1.00

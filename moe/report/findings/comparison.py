@@ -8,7 +8,7 @@ from moe.analysis import Row, Summary, tokens_ratio
 from moe.analysis.frames import records
 from moe.analysis.summary import KERNEL
 from moe.report.figures import near
-from moe.report.findings.words import brief, fitting, listed, rounded, title_of
+from moe.report.findings.words import brief, fitting, listed, rounded, title_of, with_ends
 from moe.report.sentences import how_sure, is_too_noisy
 from moe.report.style import QUANTITIES
 from moe.report.text import UNSURE_LIMIT, lacking, percent, ratio_text, significant, threads_text, times
@@ -63,10 +63,10 @@ def _kernel(summary: Summary, threads: int) -> tuple[str, str] | None:
     if not ahead.ratio.bounded:
         return "the fastest is undecided", f" ({kernel} about {rounded(ahead.ratio)} × {other})"
     if not ahead.resolved:
-        return f"{kernel} and {other}, the best other, can't be told apart", f" ({rounded(ahead.ratio)} ×)"
+        return f"{kernel} and {other}, the best other, can't be told apart", f" ({with_ends(ahead.ratio)})"
     if ahead.ratio.value > 1:
-        return _first(summary, ahead.mojo, ahead.other, f" {rounded(ahead.ratio)} × as fast as {other}, the next")
-    by = f" {rounded(ahead.ratio.inverse())} × as fast as {kernel}"
+        return _first(summary, ahead.mojo, ahead.other, f" {with_ends(ahead.ratio)} as fast as {other}, the next")
+    by = f" {with_ends(ahead.ratio.inverse())} as fast as {kernel}"
     return _first(summary, ahead.other, ahead.mojo, by)
 
 
@@ -93,8 +93,8 @@ def _others(summary: Summary, threads: int) -> tuple[str, str]:
     if not speedup.bounded:
         return "the fastest is undecided", f" ({name} about {rounded(speedup)} × {baseline})"
     if not best.resolved:
-        return f"{name} and {baseline} can't be told apart", f" ({rounded(speedup)} ×)"
-    return f"{name} is the fastest:", f" {rounded(speedup)} × as fast as {baseline}"
+        return f"{name} and {baseline} can't be told apart", f" ({with_ends(speedup)})"
+    return f"{name} is the fastest:", f" {with_ends(speedup)} as fast as {baseline}"
 
 
 def _best(summary: Summary, threads: int) -> Row:
@@ -104,21 +104,38 @@ def _best(summary: Summary, threads: int) -> Row:
 
 def _limit(summary: Summary, ends: list[int]) -> str:
     """How near the fastest comes to what the machine can do, on the fewest and the most threads."""
-    parts: dict[str, list[str]] = {}
-    unsure, before = "", ""
-    for threads in ends:
-        best = _best(summary, threads)
-        share, bound = best.share_of_limit, best.bound
-        if share is None or bound is None:
-            return "The machine's limit was not measured, so nothing is said of how near this is to it."
-        unsure = f" ({UNSURE_LIMIT})" if share.value > 1 else unsure
-        who = "" if best.label == before else f"{title_of(best.label)} reaches "
-        before = best.label
-        parts.setdefault(LIMITS[bound.by], []).append(
-            f"{who}{rounded(share.scaled(100))} % on {threads_text(threads)}"
-        )
-    said = "; ".join(f"{listed(own)} of what the machine {can}" for can, own in parts.items())
+    rows = [_best(summary, threads) for threads in ends]
+    if any(row.share_of_limit is None or row.bound is None for row in rows):
+        return "The machine's limit was not measured, so nothing is said of how near this is to it."
+    shares = [(row, row.share_of_limit, row.bound) for row in rows if row.share_of_limit and row.bound]
+    unsure = f" ({UNSURE_LIMIT})" if any(share.value > 1 for _, share, _ in shares) else ""
+    can = dict.fromkeys(LIMITS[bound.by] for _, _, bound in shares)
+    if len({row.label for row in rows}) == len(can) == 1:
+        on = f" on {threads_text(ends[0])}" if len(ends) == 1 else ""
+        who, (what,) = title_of(rows[0].label), can
+        return f"{who} reaches {_percents(rows)}{on} of what the machine {what}{unsure}{_baseline(summary, rows)}."
+    parts: dict[str, list[str]] = {what: [] for what in can}
+    before = ""
+    for row, share, bound in shares:
+        who = "" if row.label == before else f"{title_of(row.label)} reaches "
+        before = row.label
+        parts[LIMITS[bound.by]].append(f"{who}{rounded(share.scaled(100))} % on {threads_text(row.threads)}")
+    said = "; ".join(f"{listed(own)} of what the machine {what}" for what, own in parts.items())
     return f"{said}{unsure}."
+
+
+def _percents(rows: list[Row]) -> str:
+    """Shares of the limit, in the order of threads."""
+    return f"{listed([rounded(row.share_of_limit.scaled(100)) for row in rows if row.share_of_limit])} %"
+
+
+def _baseline(summary: Summary, rows: list[Row]) -> str:
+    """What the baseline reaches beside rows that are not its own: where it has room, a lead comes from."""
+    beside = [summary.row(summary.baseline, row.threads) for row in rows]
+    known = [row for row in beside if row and row.share_of_limit]
+    if len(known) < len(rows) or known[0].label == rows[0].label:
+        return ""
+    return f", {title_of(summary.baseline)} {_percents(known)}"
 
 
 def speedup(summary: Summary) -> str:

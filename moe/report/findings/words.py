@@ -54,12 +54,22 @@ def joined(sentences: Sequence[str]) -> str:
 
 def rounded(interval: Interval) -> str:
     """An estimate of two digits or more, the last no coarser than half its interval: `1.4` of 1.41 [1.21–1.54]."""
+    return significant(interval.value, _digits(interval))
+
+
+def with_ends(interval: Interval) -> str:
+    """A ratio as `rounded` has it, and the ends of its interval no finer: `1.4 × [1.2–1.5]`."""
+    low, high = (significant(end, _digits(interval)) for end in (interval.low, interval.high))
+    return f"{rounded(interval)} × [{low}–{high}]"
+
+
+def _digits(interval: Interval) -> int:
     value = interval.value
     if not interval.bounded or value <= 0 or not isfinite(value):
-        return significant(value, FEWEST_DIGITS)
+        return FEWEST_DIGITS
     half = (interval.high - interval.low) / 2
     digits = floor(log10(value)) - floor(log10(half)) + 1 if half > 0 else MOST_DIGITS
-    return significant(value, max(FEWEST_DIGITS, min(MOST_DIGITS, digits)))
+    return max(FEWEST_DIGITS, min(MOST_DIGITS, digits))
 
 
 def brief(reason: str) -> str:
