@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import inf
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -85,20 +86,30 @@ def test_what_is_left_of_a_budget_goes_to_more_processes(
 
 
 @pytest.mark.parametrize(
-    ("half", "target", "processes"),
+    ("half", "settings", "processes"),
     [
-        (0.08, None, 5),
-        (0.12, None, 10),  # of 20 s each in 200
-        (inf, None, 10),  # too few rounds for an interval
-        (0.12, 0.01, 5),  # who names a target has said what is enough
+        (0.08, {}, 5),
+        (0.12, {}, 10),  # of 20 s each in 200
+        (inf, {}, 10),  # too few rounds for an interval
+        (0.12, {"target": 0.01}, 5),  # who names a target has said what is enough
+        (0.12, {"disturbed": 3}, 5),  # of 20 turns: more of them would tell little more
+        (0.12, {"disturbed": 2}, 10),
+        (0.12, {"lead_at": "another"}, 5),  # a lead on a layer that is measured beside the run's own
+        (0.08, {"latency": Interval(1.0, 0.0, inf)}, 10),  # some row has no interval
+        (0.08, {"latency": Interval(1.0, 0.0, inf), "disturbed": 20}, 10),
     ],
 )
-def test_an_uncertain_lead_gets_more_than_the_budget(
-    half: float, target: float | None, processes: int, monkeypatch: pytest.MonkeyPatch
+def test_what_is_uncertain_gets_more_than_the_budget(
+    half: float, settings: dict[str, Any], processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the width of its interval alone: the lead is none here."""
-    lead = SimpleNamespace(ratio=Interval(1.0, 1 - min(half, 1), 1 + half))
+    kernel = SimpleNamespace(measurement=SimpleNamespace(config=settings.get("lead_at", "the layer")))
+    lead = SimpleNamespace(ratio=Interval(1.0, 1 - min(half, 1), 1 + half), mojo=kernel)
+    row = SimpleNamespace(latency=settings.get("latency", Interval(1.0, 0.9, 1.1)), speedup=None)
     monkeypatch.setattr(schedule, "summarise", lambda run: SimpleNamespace(ahead={1: lead}, measured=[row]))
-    row = SimpleNamespace(latency=Interval(1.0, 0.9, 1.1), speedup=None)
-    bench = Pretended(Protocol(budget_s=100.0, processes=3, target=target))
+    bench = Pretended(Protocol(budget_s=100.0, processes=3, target=settings.get("target")))
+    turns = [place < settings.get("disturbed", 0) for place in range(20)]
+    bench.run.measurements.append(
+        SimpleNamespace(config="the layer", control=True, disturbed=turns, processes=[], rounds=[])
+    )
     assert len(generations_of(bench, 20.0, monkeypatch)) == processes

@@ -21,8 +21,9 @@ from moe.run import NOT_REACHED, OVER_BUDGET, OVER_MEMORY, Measurement, Run, mea
 ROUNDS_OF_A_PROCESS = 10_000  # at most, so that a round's number says which of the run's it is
 LOST = 0.5  # of the budget, on top of it: what disturbances may take before turns are no longer repeated
 OVER = 1.0  # of the budget: what the fewest rounds may take beyond it, as on a busy machine, or what none foresaw
-MORE = 1.0  # of the budget, on top of it: what more processes may take where the kernel's lead is too uncertain
+MORE = 1.0  # of the budget, on top of it: what more processes may take where what is known is too uncertain
 UNCERTAIN = 0.1  # half an interval, as a share of the lead
+BUSY = 0.1  # of the turns: where more are disturbed, more of them make a lead little surer
 COPIES = 2.5  # of the weights that a worker holds while it prepares: those mapped, packed ones, a part in between
 FORWARDS = 7  # that a variant needs in each process: the first, another checked, some to warm up, three timed
 WEIGHTS_BYTES_PER_S = 1e9  # about what packing them reaches
@@ -32,8 +33,8 @@ MARGIN = 1.5  # times what is left: a cell that was begun is finished if it near
 def until_budget(bench: Bench) -> None:
     """Generations of workers with as many rounds each, while the budget has room, or until a target is met.
 
-    An uncertain lead gets more than the budget. How wide its interval is decides, not where it lies: measuring until
-    a difference is resolved would find one.
+    A row without an interval, and an uncertain lead, get more than the budget. How wide an interval is decides, not
+    where it lies: measuring until a difference is resolved would find one.
     """
     settings = bench.settings
     generation = 1 + max((p for m in bench.run.measurements for p in m.processes), default=-1)
@@ -107,8 +108,18 @@ def _is_narrow(bench: Bench, target: float) -> bool:
 
 
 def _is_uncertain(bench: Bench) -> bool:
-    """Whether by how much the kernel is ahead of the fastest other is not well known on some number of threads."""
-    return any(found.ratio.half_width > UNCERTAIN for found in summarise(bench.run).ahead.values())
+    """Whether a row has too few undisturbed turns for an interval, or the kernel's lead is known too little.
+
+    That is its lead over the fastest other on the layer that the run is about, on any number of threads.
+    """
+    run = bench.run
+    summary = summarise(run)
+    if any(row.latency and not row.latency.bounded for row in summary.measured):
+        return True
+    turns = [disturbed for m in run.measurements for disturbed in m.disturbed]
+    layers = {m.config for m in run.measurements if m.control}
+    leads = [found.ratio for found in summary.ahead.values() if found.mojo.measurement.config in layers]
+    return sum(turns) <= BUSY * len(turns) and any(lead.half_width > UNCERTAIN for lead in leads)
 
 
 def measure_cells(
