@@ -121,6 +121,9 @@ def test_what_keeps_a_claim_from_being_judged(
     assert (row.verdict == UNMEASURABLE) == bool(unjudged)
     kind = unjudged if unjudged in findings.SAID else row.verdict
     assert row.word == findings.SAID[kind][0]
+    assert row.beside == (
+        f"✗ {'more' if row.measured > claimed else 'less'} than claimed" if kind == "fails" else row.word
+    )
 
 
 def test_what_the_reader_has_installed_changes_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,8 @@ def test_a_share_above_the_limit_is_marked() -> None:
     least = moe.PRESETS["seed"].flops / 0.011
     run.limits = [{"threads": 1, "by": "probes in Mojo", "flops_per_s": least, "bandwidth": probes}]
     assert "110 [110–110] (limit not measured well)" in tables.results(moe.rows(run))
-    assert "of what the machine can calculate (limit not measured well), NumPy 55.0 %." in headline(summarise(run))[1]
+    limit = headline(summarise(run))[1]
+    assert "of what the machine can calculate on 1 thread (limit not measured well), NumPy 55.0 %." in limit
     assert "73.3 [73.3–73.3]</td>" in tables.results(moe.rows(run))
 
 

@@ -20,7 +20,7 @@ NOT_TO_CITE = f"{TOO_NOISY} to cite"  # the whole of a run
 USABLE = "usable"
 WORDED = {
     TOO_NOISY: NOT_TO_CITE,
-    USABLE: f"{USABLE}, short of clear",
+    USABLE: f"{USABLE}, sizes are rough",
 }  # of a whole run, for who has not read the scale
 MOST_DISTURBED = 0.5  # of all turns
 

@@ -54,7 +54,7 @@ FITS = 0.02  # a product and its whole are rounded
 
 
 def verdicts(trial: Trial) -> pd.DataFrame:
-    """A trial's verdicts with what is said of each, or None: word, claimed_text, measured_text, reason, and why.
+    """A trial's verdicts with what is said of each, or None: word, beside, claimed_text, measured_text, reason, why.
 
     The reason has what was measured and what that means, why the latter with the claim's own note.
     """
@@ -67,11 +67,19 @@ def _said(row: Row) -> dict[str, str | None]:
     return {
         "quoted": f"“{row['quote']}”",
         "word": SAID[_counted_as(row)][0],
+        "beside": _beside(row),
         "claimed_text": _claimed(row),
         "measured_text": found,
         "reason": ": ".join(filter(None, (found and f"measured {found}", meaning))),
         "why": ". ".join(filter(None, (meaning, row["note"].removesuffix(".")))) or None,
     }
+
+
+def _beside(row: Row) -> str:
+    """What stands beside a claim in a figure: its word, or on which side of it a number that does not hold lies."""
+    if row["verdict"] == FAILS and row["off"] > 0:
+        return f"✗ {'more' if row['off'] > 1 else 'less'} than claimed"
+    return SAID[_counted_as(row)][0]
 
 
 def _counted_as(row: Row) -> str:

@@ -111,9 +111,9 @@ def _limit(summary: Summary, ends: list[int]) -> str:
     unsure = f" ({UNSURE_LIMIT})" if any(share.value > 1 for _, share, _ in shares) else ""
     can = dict.fromkeys(LIMITS[bound.by] for _, _, bound in shares)
     if len({row.label for row in rows}) == len(can) == 1:
-        on = f" on {threads_text(ends[0])}" if len(ends) == 1 else ""
+        on = f"on {listed([f'{threads}' for threads in ends[:-1]] + [threads_text(ends[-1])])}"
         who, (what,) = title_of(rows[0].label), can
-        return f"{who} reaches {_percents(rows)}{on} of what the machine {what}{unsure}{_baseline(summary, rows)}."
+        return f"{who} reaches {_percents(rows)} of what the machine {what} {on}{unsure}{_baseline(summary, rows)}."
     parts: dict[str, list[str]] = {what: [] for what in can}
     before = ""
     for row, share, bound in shares:
