@@ -18,7 +18,7 @@ from moe.measure.child import WorkerFailedError
 from moe.measure.limits import Probes
 from moe.run import Measurement, Run
 
-FEWEST_EVEN = 5  # turns: on a busy machine each by itself is uneven now and then
+ENOUGH_TURNS = 5  # for rules that an honest turn breaks now and then
 FEWEST_TURNS = 3  # for rules that a busy machine could break in one turn
 CLOCK_LEAST_S = 0.01  # what is shorter can't be told from the time that asking takes on a busy machine
 CLOCK_SHARE, CLOCK_S, CLOCK_EACH_S = 0.1, 0.002, 1e-5  # that may pass outside forwards: of a turn, in all, each
@@ -78,14 +78,19 @@ class Doubts:
         if spun >= FEWEST_RESTLESS and 2 * spun > len(self._rested[number]):
             return "its worker does not come to rest: its threads go on using processor time after its turns"
         turns = self._turns[number]
-        return doubt(turns) or (_uneven(turns) if ended and len(turns) >= FEWEST_EVEN else "")
+        return doubt(turns, ended=ended) or (_uneven(turns) if ended and len(turns) >= ENOUGH_TURNS else "")
 
 
-def doubt(turns: Sequence[Turn]) -> str:
-    """Why a row's times can't be believed, or nothing."""
+def doubt(turns: Sequence[Turn], *, ended: bool = True) -> str:
+    """Why a row's times can't be believed, or nothing.
+
+    Converting inputs was seen to take some turns of an honest layer several times as long as others. So before a run
+    has `ended`, when it is asked again after every round, a few turns tell nothing of that.
+    """
     if len(turns) < FEWEST_TURNS:
         return ""
-    return next(filter(None, (rule(turns) for rule in (_processor, _clock, _to_native))), "")
+    rules = (_processor, _clock, _to_native) if ended or len(turns) >= ENOUGH_TURNS else (_processor, _clock)
+    return next(filter(None, (rule(turns) for rule in rules)), "")
 
 
 def _clock(turns: Sequence[Turn]) -> str:
