@@ -92,6 +92,7 @@ def test_what_is_left_of_a_budget_goes_to_more_processes(
         (0.12, {}, 10),  # of 20 s each in 200
         (inf, {}, 10),  # too few rounds for an interval
         (0.12, {"target": 0.01}, 5),  # who names a target has said what is enough
+        (inf, {"processes": 1}, 5),  # so has who wants a single process, which gives no interval
         (0.12, {"disturbed": 3}, 5),  # of 20 turns: more of them would tell little more
         (0.12, {"disturbed": 2}, 10),
         (0.12, {"lead_at": "another"}, 5),  # a lead on a layer that is measured beside the run's own
@@ -107,7 +108,8 @@ def test_what_is_uncertain_gets_more_than_the_budget(
     lead = SimpleNamespace(ratio=Interval(1.0, 1 - min(half, 1), 1 + half), mojo=kernel)
     row = SimpleNamespace(latency=settings.get("latency", Interval(1.0, 0.9, 1.1)), speedup=None)
     monkeypatch.setattr(schedule, "summarise", lambda run: SimpleNamespace(ahead={1: lead}, measured=[row]))
-    bench = Pretended(Protocol(budget_s=100.0, processes=3, target=settings.get("target")))
+    asked = {"processes": settings.get("processes", 3), "target": settings.get("target")}
+    bench = Pretended(Protocol(budget_s=100.0, **asked))
     turns = [place < settings.get("disturbed", 0) for place in range(20)]
     bench.run.measurements.append(
         SimpleNamespace(config="the layer", control=True, disturbed=turns, processes=[], rounds=[])

@@ -51,7 +51,7 @@ def until_budget(bench: Bench) -> None:
             continue
         if settings.target is not None and _is_narrow(bench, settings.target):
             return
-        more_s = MORE * settings.budget_s if settings.target is None else 0.0
+        more_s = MORE * settings.budget_s if settings.target is None and settings.processes > 1 else 0.0
         if took_s > bench.left_s and (took_s > bench.left_s + more_s or not _is_uncertain(bench)):
             return
 
