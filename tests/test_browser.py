@@ -101,7 +101,7 @@ def test_the_values_of_a_figure_are_read_with_the_keyboard(browser: Browser, smo
     opened = Opened(browser, smoke / "scaling.html")
     figure = opened.page.locator("#figure-tokens")
     titles = [" ".join(text.split()) for text in figure.locator("svg title").all_text_contents()]
-    assert any(text.startswith("numpy, tokens a second ") for text in titles)
+    assert any(text.startswith("NumPy, tokens a second ") for text in titles)
     figure.locator(".picture").focus()
     for expected in titles[:2]:
         opened.page.keyboard.press("ArrowRight")
