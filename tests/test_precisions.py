@@ -162,7 +162,7 @@ def test_a_run_without_it_says_that_it_was_not_asked_for() -> None:
 def test_a_figure_has_a_panel_for_each_number_of_tokens_and_the_limit_in_it() -> None:
     drawn = figures.precisions(factors.precisions(a_run()))
     assert list(dict.fromkeys(drawn.on)) == ["at 1 token, limited by memory", "at 256 tokens, limited by arithmetic"]
-    assert list(drawn.name) == ["mojo", "torch"] * 2
+    assert list(drawn.name) == ["Mojo", "PyTorch"] * 2
     assert drawn.limit.tolist() == pytest.approx([2.0] * 4)
 
 
