@@ -10,6 +10,7 @@ from bs4 import BeautifulSoup
 
 from moe.report.findings.words import MOST_WORDS, words_in
 from moe.report.pipeline import EXPERIMENTS
+from moe.run import load_run
 
 from .conftest import validate_run
 
@@ -32,3 +33,11 @@ def test_its_findings_are_those_of_its_runs() -> None:
         said = list(experiment.findings(SAMPLE / f"{name}.json").headline)
         assert words_in(said) <= MOST_WORDS
         assert all(line in index for line in said)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_its_runs_name_no_folder_of_the_machine_that_made_them(name: str) -> None:
+    run = load_run(SAMPLE / f"{name}.json")
+    files = {file for m in run.measurements for file in m.details.get("files", {}).values()}
+    assert files
+    assert not {file for file in files if Path(file).is_absolute() or ":" in file}
