@@ -254,6 +254,15 @@ def test_figures_show_every_row_the_fastest_first_and_say_log_only_where_they_ar
     assert grid.figure.get_figwidth() == pytest.approx(WIDTH)
 
 
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_what_an_axis_shows_is_not_cut(scale: str) -> None:
+    grid = bars(figures.drawn(moe.rows(synthetic_run(TIMES, (1, 2)))), scale)
+    grid.figure.draw_without_rendering()
+    for text in (axes.xaxis.label for axes in grid.axes.flat):
+        extent = text.get_window_extent()
+        assert grid.figure.bbox.x0 <= extent.x0 < extent.x1 <= grid.figure.bbox.x1, text.get_text()
+
+
 def test_a_bar_without_an_interval_is_hatched_and_a_ratio_that_is_not_resolved_is_not_beside_it() -> None:
     same = figures.drawn(moe.rows(synthetic_run({"numpy": 0.02, "torch": 0.0199}, noise=0.1)))
     (axes,) = bars(same, "linear").axes.flat

@@ -44,12 +44,12 @@ def finish(grid: sns.FacetGrid, quantity: str, **words: str) -> None:
 
 
 def name_axis(axis: Axis, text: str) -> None:
-    """Name an axis, and say log where it is; where it begins, as titles of panels do."""
+    """Name an axis, and say log where it is; from its right end, where names at the left leave it little room."""
     log = "; log scale)" if text.endswith(")") else " (log scale)"
     text = text.removesuffix(")") + log if axis.get_scale() == "log" else text
     axis.set_label_text(text)
     if axis is axis.axes.xaxis:
-        axis.axes.set_xlabel(text, loc="left")
+        axis.axes.set_xlabel(text, loc="right")
 
 
 def _legend(grid: sns.FacetGrid) -> None:
