@@ -27,7 +27,6 @@ from moe.measure.child import Child, WorkerFailedError
 from moe.measure.conditions import Watch
 from moe.measure.mapped import write_weights
 from moe.measure.plan import plan
-from moe.measure.protocol import Protocol
 from moe.measure.threads import require_threads
 from moe.measure.worker import Worker, settle
 from moe.measure.workers import Workers
@@ -279,27 +278,49 @@ def test_what_others_use_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert watch.stop(3.0) == (pytest.approx(0.4), pytest.approx(0.2), None)
 
 
-def test_idle_workers_use_no_processor_time(mojo: str, tmp_path: Path) -> None:
-    """A pool that goes on spinning after its turn would slow down everybody else's."""
-    write_weights(moe.make_problem(moe.PRESETS["smoke"]).weights, tmp_path / "weights")
-    weights = str(tmp_path / "weights")
-    size = asdict(moe.PRESETS["smoke"])
-    for name in ("numpy", "torch", mojo):
-        child = Child(2)
-        try:
-            child.ask(
-                "prepare", timeout=60, number=0, variant=name, config=size, threads=2, weights=weights, inputs=2
-            )
-            child.ask("warm", timeout=60, number=0, secret=1, warm_up=0.1, warm_up_most=0.2, cold_on=0)
-            child.ask("ready", timeout=60, number=0, secret=2, count=3)
-            child.ask("timed", timeout=60, number=0, keep=0)
-            child.rest(Protocol.rest_most_s)
-            process = psutil.Process(child._process.pid)
-            before = sum(process.cpu_times()[:2])
-            time.sleep(0.5)
-            assert sum(process.cpu_times()[:2]) - before < 0.1, name  # of up to a whole second on two threads
-        finally:
-            child.kill()
+def test_a_pool_sleeps_soon_after_a_forward(mojo: str) -> None:
+    """One that goes on spinning would slow down whatever else its process does."""
+    problem = moe.make_problem(moe.PRESETS["smoke"])
+    layer = moe.create(mojo, problem.weights, top_k=problem.top_k, threads=2)
+    layer(problem.x)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1  # of up to a whole second on two threads
+
+
+SPINS = """
+import threading
+from moe.implementations.numpy_layer import NumpyLayer
+
+class Spins(NumpyLayer):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        threading.Thread(target=self.spin, daemon=True).start()
+
+    def spin(self):
+        while True:
+            pass
+"""
+
+
+def test_a_worker_is_held_still_until_it_is_asked_again(tmp_path: Path) -> None:
+    write_weights(moe.make_problem(TINY).weights, tmp_path / "weights")
+    own = tmp_path / "spins.py"
+    own.write_text(SPINS)
+    what = {"variant": f"{own}:Spins", "config": asdict(TINY), "threads": 1, "inputs": 1}
+    child = Child(1)
+    try:
+        child.ask("prepare", timeout=60, number=0, weights=str(tmp_path / "weights"), **what)
+        child.hold()
+        begun = child.processor_s()
+        time.sleep(0.5)
+        held = child.processor_s()
+        child.ask("release", timeout=60, number=0)
+        time.sleep(0.5)
+        let_go = child.processor_s()
+        assert held - begun < 0.02 < let_go - held
+    finally:
+        child.kill()
 
 
 def test_lines_that_cannot_be_counted_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -515,7 +536,8 @@ def test_cold_caches_are_written_over_before_every_timed_forward(
     forward = layer.forward
     layer.forward = lambda x: done.append("forward") or forward(x)
     served.warm(0, 1, 0.0, 0.0, 2)
-    served.ready(0, 2, 5)
+    served.draw(0, 2, 5)
+    served.convert(0)
     samples = served.timed(0, 3)["samples"]
     assert done == ["forward", "write", *["write", "forward"] * 5]  # the first two are no part of what is timed
     assert len(samples) == 5

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,11 @@ from moe.analysis import summarise
 from moe.implementations import numpy_layer
 from moe.implementations.registry import REGISTRY
 from moe.measure import environment, threads
-from moe.measure.child import Child, WorkerFailedError
+from moe.measure.child import WorkerFailedError
 from moe.measure.cores import WORK, cores_used
 from moe.measure.environment import THREAD_LIMITS, not_passed_on, worker_environment
 from moe.measure.threads import CoreCheck
 from moe.measure.waiting import Usage
-from moe.measure.workers import Workers
 from moe.report import parameters, tables
 from moe.run import Measurement, load_run
 
@@ -243,53 +240,3 @@ def test_each_library_has_work_to_try(library: str, name: str) -> None:
 
 def test_an_unknown_library_with_threads_of_its_own_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cores_used("file.py:Class", 999) is None  # PyTorch has not as many here, whether it is loaded or not
-
-
-def test_rest_is_where_no_processor_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    child = Child(1)
-    try:
-        used = itertools.count()
-        monkeypatch.setattr(child, "processor_s", lambda: float(next(used)))
-        assert not child.rest(0.05)
-        used = itertools.chain([1.0, 2.0], itertools.repeat(3.0))  # type: ignore[assignment]
-        assert child.rest(10.0)
-    finally:
-        child.kill()
-
-
-@pytest.mark.usefixtures("brief")
-@pytest.mark.long
-def test_a_worker_that_does_not_come_to_rest_has_failed_and_is_in_nobodys_way(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    started: list[str] = []
-    begin = Workers.start
-
-    def start(self: Workers, m: Measurement) -> bool:
-        new = begin(self, m)
-        started.extend([m.label] if new else [])
-        return new
-
-    @contextmanager
-    def restless(label: str) -> Iterator[None]:
-        rest = Workers.rest
-
-        def one_does_not(self: Workers, m: Measurement, most_s: float) -> bool:
-            with monkeypatch.context() as patch:
-                if m.label == label:
-                    patch.setattr(Child, "rest", lambda *_: False)
-                return rest(self, m, most_s)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Workers, "rest", one_does_not)
-            patch.setattr(Workers, "start", start)
-            yield
-
-    with restless("torch"):
-        run = measure("numpy", "torch", threads=[2], budget_s=20.0, processes=1, rounds=3, target=1e3)
-    numpy, torch, control = run.measurements
-    assert torch.status == "failed"
-    assert torch.reason.startswith("its worker does not come to rest")
-    assert (numpy.status, control.status) == ("ok", "ok")
-    assert started.count("numpy") == len(set(numpy.processes))
-    assert started.count("torch") >= 2

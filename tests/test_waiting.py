@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from moe.measure.waiting import Thread, share_waited, threads_of, wants_core
+from moe.measure.waiting import Thread, share_waited, threads_of
 
 
 def test_the_thread_that_waited_longest_counts() -> None:
@@ -39,18 +37,5 @@ def test_threads_of_a_process_are_found_where_the_system_counts() -> None:
     assert (str(threading.get_native_id()) in threads_of(os.getpid())) == counted
 
 
-def test_a_thread_that_runs_wants_a_core_and_one_that_waits_for_input_wants_none() -> None:
-    assert wants_core(os.getpid()) == Path("/proc/self/task").exists()
-    code = "import sys; print('ready', flush=True); sys.stdin.read()"
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as waiting:
-        assert waiting.stdout is not None
-        assert waiting.stdout.readline() == "ready\n"
-        seen = (wants_core(waiting.pid) for _ in range(1000))
-        assert False in seen  # once it has come from writing to reading
-        waiting.communicate()
-
-
 def test_a_process_that_is_gone_has_no_threads() -> None:
     assert threads_of(2**22 + 1) == {}  # more than Linux numbers
-    assert not wants_core(2**22 + 1)

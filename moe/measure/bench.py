@@ -26,7 +26,7 @@ from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
 from moe.measure.saving import Saving
 from moe.measure.threads import CoreCheck, require_threads
-from moe.measure.workers import Workers, key_of
+from moe.measure.workers import Workers
 from moe.measure.yardsticks import Yardsticks
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, mark_of
 from moe.problem import Weights
@@ -77,7 +77,7 @@ class Bench:
                     self._folder = Path(stack.enter_context(TemporaryDirectory()))
                     self.referee = Referee(self._folder, self.settings.inputs, self._given)
                     self.progress.note("the machine's limits")
-                    self._machine = Yardsticks(stack, self.run, self.settings.rest_most_s)
+                    self._machine = Yardsticks(stack, self.run)
                     yield
             finally:
                 self.progress.close()
@@ -120,7 +120,6 @@ class Bench:
         self._workers = workers
         for number in list(self.alive):
             self._attempt(number, self._make_ready)
-        workers.settle(self.settings.rest_most_s)
 
     def round(self, process: int, number: int) -> None:
         """Give every measurement a turn, in a new order; what is put off, or was disturbed, has one later in it."""
@@ -133,6 +132,7 @@ class Bench:
                 self._attempt(n, self._make_ready)
             if n not in self.alive:
                 continue
+            self._workers.hold()
             started, lost_s = time.monotonic(), self.patience.lost_s
             look = self.patience.look(self.alive[n], put_off[n], self._machine.capacity)
             if not look.ready:
@@ -151,6 +151,7 @@ class Bench:
         for number, m in list(self.alive.items()):
             if self._workers.release(m, number, self.settings.timeout_s):
                 self._fail(number, WEIGHTS_CHANGED)
+        self._workers.hold()
 
     def _find_available(self) -> None:
         measured = self.run.measurements
@@ -253,14 +254,9 @@ class Bench:
 
     def _turn(self, number: int, m: Measurement, process: int, round_: int, before: float | None) -> bool:
         """Give a measurement its turn, after a look at the machine; returns whether that left it undisturbed."""
-        workers = self._workers
         self.progress.note(f"{m.label} (threads: {m.threads})")
         threads = m.probed_threads
-        others_s, started = workers.others_s(m), time.monotonic()
         turn, elsewhere, after = self._time(number, m)
-        self._note_others(m, others_s, time.monotonic() - started)
-        if m.threads > 1:
-            self._doubts.note_rest(number, workers.rest(m, self.settings.rest_most_s))
         crowded = is_crowded(threads, elsewhere)
         self.patience.note(crowded=crowded)
         undisturbed = not crowded and self._machine.capacity.enough(threads, before, after)
@@ -298,27 +294,25 @@ class Bench:
         )
         lasting_s = (time.monotonic() - started) / max(1, warm["forwards"])
         count, secret = how_many(settings, m.config, warm["each_s"], lasting_s), secrets.randbits(SECRET_BITS)
+        ask("draw", secret=secret, count=count)
         started = time.monotonic()
-        ask("ready", secret=secret, count=count)
-        made_s = time.monotonic() - started
+        ask("convert")
+        converting_s = time.monotonic() - started
         chosen = secrets.randbelow(count)
         timing = worker.usage()
         timed = checked(ask("timed", keep=chosen), count)
         framed, used, waited = timing.stop()
         elsewhere = watch.stop(worker.processor_s() - worker_s)._replace(waited=waited)
-        with worker.stopped():
-            after = self._machine.capacity.beside(m.probed_threads)
+        workers.hold()
+        after = self._machine.capacity.beside(m.probed_threads)
         path = self._folder / f"{number}.npy"
         kept = ask("kept", path=str(path))
-        started = time.monotonic()
         x = Inputs(m.config, secret)[chosen]
-        own_s = time.monotonic() - started + count * self._copying_s(m.config)
         if kept["mark"] != mark_of(x):
             raise WorkerFailedError(INPUT_CHANGED)
         self._kept.append(keep(number, m, x, path, self.random))
-        turn = Turn(
-            timed["samples"], timed["flush_s"], framed, used, m.threads, made_s, own_s, self._copying_s(m.config)
-        )
+        copy_s = self._copying_s(m.config)
+        turn = Turn(timed["samples"], timed["flush_s"], framed, used, m.threads, converting_s, copy_s)
         m.warm_up_s += warm["warm_up_s"]
         m.peak_rss_bytes = max(m.peak_rss_bytes or 0, kept["peak_rss_bytes"])
         m.details["memory_of"] = sorted(worker.inside)
@@ -328,12 +322,6 @@ class Bench:
         if config not in self._copy_s:
             self._copy_s[config] = min(repeat(Inputs(config, KNOWN)[0].copy, number=1, repeat=3))
         return self._copy_s[config]
-
-    def _note_others(self, m: Measurement, before_s: dict[Any, float], turn_s: float) -> None:
-        """Note which other workers used processor time in this turn."""
-        for key, used in self._workers.others_s(m).items():
-            own = [number for number, other in self.alive.items() if key_of(other) == key]
-            self._doubts.note_beside(own, used - before_s.get(key, used), turn_s)
 
     def _judge_kept(self) -> None:
         """Compare what was kept of this round's timed outputs with the reference."""

@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -18,16 +17,13 @@ import psutil
 
 from moe.implementations.own_files import import_path
 from moe.measure.environment import worker_environment
-from moe.measure.waiting import UsageClock, wants_core
+from moe.measure.waiting import UsageClock
 
 # Started as `-m` or `-c` it would import from the folder that one stands in, also where this process does not.
 WORKER = "import sys; sys.path[:], sys.argv[1:] = sys.argv[1:], []; from moe.measure.worker import main; main()"
 LAST_LINES = 5
 LOAD_TIMEOUT_S = 360.0  # longer than the Mojo compiler gets, so that it is stopped first and says so
-# Long enough to see processor time pass: Linux counts a process's to the nanosecond, others in steps of 10 ms.
 LINUX = platform.system() == "Linux"
-REST_S = 0.005 if LINUX else 0.03
-IDLE = 0.01  # of a core: what a process at rest may use
 WATCH_S = 0.25  # between looks at a worker's memory, which cost a turn some 50 µs
 
 
@@ -46,6 +42,7 @@ class Child:
 
     def __init__(self, threads: int, memory_bytes: float = inf) -> None:
         self._memory_bytes = memory_bytes
+        self._held = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", WORKER, *import_path()],
@@ -69,6 +66,9 @@ class Child:
     def send(self, operation: str, **arguments: Any) -> None:
         """Send a request without waiting; a worker that is gone is found out by `receive`."""
         assert self._process.stdin is not None
+        if self._held:
+            self._signal(signal.SIGCONT)
+            self._held = False
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps({"op": operation, **arguments}).encode() + b"\n")
             self._process.stdin.flush()
@@ -121,25 +121,11 @@ class Child:
             most = self._memory_bytes / 2**20
             raise WorkerFailedError(f"stopped at {held / 2**20:.0f} MiB of memory, {most:.0f} allowed")
 
-    def rest(self, most_s: float) -> bool:
-        """Whether the worker comes to use no core, and want none, within so long: idle threads may go on spinning."""
-        end = time.monotonic() + most_s
-        used = self.processor_s()
-        while time.monotonic() < end:
-            time.sleep(REST_S)
-            before, used = used, self.processor_s()
-            if used - before < IDLE * REST_S and not wants_core(self._process.pid):
-                return True
-        return False
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Hold the worker, with all of its threads: those that wait for work by spinning don't spin."""
-        self._signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self._signal(signal.SIGCONT)
+    def hold(self) -> None:
+        """Hold the worker still until it is asked again, with all of its threads and whatever it has started."""
+        if not self._held:
+            self._signal(signal.SIGSTOP)
+            self._held = True
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):

@@ -18,7 +18,7 @@ from moe.measure.child import WorkerFailedError
 from moe.measure.limits import Probes
 from moe.run import Measurement, Run
 
-ENOUGH_TURNS = 5  # for rules that an honest turn breaks now and then
+ENOUGH_TURNS = 5  # for a rule that an honest turn breaks now and then
 FEWEST_TURNS = 3  # for rules that a busy machine could break in one turn
 CLOCK_LEAST_S = 0.01  # what is shorter can't be told from the time that asking takes on a busy machine
 CLOCK_SHARE, CLOCK_S, CLOCK_EACH_S = 0.1, 0.002, 1e-5  # that may pass outside forwards: of a turn, in all, each
@@ -30,8 +30,6 @@ PROCESSOR_SHARE, PROCESSOR_EACH_S = 1.1, 0.004
 CONVERSION_S, CONVERSION_TIMES, CONVERSION_SHARE = 1e-3, 5, 0.1  # at most, of brief forwards, and of others
 RECORD = 1.25  # how much faster than the machine a row may seem before it is impossible
 SLOWER = 75  # percentile of a row's rounds: a few honest ones don't make it possible
-RESTLESS_S, RESTLESS_SHARE = 0.01, 0.02  # of processor time in somebody else's turn, and of a core
-FEWEST_RESTLESS = 2  # turns: after one, something else may have been going on
 
 
 @dataclass(frozen=True)
@@ -43,54 +41,31 @@ class Turn:
     framed: float  # by the parent's clock, from the request to its reply
     processor: float
     threads: int
-    making: float  # inputs and their native form, by the parent's clock
-    own_making: float  # inputs alone, as long as it takes the parent
+    converting: float  # its inputs by to_native, by the parent's clock
     copy: float  # of an input
 
 
 class Doubts:
-    """What has been seen of each row, by its number: its undisturbed turns, and its worker in turns of others."""
+    """What has been seen of each row, by its number, in its undisturbed turns."""
 
     def __init__(self) -> None:
         self._turns: dict[int, list[Turn]] = defaultdict(list)
-        self._restless: dict[int, list[bool]] = defaultdict(list)
-        self._rested: dict[int, list[bool]] = defaultdict(list)
 
     def note(self, number: int, turn: Turn) -> None:
         """Count an undisturbed turn."""
         self._turns[number].append(turn)
 
-    def note_beside(self, numbers: Sequence[int], processor_s: float, turn_s: float) -> None:
-        """Count how much processor time the worker of some rows used in somebody else's turn."""
-        for number in numbers:
-            self._restless[number].append(processor_s > max(RESTLESS_S, RESTLESS_SHARE * turn_s))
-
-    def note_rest(self, number: int, rested: bool) -> None:
-        """Count whether a row's worker came to rest after its turn."""
-        self._rested[number].append(rested)
-
     def of(self, number: int, *, ended: bool) -> str:
         """Why a row can't be believed, or nothing; some of it is only asked of a run that has `ended`."""
-        seen = self._restless[number]
-        if sum(seen) >= FEWEST_TURNS and 2 * sum(seen) > len(seen):
-            return "its worker goes on using processor time in others' turns"
-        spun = self._rested[number].count(False)
-        if spun >= FEWEST_RESTLESS and 2 * spun > len(self._rested[number]):
-            return "its worker does not come to rest: its threads go on using processor time after its turns"
         turns = self._turns[number]
-        return doubt(turns, ended=ended) or (_uneven(turns) if ended and len(turns) >= ENOUGH_TURNS else "")
+        return doubt(turns) or (_uneven(turns) if ended and len(turns) >= ENOUGH_TURNS else "")
 
 
-def doubt(turns: Sequence[Turn], *, ended: bool = True) -> str:
-    """Why a row's times can't be believed, or nothing.
-
-    Converting inputs was seen to take some turns of an honest layer several times as long as others. So before a run
-    has `ended`, when it is asked again after every round, a few turns tell nothing of that.
-    """
+def doubt(turns: Sequence[Turn]) -> str:
+    """Why a row's times can't be believed, or nothing."""
     if len(turns) < FEWEST_TURNS:
         return ""
-    rules = (_processor, _clock, _to_native) if ended or len(turns) >= ENOUGH_TURNS else (_processor, _clock)
-    return next(filter(None, (rule(turns) for rule in rules)), "")
+    return next(filter(None, (rule(turns) for rule in (_processor, _clock, _to_native))), "")
 
 
 def _clock(turns: Sequence[Turn]) -> str:
@@ -133,7 +108,7 @@ def _to_native(turns: Sequence[Turn]) -> str:
     """Work that belongs to the forward may not be done before it."""
 
     def each(turn: Turn) -> float:
-        return (turn.making - 2 * turn.own_making - CLOCK_S) / len(turn.samples)
+        return (turn.converting - CLOCK_S) / len(turn.samples)
 
     def above(turn: Turn) -> float:
         forward = median(turn.samples)

@@ -12,7 +12,7 @@ FEWEST_INPUTS = 2  # an output for one could be right by accident, or be yesterd
 CACHES = ("warm", "cold")
 MEMORY = Range(1, 2**60, whole=True)  # bytes
 RANGES = {
-    **dict.fromkeys(("budget_s", "timeout_s", "rest_most_s"), SECONDS),
+    **dict.fromkeys(("budget_s", "timeout_s"), SECONDS),
     **dict.fromkeys(("turn_s", "warm_up_s", "warm_up_most_s", "save_every_s"), PAUSE),
     **dict.fromkeys(("processes", "rounds", "turn_forwards"), COUNT),
     "repeats": Range(0, COUNT.most, whole=True),
@@ -32,13 +32,12 @@ class Protocol:
     A turn times single forwards for about turn_s, at least turn_forwards of them or as many as fit in turn_most_s
     (None: however long they take), after untimed ones for at least warm_up_s and until they get no faster, at most
     warm_up_most_s. Every forward gets an input of its own. A round gives every variant one turn, in an order shuffled
-    by `seed`; a turn that the machine disturbed is repeated later in the round, up to `repeats` times. After a turn
-    on several threads its worker gets up to rest_most_s to come to rest. Each of `processes` generations of workers
-    makes as many rounds as any other, at least `rounds` of them and as many as budget_s has room for; more
-    generations follow while they fit, or for as long again while a row has no interval, or few turns are disturbed
-    and the kernel's lead is known to no better than a tenth. What disturbances take may exceed it by half. With a
-    `target`, generations are short and go on until no interval reaches farther than this share of its value, or the
-    budget is spent.
+    by `seed`; a turn that the machine disturbed is repeated later in the round, up to `repeats` times. Each of
+    `processes` generations of workers makes as many rounds as any other, at least `rounds` of them and as many as
+    budget_s has room for; more generations follow while they fit, or for as long again while a row has no interval,
+    or few turns are disturbed and the kernel's lead is known to no better than a tenth. What disturbances take may
+    exceed it by half. With a `target`, generations are short and go on until no interval reaches farther than this
+    share of its value, or the budget is spent.
 
     Before anything is timed the outputs for `inputs` inputs are compared with the reference, in later processes for
     one. With `cache` "cold", more memory than the last cache holds is written before every forward. A step that takes
@@ -61,8 +60,6 @@ class Protocol:
     warm_up_s: float = 0.1
     warm_up_most_s: float = 1.0
     inputs: int = FEWEST_INPUTS
-    # OpenBLAS's threads were seen to spin for 100 ms after a product, PyTorch's for less than 10.
-    rest_most_s: float = 1.0
     seed: int = 0
     save_every_s: float = 5.0
     cache: str = "warm"

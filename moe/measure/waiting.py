@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 NS = 1e-9
-RUNNABLE = "R"  # as proc(5) writes a thread's state
 SEEN = 0.75  # of a process's own processor time: threads that come and go take theirs, and their waiting, with them
 
 
@@ -66,24 +65,11 @@ def share_waited(before: Threads, after: Threads, used_s: float, seconds: float)
     return min(1.0, max(thread.waited_s for thread in passed) / seconds)
 
 
-def wants_core(process: int) -> bool:
-    """Whether a thread of a process runs, or is ready to and waits for a core; False where that is not told."""
-    return any(_state(folder) == RUNNABLE for folder in _folders(process))
-
-
 def _folders(process: int) -> list[Path]:
     try:
         return list(Path(f"/proc/{process}/task").iterdir())
     except OSError:
         return []
-
-
-def _state(folder: Path) -> str:
-    try:
-        # The name before it, in brackets, may hold anything.
-        return (folder / "stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, ValueError, IndexError):
-        return ""
 
 
 def _thread(folder: Path) -> Thread | None:

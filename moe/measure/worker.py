@@ -41,12 +41,15 @@ class Prepared:
         self.ready: list[Any] = []
         self.kept: Any = None
 
-    def make_ready(self, secret: int, number: int) -> None:
-        """Have the first inputs ready, and the arrays that they were made from, which no forward may write to."""
+    def draw(self, secret: int, number: int) -> None:
+        """Draw the first inputs, to which no forward may write."""
         from moe.measure.inputs import Inputs
 
         own = Inputs(self.config, secret)
         self.given = [own[place] for place in range(number)]
+
+    def convert(self) -> None:
+        """Have the inputs ready that were drawn."""
         self.ready = [self.layer.to_native(x) for x in self.given]
 
 
@@ -100,7 +103,8 @@ class Worker:
             return {"not_run": str(error)}
         prepare_s = perf_counter() - started
         self.prepared[number] = own = Prepared(layer, mapped, size)
-        own.make_ready(KNOWN, inputs)
+        own.draw(KNOWN, inputs)
+        own.convert()
         started = perf_counter()
         own.kept = layer.forward(own.ready[0])
         return {
@@ -150,9 +154,14 @@ class Worker:
             each_s += own.flush.write()
         return {"warm_up_s": sum(times), "forwards": len(times), "each_s": each_s}
 
-    def ready(self, number: int, secret: int, count: int) -> dict[str, Any]:
-        """Make as many inputs, in the layer's own form."""
-        self.prepared[number].make_ready(secret, count)
+    def draw(self, number: int, secret: int, count: int) -> dict[str, Any]:
+        """Draw as many inputs."""
+        self.prepared[number].draw(secret, count)
+        return {}
+
+    def convert(self, number: int) -> dict[str, Any]:
+        """Bring the inputs that were drawn into the layer's own form."""
+        self.prepared[number].convert()
         return {}
 
     def timed(self, number: int, keep: int, *, clock: Callable[[], float] = perf_counter) -> dict[str, Any]:
@@ -194,7 +203,8 @@ class Worker:
         from moe.parity import mark_of
 
         own = self.prepared[number]
-        own.make_ready(secret, 1)
+        own.draw(secret, 1)
+        own.convert()
         samples = [timed(own.layer.forward, own.ready[0]) for _ in range(count)]
         return {"samples": samples, "mark": mark_of(own.given[0])}
 

@@ -77,21 +77,10 @@ class Workers:
         if key_of(m) in self._children and all(key_of(other) != key_of(m) for other in others):
             self._children.pop(key_of(m)).kill()
 
-    def rest(self, m: Measurement, most_s: float) -> bool:
-        """Whether a measurement's worker comes to rest within so long; one in others' way for longer is ended."""
-        rested = self.of(m).rest(most_s)
-        if not rested:
-            self.end_unless_needed(m, ())
-        return rested
-
-    def settle(self, most_s: float) -> None:
-        """Wait, at most so long for each, until no worker uses a core: preparing leaves threads spinning."""
+    def hold(self) -> None:
+        """Hold all workers still until they are asked again: threads may spin on, OpenBLAS's for 100 ms."""
         for child in self._children.values():
-            child.rest(most_s)
-
-    def others_s(self, m: Measurement) -> dict[Key, float]:
-        """Processor time that each of the other workers has used."""
-        return {key: child.processor_s() for key, child in self._children.items() if key != key_of(m)}
+            child.hold()
 
 
 def key_of(m: Measurement) -> Key:

@@ -17,9 +17,8 @@ SHARE = 0.05  # of the time, at most: past a last cache of hundreds of MiB, read
 class Yardsticks:
     """A process of probes for each number of a run's threads, until `stack` ends; one that fails is asked no more."""
 
-    def __init__(self, stack: ExitStack, run: Run, rest_most_s: float) -> None:
+    def __init__(self, stack: ExitStack, run: Run) -> None:
         self._limits = run.limits  # which get those that are found, or why there are none
-        self._rest_most_s = rest_most_s
         self._bfloat16 = any(m.config.precision == "bfloat16" for m in run.measurements)  # it has limits of its own
         self._probes = {count: Child(count) for count in run.protocol["threads"]}
         self._due_at = -inf
@@ -42,8 +41,6 @@ class Yardsticks:
                 count, lambda child: child.ask("limits", timeout=LOAD_TIMEOUT_S, bfloat16=self._bfloat16)
             )
             self._limits += [found] if found else []
-            if count > 1:
-                child.rest(self._rest_most_s)
         now = time.monotonic()
         self._due_at = now + max(EVERY_S, (now - started) / SHARE)
 
