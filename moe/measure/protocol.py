@@ -36,8 +36,8 @@ class Protocol:
     `processes` generations of workers makes as many rounds as any other, at least `rounds` of them and as many as
     budget_s has room for; more generations follow while they fit, or for as long again while a row has no interval,
     or few turns are disturbed and the kernel's lead is known to no better than a tenth. What disturbances take may
-    exceed it by half. With a `target`, generations are short and go on until no interval reaches farther than this
-    share of its value, or the budget is spent.
+    exceed it by half, in a sweep by three tenths. With a `target`, generations are short and go on until no interval
+    reaches farther than this share of its value, or the budget is spent.
 
     Before anything is timed the outputs for `inputs` inputs are compared with the reference, in later processes for
     one. With `cache` "cold", more memory than the last cache holds is written before every forward. A step that takes
@@ -53,8 +53,9 @@ class Protocol:
     rounds: int = 2
     repeats: int = 3
     turn_s: float = 0.02
-    turn_forwards: int = 3
-    # Turns were seen to differ by 10 % and forwards within one by 5 %: more turns tell more than longer ones.
+    # Turns were seen to differ by 10 % and forwards within one by 5 %: more turns tell more than longer ones, but
+    # the processes that they are in take seconds to start.
+    turn_forwards: int = 5
     turn_most_s: float | None = 0.3
     # Forwards right after another process's turn were seen to be slower for some 60 ms (NumPy's by 15 %).
     warm_up_s: float = 0.1

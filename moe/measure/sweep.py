@@ -16,7 +16,14 @@ from moe.run import Run, RunFileError
 
 SEED = PRESETS["seed"]
 # Many processes with one round each: the interval comes from differences between processes.
-EFFORT: dict[str, Any] = {"turn_s": 0.01, "warm_up_s": 0.06, "warm_up_most_s": 0.09, "processes": 5, "rounds": 1}
+EFFORT: dict[str, Any] = {
+    "turn_s": 0.01,
+    "turn_forwards": 3,
+    "warm_up_s": 0.06,
+    "warm_up_most_s": 0.09,
+    "processes": 5,
+    "rounds": 1,
+}
 
 
 def sweep(
