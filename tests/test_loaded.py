@@ -95,6 +95,8 @@ def test_files_are_named_without_saying_whose_they_are(monkeypatch: pytest.Monke
     monkeypatch.setenv("HOME", "/home/someone")
     assert shown("/home/someone/lib/numpy/__init__.py") == str(Path("~", "lib", "numpy", "__init__.py"))
     assert shown("/opt/numpy/__init__.py") == "/opt/numpy/__init__.py"
+    monkeypatch.setattr(sys, "prefix", "/opt/environments/numeric")
+    assert shown("/opt/environments/numeric/lib/numpy/__init__.py") == str(Path("numeric", "lib/numpy/__init__.py"))
 
 
 def test_what_is_on_the_parents_path_alone_is_on_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

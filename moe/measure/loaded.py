@@ -29,8 +29,9 @@ def require_files(implementation: str, theirs: dict[str, str]) -> dict[str, str]
 
 
 def shown(file: str) -> str:
-    """A file as a run names it, without the folder that this package is in, or the user's own, in front."""
-    for folder, name in ((CHECKOUT, ""), (Path(os.path.expanduser("~")), "~")):
+    """A file as a run names it: from the folder on that this package is in, Python's environment, or the user's own."""
+    environment = Path(sys.prefix)
+    for folder, name in ((CHECKOUT, ""), (environment, environment.name), (Path(os.path.expanduser("~")), "~")):
         if Path(file).is_relative_to(folder):
             return str(name / Path(file).relative_to(folder))
     return file
