@@ -50,7 +50,6 @@ MODEL_EFFORT: dict[str, Any] = {"processes": 4, "turn_forwards": 1}
 # in the table of `moe goals`.
 NO_PEERS = ("python", "torch-naive", "torch-compile")
 EMPTY_CALL_S = 2e-6  # most that a call into the kernel should take
-TURN_FORWARDS = {"warm": Protocol.turn_forwards, "cold": 5}  # writing over the caches takes far longer than a forward
 SUMMARY, MODELS, LATEST_MODEL = "goals.json", "models.json", "latest-model.json"
 GOALS_MARK, PEERS_MARK, MODELS_MARK = "<!-- goals -->", "<!-- peers -->", "<!-- models -->"
 
@@ -186,7 +185,6 @@ def _measure(
             budget_s=asked.budget_s * shape.effort,
             processes=shape.processes,
             cache=shape.cache,
-            turn_forwards=TURN_FORWARDS[shape.cache],
         )
         if kept.exists() and load_run(kept).differences(run):
             kept.unlink()  # of another machine or other versions: no table would take both

@@ -42,6 +42,21 @@ def test_what_can_not_be_believed_is_named(change: dict[str, object], reason: st
     assert reason in doubt([replace(HONEST, **change)] * 3)  # type: ignore[arg-type]
 
 
+def test_some_slow_conversions_early_in_a_run_are_no_reason_to_end_it() -> None:
+    slow = replace(HONEST, converting=0.05)
+    doubts = Doubts()
+    for turn in (slow, slow, HONEST, slow):
+        doubts.note(1, turn)
+        doubts.note(2, turn)
+        assert doubts.of(1, ended=False) == ""
+    doubts.note(1, slow)
+    assert "to_native takes" in doubts.of(1, ended=False)
+    assert "to_native takes" in doubts.of(2, ended=True)
+    for _ in range(3):
+        doubts.note(2, HONEST)
+    assert doubts.of(2, ended=True) == ""
+
+
 def test_forwards_that_take_the_time_of_others_are_named_where_every_turn_has_them() -> None:
     moved = replace(HONEST, samples=[1e-4] * 9 + [0.0191])
     doubts = Doubts()

@@ -278,16 +278,6 @@ def test_what_others_use_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert watch.stop(3.0) == (pytest.approx(0.4), pytest.approx(0.2), None)
 
 
-def test_a_pool_sleeps_soon_after_a_forward(mojo: str) -> None:
-    """One that goes on spinning would slow down whatever else its process does."""
-    problem = moe.make_problem(moe.PRESETS["smoke"])
-    layer = moe.create(mojo, problem.weights, top_k=problem.top_k, threads=2)
-    layer(problem.x)
-    before = time.process_time()
-    time.sleep(0.5)
-    assert time.process_time() - before < 0.1  # of up to a whole second on two threads
-
-
 SPINS = """
 import threading
 from moe.implementations.numpy_layer import NumpyLayer
@@ -536,8 +526,8 @@ def test_cold_caches_are_written_over_before_every_timed_forward(
     forward = layer.forward
     layer.forward = lambda x: done.append("forward") or forward(x)
     served.warm(0, 1, 0.0, 0.0, 2)
-    served.draw(0, 2, 5)
-    served.convert(0)
+    served.draw(0, 2)
+    served.convert(0, 7, 5)
     samples = served.timed(0, 3)["samples"]
     assert done == ["forward", "write", *["write", "forward"] * 5]  # the first two are no part of what is timed
     assert len(samples) == 5

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import moe
@@ -13,11 +14,12 @@ from moe.analysis import summarise
 from moe.implementations import numpy_layer
 from moe.implementations.registry import REGISTRY
 from moe.measure import environment, threads
-from moe.measure.child import WorkerFailedError
+from moe.measure.child import LINUX, WorkerFailedError
 from moe.measure.cores import WORK, cores_used
 from moe.measure.environment import THREAD_LIMITS, not_passed_on, worker_environment
 from moe.measure.threads import CoreCheck
 from moe.measure.waiting import Usage
+from moe.measure.workers import Workers
 from moe.report import parameters, tables
 from moe.run import Measurement, load_run
 
@@ -240,3 +242,28 @@ def test_each_library_has_work_to_try(library: str, name: str) -> None:
 
 def test_an_unknown_library_with_threads_of_its_own_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cores_used("file.py:Class", 999) is None  # PyTorch has not as many here, whether it is loaded or not
+
+
+@pytest.mark.usefixtures("brief")
+@pytest.mark.skipif(not LINUX, reason="elsewhere workers get some time to come to rest")
+def test_all_other_workers_are_held_while_one_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleets: list[Workers] = []
+    seen: list[set[str]] = []
+    begin, ask = Workers.__init__, Workers.ask
+
+    def watched(self: Workers, m: Measurement, operation: str, **arguments: Any) -> dict[str, Any]:
+        if operation == "timed":
+            others = [child for fleet in fleets for child in fleet._children.values() if child is not self.of(m)]
+            seen.append({psutil.Process(child._process.pid).status() for child in others})
+        return ask(self, m, operation, **arguments)
+
+    def begun(self: Workers, memory_bytes: float) -> None:
+        fleets.append(self)
+        begin(self, memory_bytes)
+
+    monkeypatch.setattr(Workers, "__init__", begun)
+    monkeypatch.setattr(Workers, "ask", watched)
+    measure("numpy", "torch", threads=[2], budget_s=1.0, processes=1, rounds=2)
+    moe.sweep(["numpy", "torch"], {"tokens": [1, 2]}, TINY, processes=2, budget_s=60.0, progress=False)
+    assert len(seen) >= 3 + 2 * (3 + 2)  # a round of the first, two of the second, whose first cell has a control
+    assert set().union(*seen) == {psutil.STATUS_STOPPED}

@@ -20,7 +20,7 @@ from moe.measure.capacity import is_crowded, mark_disturbed
 from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
 from moe.measure.conditions import Elsewhere, Watch
 from moe.measure.honesty import Doubts, Turn, checked, impossible
-from moe.measure.inputs import KNOWN, Inputs, at_least, how_many
+from moe.measure.inputs import KNOWN, PLACES, Inputs, at_least, how_many
 from moe.measure.lines import known_kernel_lines, known_lines
 from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
@@ -113,12 +113,15 @@ class Bench:
                 self._attempt(number, self._note_load)
             else:
                 self._workers.end_unless_needed(m, ())  # with the answer that nobody waits for
+        for workers in fleet:
+            workers.hold()
 
     def make_ready(self, workers: Workers) -> None:
         """Have every measurement loaded, prepared and checked."""
         self.load([workers])
         self._workers = workers
         for number in list(self.alive):
+            workers.hold()
             self._attempt(number, self._make_ready)
 
     def round(self, process: int, number: int) -> None:
@@ -294,9 +297,9 @@ class Bench:
         )
         lasting_s = (time.monotonic() - started) / max(1, warm["forwards"])
         count, secret = how_many(settings, m.config, warm["each_s"], lasting_s), secrets.randbits(SECRET_BITS)
-        ask("draw", secret=secret, count=count)
-        started = time.monotonic()
-        ask("convert")
+        ask("draw", secret=secret)
+        started, first = time.monotonic(), secrets.randbelow(PLACES)
+        ask("convert", first=first, count=count)
         converting_s = time.monotonic() - started
         chosen = secrets.randbelow(count)
         timing = worker.usage()
@@ -307,7 +310,8 @@ class Bench:
         after = self._machine.capacity.beside(m.probed_threads)
         path = self._folder / f"{number}.npy"
         kept = ask("kept", path=str(path))
-        x = Inputs(m.config, secret)[chosen]
+        workers.hold()
+        x = Inputs(m.config, secret)[first + chosen]
         if kept["mark"] != mark_of(x):
             raise WorkerFailedError(INPUT_CHANGED)
         self._kept.append(keep(number, m, x, path, self.random))

@@ -24,6 +24,7 @@ WORKER = "import sys; sys.path[:], sys.argv[1:] = sys.argv[1:], []; from moe.mea
 LAST_LINES = 5
 LOAD_TIMEOUT_S = 360.0  # longer than the Mojo compiler gets, so that it is stopped first and says so
 LINUX = platform.system() == "Linux"
+REST_S = 0.02  # for which most libraries' threads spin at most after a forward
 WATCH_S = 0.25  # between looks at a worker's memory, which cost a turn some 50 µs
 
 
@@ -42,7 +43,7 @@ class Child:
 
     def __init__(self, threads: int, memory_bytes: float = inf) -> None:
         self._memory_bytes = memory_bytes
-        self._held = False
+        self._was_asked = True
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", WORKER, *import_path()],
@@ -66,9 +67,8 @@ class Child:
     def send(self, operation: str, **arguments: Any) -> None:
         """Send a request without waiting; a worker that is gone is found out by `receive`."""
         assert self._process.stdin is not None
-        if self._held:
-            self._signal(signal.SIGCONT)
-            self._held = False
+        self._signal(signal.SIGCONT)
+        self._was_asked = True
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps({"op": operation, **arguments}).encode() + b"\n")
             self._process.stdin.flush()
@@ -122,10 +122,15 @@ class Child:
             raise WorkerFailedError(f"stopped at {held / 2**20:.0f} MiB of memory, {most:.0f} allowed")
 
     def hold(self) -> None:
-        """Hold the worker still until it is asked again, with all of its threads and whatever it has started."""
-        if not self._held:
+        """Hold the worker still until it is asked again, with all of its threads and the processes of its group.
+
+        Only Linux ends what is held when the parent is gone; elsewhere its threads get some time to come to rest.
+        """
+        if LINUX:
             self._signal(signal.SIGSTOP)
-            self._held = True
+        elif self._was_asked:
+            time.sleep(REST_S)
+        self._was_asked = False
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):

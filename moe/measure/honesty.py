@@ -18,11 +18,12 @@ from moe.measure.child import WorkerFailedError
 from moe.measure.limits import Probes
 from moe.run import Measurement, Run
 
-ENOUGH_TURNS = 5  # for a rule that an honest turn breaks now and then
+ENOUGH_TURNS = 5  # for rules that an honest turn breaks now and then
 FEWEST_TURNS = 3  # for rules that a busy machine could break in one turn
 CLOCK_LEAST_S = 0.01  # what is shorter can't be told from the time that asking takes on a busy machine
 CLOCK_SHARE, CLOCK_S, CLOCK_EACH_S = 0.1, 0.002, 1e-5  # that may pass outside forwards: of a turn, in all, each
 COPIES = 5  # of an input: what converting one, or an output, may take
+COPYING = 2  # times as long as in this process, copying one may take there
 UNEVEN = 0.7  # of the mean: where most forwards claim less than that, a few hide their time
 # A running thread's processor time is brought up to date at ticks of 4 ms, as far as another process can see: on 16
 # threads 20 ms of work were seen to read as 19 cores.
@@ -41,7 +42,7 @@ class Turn:
     framed: float  # by the parent's clock, from the request to its reply
     processor: float
     threads: int
-    converting: float  # its inputs by to_native, by the parent's clock
+    converting: float  # its inputs, copied and brought into the layer's own form, by the parent's clock
     copy: float  # of an input
 
 
@@ -58,14 +59,19 @@ class Doubts:
     def of(self, number: int, *, ended: bool) -> str:
         """Why a row can't be believed, or nothing; some of it is only asked of a run that has `ended`."""
         turns = self._turns[number]
-        return doubt(turns) or (_uneven(turns) if ended and len(turns) >= ENOUGH_TURNS else "")
+        return doubt(turns, ended=ended) or (_uneven(turns) if ended and len(turns) >= ENOUGH_TURNS else "")
 
 
-def doubt(turns: Sequence[Turn]) -> str:
-    """Why a row's times can't be believed, or nothing."""
+def doubt(turns: Sequence[Turn], *, ended: bool = True) -> str:
+    """Why a row's times can't be believed, or nothing.
+
+    What is new to a process takes some honest turns long to copy. So before a run has `ended`, when it is asked again
+    after every round, a few turns tell nothing of that.
+    """
     if len(turns) < FEWEST_TURNS:
         return ""
-    return next(filter(None, (rule(turns) for rule in (_processor, _clock, _to_native))), "")
+    rules = (_processor, _clock, _to_native) if ended or len(turns) >= ENOUGH_TURNS else (_processor, _clock)
+    return next(filter(None, (rule(turns) for rule in rules)), "")
 
 
 def _clock(turns: Sequence[Turn]) -> str:
@@ -108,7 +114,7 @@ def _to_native(turns: Sequence[Turn]) -> str:
     """Work that belongs to the forward may not be done before it."""
 
     def each(turn: Turn) -> float:
-        return (turn.converting - CLOCK_S) / len(turn.samples)
+        return (turn.converting - CLOCK_S) / len(turn.samples) - COPYING * turn.copy
 
     def above(turn: Turn) -> float:
         forward = median(turn.samples)

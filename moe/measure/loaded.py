@@ -29,7 +29,7 @@ def require_files(implementation: str, theirs: dict[str, str]) -> dict[str, str]
 
 
 def shown(file: str) -> str:
-    """A file as a run names it: from the folder on that this package is in, Python's environment, or the user's own."""
+    """A file as a run names it: from the folder of this package on, of Python's environment, or of the user."""
     environment = Path(sys.prefix)
     for folder, name in ((CHECKOUT, ""), (environment, environment.name), (Path(os.path.expanduser("~")), "~")):
         if Path(file).is_relative_to(folder):

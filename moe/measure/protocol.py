@@ -66,9 +66,10 @@ class Protocol:
     cache: str = "warm"
 
     # What a continued run may have otherwise without its samples meaning anything else.
+    # Older runs have `rest_most_s`, for which they waited after each turn.
     MAY_CHANGE: ClassVar = (
-        "budget_s", "target", "timeout_s", "memory_bytes", "processes", "rounds", "repeats", "turn_most_s",
-        "save_every_s",
+        "budget_s", "target", "timeout_s", "memory_bytes", "processes", "rounds", "repeats", "turn_forwards",
+        "turn_most_s", "save_every_s", "rest_most_s",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -37,20 +37,22 @@ class Prepared:
         self.weights = weights
         self.config = config
         self.flush: Any = None
+        self.drawn: Any = None
         self.given: list[Any] = []  # the arrays that the ready inputs were made from
         self.ready: list[Any] = []
         self.kept: Any = None
 
-    def draw(self, secret: int, number: int) -> None:
-        """Draw the first inputs, to which no forward may write."""
+    def draw(self, secret: int) -> None:
+        """Draw the numbers that inputs are made of."""
         from moe.measure.inputs import Inputs
 
-        own = Inputs(self.config, secret)
-        self.given = [own[place] for place in range(number)]
+        self.drawn = Inputs(self.config, secret)
 
-    def convert(self) -> None:
-        """Have the inputs ready that were drawn."""
+    def convert(self, first: int, count: int) -> None:
+        """Have so many inputs ready, and the arrays that they were made from, which no forward may write to."""
+        self.given = [self.drawn[first + place] for place in range(count)]
         self.ready = [self.layer.to_native(x) for x in self.given]
+        self.drawn = None
 
 
 class Worker:
@@ -103,8 +105,8 @@ class Worker:
             return {"not_run": str(error)}
         prepare_s = perf_counter() - started
         self.prepared[number] = own = Prepared(layer, mapped, size)
-        own.draw(KNOWN, inputs)
-        own.convert()
+        own.draw(KNOWN)
+        own.convert(0, inputs)
         started = perf_counter()
         own.kept = layer.forward(own.ready[0])
         return {
@@ -154,14 +156,14 @@ class Worker:
             each_s += own.flush.write()
         return {"warm_up_s": sum(times), "forwards": len(times), "each_s": each_s}
 
-    def draw(self, number: int, secret: int, count: int) -> dict[str, Any]:
-        """Draw as many inputs."""
-        self.prepared[number].draw(secret, count)
+    def draw(self, number: int, secret: int) -> dict[str, Any]:
+        """Draw the numbers that inputs are made of; where in them each begins is not known yet."""
+        self.prepared[number].draw(secret)
         return {}
 
-    def convert(self, number: int) -> dict[str, Any]:
-        """Bring the inputs that were drawn into the layer's own form."""
-        self.prepared[number].convert()
+    def convert(self, number: int, first: int, count: int) -> dict[str, Any]:
+        """Copy inputs from there, from the number of the first one on, and bring them into the layer's own form."""
+        self.prepared[number].convert(first, count)
         return {}
 
     def timed(self, number: int, keep: int, *, clock: Callable[[], float] = perf_counter) -> dict[str, Any]:
@@ -203,8 +205,8 @@ class Worker:
         from moe.parity import mark_of
 
         own = self.prepared[number]
-        own.draw(secret, 1)
-        own.convert()
+        own.draw(secret)
+        own.convert(0, 1)
         samples = [timed(own.layer.forward, own.ready[0]) for _ in range(count)]
         return {"samples": samples, "mark": mark_of(own.given[0])}
 

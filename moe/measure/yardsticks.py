@@ -41,6 +41,7 @@ class Yardsticks:
                 count, lambda child: child.ask("limits", timeout=LOAD_TIMEOUT_S, bfloat16=self._bfloat16)
             )
             self._limits += [found] if found else []
+            child.hold()
         now = time.monotonic()
         self._due_at = now + max(EVERY_S, (now - started) / SHARE)
 
