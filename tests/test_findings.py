@@ -172,7 +172,9 @@ def test_what_was_divided_instead_of_measured_is_said(tmp_path: Path) -> None:
         "it is “numpy” timed again and its time divided by 4."
     )
     published = claims.headline(Trial(load_claims(PUBLISHED), [a_comparison()]))
-    assert "divided by 39" in published[-1]
+    remark = "(PyTorch's time divided by 39)"
+    assert published[1].startswith(f"The published 382.87 times NumPy does not hold {remark}: Mojo is ")
+    assert len(published) == 2
     # Where the ratio of it can't be judged, that comes first.
     alone = a_comparison()
     for m in alone.measurements:
@@ -195,6 +197,10 @@ def test_the_index_begins_with_its_pages_sentences_as_far_as_there_is_room(tmp_p
     assert index.headline([page("breakdown", "Vectors do."), *found])[-1] == "Vectors do."
     sure = page("comparison", "Mojo leads.", "It is near the limit.", "How sure: usable (by 19 %).")
     assert index.headline([sure, found[1]]) == ["Mojo leads; how sure: usable (by 19 %).", "382 does not hold."]
+    # Remarks stand as far as there is room, short ones rather than long ones.
+    for words, kept in ((72, (True, True)), (73, (True, False)), (76, (False, False))):
+        two = [page("claims", "", f"{'x ' * words} y (one two): z."), page("breakdown", "a (three four five).")]
+        assert tuple("(" in line for line in index.headline(two)) == kept
     # Where there is no room for it, it is said in brief, without numbers of parts, and in place of the last page's.
     nearly = page("breakdown", f"{'x ' * 70}y.")
     assert index.headline([sure, found[1], nearly])[0] == "Mojo leads; how sure: usable."

@@ -136,13 +136,14 @@ def _regions(kind: str, elsewhere: tuple[Found, ...]) -> str:
 
 
 def headline(trial: Trial) -> list[str]:
-    """How many claims hold here, the one that is farthest off, and what was never measured."""
+    """How many claims hold here, the one that is farthest off, and what was never measured, if that is another."""
     never = [
         f"The source's row “{row['name']}” was never measured: it is “{other['name']}” timed again and its time "
         f"divided by {row['divided_by']:g}."
         for row, other in _timed_again(trial.claims)
     ]
-    said = [farthest(trial), *never[:1]]
+    worst = _worst(trial)
+    said = [farthest(trial), *([] if worst and _origin(trial.claims, worst) else never[:1])]
     if not _judged(trial):
         said = [joined(said)]
     elif not any(row["kind"] == "ratio" for row in _fails(trial)):
@@ -168,12 +169,8 @@ def farthest(trial: Trial) -> str:
         _, second = trial.claims.by_id[most["id"]]["quantity"]["ratio"]
         what = f"{_ends(most['claimed_low'], most['claimed_high'], between=' to ')} times {title_of(second)}"
         return f"The published {what} can't be judged by these runs, nor can any other published number."
-    off = _fails(trial)
-    if not off:
-        return "No number that could be judged is off."
-    # What is said over something else says more than what one machine gives.
-    row = max(off, key=lambda row: (row["kind"] == "ratio", _times_off(row)))
-    return begin(_off(row, trial.claims.by_id[row["id"]]["quantity"]))
+    worst = _worst(trial)
+    return begin(_off(worst, trial.claims)) if worst else "No number that could be judged is off."
 
 
 def _judged(trial: Trial) -> list[Row]:
@@ -185,7 +182,22 @@ def _fails(trial: Trial) -> list[Row]:
     return [row for row in _judged(trial) if row["verdict"] == FAILS and row["off"] > 0]
 
 
-def _off(row: Row, quantity: dict[str, Any]) -> str:
+def _worst(trial: Trial) -> Row | None:
+    """The claim that is the most times off; what is said over something else tells more than one machine's speed."""
+    return max(_fails(trial), key=lambda row: (row["kind"] == "ratio", _times_off(row)), default=None)
+
+
+def _origin(claims: Claims, claim: Row) -> str:
+    """A remark on a claimed ratio of what its source did not measure, or nothing."""
+    of, *_ = claims.by_id[claim["id"]]["quantity"].get("ratio", [None])
+    for row, other in _timed_again(claims):
+        if of == row["fair"]:
+            return f" ({title_of(other['fair'])}'s time divided by {row['divided_by']:g})"
+    return ""
+
+
+def _off(row: Row, claims: Claims) -> str:
+    quantity = claims.by_id[row["id"]]["quantity"]
     claimed = _ends(row["claimed_low"], row["claimed_high"], between=" to ")
     found, here = rounded(interval_of(row, "measured")), f"here on {threads_text(row['threads'])}"
     if row["kind"] == "throughput":
@@ -197,7 +209,8 @@ def _off(row: Row, quantity: dict[str, Any]) -> str:
     if not interval_of(row, "measured").excludes(1.0):  # which of them is faster may be untold
         end, least_or_most = ("low", "least") if row["off"] > 1 else ("high", "most")
         found = f"at {least_or_most} {significant(row[f'measured_{end}'], 2)}"
-    return f"the published {claimed} times {second} does not hold: {first} is {found} times {second} {here}."
+    where = f"{first} is {found} times {second} {here}"
+    return f"the published {claimed} times {second} does not hold{_origin(claims, row)}: {where}."
 
 
 def extremes(trial: Trial) -> list[str]:

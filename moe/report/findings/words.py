@@ -83,8 +83,12 @@ def words_in(sentences: list[str]) -> int:
 
 
 def fitting(sentences: list[str]) -> list[str]:
-    """Sentences, without their remarks in parentheses where they are more than MOST_WORDS words."""
-    return sentences if words_in(sentences) <= MOST_WORDS else [REMARK.sub("", line) for line in sentences]
+    """Sentences, of which those with the longest remarks in parentheses lose them where MOST_WORDS words need it."""
+    lines, shorter = list(sentences), [REMARK.sub("", line) for line in sentences]
+    for place in sorted(range(len(lines)), key=lambda n: words_in([shorter[n]]) - words_in([lines[n]])):
+        if words_in(lines) > MOST_WORDS:
+            lines[place] = shorter[place]
+    return lines
 
 
 def counted(count: int, one: str, several: str) -> str:
