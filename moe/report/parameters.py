@@ -13,7 +13,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import yaml
 
 from moe.config import field_names, unknown_name
@@ -63,6 +62,8 @@ class Parameter:
 
 def read_parameters(notebook: Path) -> dict[str, Parameter]:
     """The parameters of a notebook; raises ValueError unless one cell is tagged and each line annotated."""
+    import nbformat  # which takes a second to load, for kernels as well, which read none
+
     cells = nbformat.read(notebook, as_version=4).cells
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
