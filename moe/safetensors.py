@@ -81,7 +81,7 @@ class Shards:
         """A tensor; raises KeyError where the folder names none of that name."""
         file = self._file_of[name]
         if name not in self._header(file):
-            raise ValueError(f"{self._folder / file}: lacks {name}, which {INDEX} says is there")
+            raise ValueError(f"{self._folder / file}: lacks {name!r}, which {INDEX} says is there")
         return self._headers[file][name]
 
     def _header(self, file: str) -> dict[str, Stored]:
@@ -108,8 +108,9 @@ def _weight_map(path: Path) -> dict[str, str]:
     if not isinstance(found, dict):
         raise ValueError(f"{path}: has no weight_map")
     for name, file in found.items():
-        if not isinstance(file, str) or not file.endswith(".safetensors") or set(file) & {"/", "\\", ":", "\0"}:
-            raise ValueError(f"{path}: {name} must be in a .safetensors file of this folder, got {file!r}")
+        plain = isinstance(file, str) and file.isprintable() and not set(file) & {"/", "\\", ":"}
+        if not plain or not file.endswith(".safetensors"):
+            raise ValueError(f"{path}: {name!r} must be in a .safetensors file of this folder, got {file!r}")
     return found
 
 
@@ -145,7 +146,7 @@ def _entry(path: Path, origin: int, name: str, entry: Any) -> Stored:
     if not whole or not isinstance(dtype, str) or not isinstance(shape, list) or begin > end:
         raise ValueError(f"{name!r} must have dtype, shape and data_offsets, got {str(entry)[:200]}")
     if dtype in BYTES and end - begin != BYTES[dtype] * prod(shape):
-        raise ValueError(f"{name} is {dtype} {tuple(shape)}, which {end - begin} bytes are not")
+        raise ValueError(f"{name!r} is {dtype} {tuple(shape)}, which {end - begin} bytes are not")
     return Stored(path, name, dtype, tuple(shape), origin + begin, end - begin)
 
 
@@ -156,7 +157,7 @@ def _require_filled(found: list[Stored], origin: int, size: int) -> None:
     for (end, _), stored in zip(places, ordered, strict=False):
         if stored.begin != end:
             raise ValueError(
-                f"{stored.name} begins at byte {stored.begin}, expected {end}: tensors overlap or lack bytes"
+                f"{stored.name!r} begins at byte {stored.begin}, expected {end}: tensors overlap or lack bytes"
             )
     if places[-1][0] != size:
         raise ValueError(f"has {size} bytes, its header says {places[-1][0]}: truncated, or with something behind it")

@@ -24,10 +24,10 @@ CONFIG = moe.MoEConfig(tokens=16, d_model=64, d_ff=32, num_experts=4, top_k=2)
     ("each_s", "most_s", "forwards"),
     [
         pytest.param(0.002, 0.3, 10, id="as many as a turn's time has room for"),
-        pytest.param(0.05, 0.3, 3, id="but three"),
+        pytest.param(0.05, 0.3, 5, id="but five"),
         pytest.param(0.14, 0.3, 2, id="or what the longest turn has room for"),
         pytest.param(5.0, 0.3, 1, id="but one"),
-        pytest.param(5.0, None, 3, id="and three where no turn is too long"),
+        pytest.param(5.0, None, 5, id="and five where no turn is too long"),
     ],
 )
 def test_a_turn_times_as_many_forwards_as_there_is_time_for(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from moe.safetensors import INDEX, SINGLE, Shards, widened
@@ -64,9 +64,9 @@ def entry(name: str, **changes: Any) -> Callable[[Header], Any]:
 
 
 LIES: dict[str, tuple[Callable[[Header], Any], str]] = {
-    "another length": (entry("a", data_offsets=[0, 20]), "a is F32 (2, 3), which 20 bytes are not"),
-    "another shape": (entry("a", shape=[2, 4]), "a is F32 (2, 4), which 24 bytes are not"),
-    "another type": (entry("a", dtype="F16"), "a is F16 (2, 3), which 24 bytes are not"),
+    "another length": (entry("a", data_offsets=[0, 20]), "'a' is F32 (2, 3), which 20 bytes are not"),
+    "another shape": (entry("a", shape=[2, 4]), "'a' is F32 (2, 4), which 24 bytes are not"),
+    "another type": (entry("a", dtype="F16"), "'a' is F16 (2, 3), which 24 bytes are not"),
     "overlapping": (entry("half", data_offsets=[22, 28]), "tensors overlap or lack bytes"),
     "a gap": (entry("half", data_offsets=[26, 32]), "tensors overlap or lack bytes"),
     "out of the file": (entry("eight", shape=[9], data_offsets=[38, 47]), "its header says"),
@@ -151,7 +151,7 @@ def test_only_the_files_that_are_asked_for_need_be_there(tmp_path: Path) -> None
 def test_an_index_names_files_of_its_folder_alone(file: object, tmp_path: Path) -> None:
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"a": file}}))
     write_file(tmp_path.parent / "x.safetensors", {"a": TENSORS["a"]})
-    with pytest.raises(ValueError, match=r"a must be in a .safetensors file of this folder"):
+    with pytest.raises(ValueError, match=r"'a' must be in a .safetensors file of this folder"):
         Shards(tmp_path)
 
 
@@ -164,7 +164,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     write_file(tmp_path / "one.safetensors", {"a": TENSORS["a"]})
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"b": "one.safetensors", "c": ".safetensors"}}))
     shards = Shards(tmp_path)
-    with pytest.raises(ValueError, match=f"one.safetensors: lacks b, which {INDEX} says is there"):
+    with pytest.raises(ValueError, match=f"one.safetensors: lacks 'b', which {INDEX} says is there"):
         shards["b"]
     (tmp_path / ".safetensors").mkdir()
     with pytest.raises(ValueError, match="no such file"):
@@ -230,6 +230,8 @@ def test_any_header_is_believed_only_as_far_as_the_file_goes(header: Header, siz
 
 
 @FUZZED
+@example(index={"\n": None})
+@example(index={"a": "\n.safetensors"})
 @given(
     index=st.one_of(
         NUMBERS,
