@@ -21,7 +21,7 @@ from moe.run import Run, load_run
 # A layer whose weights stay in the second-level cache: what does not grow with its tokens is overhead.
 SMALL_D_MODEL, SMALL_D_FF = 64, 128
 MOST_PRECISIONS = 2  # numbers of tokens at which precisions are compared: few and many
-# Dozens of variants share the time: the fewest inputs and forwards, and short warm-ups. At 32 tokens, with other workers
+# Dozens of variants share the time: the fewest inputs and forwards, and short warm-ups. At 32 tokens, with others
 # held still, none was seen to be slower after 20 ms than after 100.
 EFFORT: dict[str, Any] = {
     "inputs": FEWEST_INPUTS,
