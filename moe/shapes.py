@@ -44,7 +44,7 @@ MODEL_TOKENS = (1, 16, 256)
 # Of a layer's experts in float32, or fewer of them are held: each library holds a few copies.
 MODEL_BYTES = 384 * 2**20
 MODEL_LABELS = (KERNEL, "torch", "torch-onednn", "transformers", "zentorch")  # which compute every such layer
-# The fewest rounds that give an interval; a forward that takes a second is not timed thrice in each.
+# The fewest rounds that give an interval; a forward that takes a second is not timed five times in each.
 MODEL_EFFORT: dict[str, Any] = {"processes": 4, "turn_forwards": 1}
 # Token by token, which nobody would use instead; and one that takes longer to load than all others together, and is
 # in the table of `moe goals`.

@@ -21,6 +21,7 @@ import moe
 from moe.analysis import summarise
 from moe.implementations import parse_variant
 from moe.measure import caches, conditions, lines, worker
+from moe.measure import child as children
 from moe.measure.bench import NOT_REACHED_REASON
 from moe.measure.caches import CacheFlush, last_cache_bytes
 from moe.measure.child import Child, WorkerFailedError
@@ -308,7 +309,22 @@ def test_a_worker_is_held_still_until_it_is_asked_again(tmp_path: Path) -> None:
         child.ask("release", timeout=60, number=0)
         time.sleep(0.5)
         let_go = child.processor_s()
-        assert held - begun < 0.02 < let_go - held
+        assert held - begun < 0.02
+        assert let_go - held > 0.1
+    finally:
+        child.kill()
+
+
+def test_where_a_worker_is_not_held_it_gets_time_to_rest_once_it_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    child, slept = Child(1), list[float]()
+    monkeypatch.setattr(children, "LINUX", False)
+    monkeypatch.setattr(children.time, "sleep", slept.append)
+    try:
+        for _ in range(2):
+            child.ask("release", timeout=60, number=0)
+            child.hold()
+            child.hold()
+        assert slept == [children.REST_S] * 2
     finally:
         child.kill()
 

@@ -209,8 +209,8 @@ def _off(row: Row, claims: Claims) -> str:
     if not interval_of(row, "measured").excludes(1.0):  # which of them is faster may be untold
         end, least_or_most = ("low", "least") if row["off"] > 1 else ("high", "most")
         found = f"at {least_or_most} {significant(row[f'measured_{end}'], 2)}"
-    where = f"{first} is {found} times {second} {here}"
-    return f"the published {claimed} times {second} does not hold{_origin(claims, row)}: {where}."
+    measured = f"{first} is {found} times {second} {here}"
+    return f"the published {claimed} times {second} does not hold{_origin(claims, row)}: {measured}."
 
 
 def extremes(trial: Trial) -> list[str]:
