@@ -11,6 +11,8 @@ from std.sys.info import CompilationTarget
 from std.sys.intrinsics import llvm_intrinsic
 from std.time import perf_counter_ns
 
+from cores import current_core, leave_core
+
 comptime Words = Pointer[Int64, MutUntrackedOrigin]
 """Plain int64 memory shared between threads."""
 
@@ -32,6 +34,8 @@ comptime CONDITION = 40
 """Where the pthread condition begins."""
 comptime HELD = 56
 """1 while a forward is under way."""
+comptime CALLER = 57
+"""The core that the caller was on when it last woke workers; on the line of HELD, which it writes too."""
 comptime SHARED_WORDS = 64
 """All of them."""
 
@@ -115,11 +119,13 @@ def _await_work(shared: Words):
         _ = external_call["pthread_cond_wait", Int32](_word(shared, CONDITION), _word(shared, MUTEX))
     _ = Atomic.fetch_add(_word(shared, SLEEPING), Int64(-1))
     _ = external_call["pthread_mutex_unlock", Int32](_word(shared, MUTEX))
+    leave_core(Int(Atomic.load(_word(shared, CALLER))))
 
 
 def _wake(shared: Words):
     """Wakes the workers that sleep."""
     if Atomic.load(_word(shared, SLEEPING)) > 0:
+        Atomic.store(_word(shared, CALLER), Int64(current_core()))
         _ = external_call["pthread_mutex_lock", Int32](_word(shared, MUTEX))
         _ = external_call["pthread_cond_broadcast", Int32](_word(shared, CONDITION))
         _ = external_call["pthread_mutex_unlock", Int32](_word(shared, MUTEX))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from moe.measure import capacity as capacity_module
-from moe.measure.capacity import AWAKE, Capacity, Look, is_crowded, mark_disturbed
+from moe.measure.capacity import AWAKE, Capacity, Look, is_crowded, is_huddled, mark_disturbed
 from moe.measure.child import WorkerFailedError
 from moe.measure.conditions import Elsewhere
 
@@ -104,6 +104,16 @@ def test_more_threads_than_cores_wait_for_each_other(monkeypatch: pytest.MonkeyP
     assert seen.now(2) == 100.0
     assert not is_crowded(2, Elsewhere(0.1, 0.0, 0.5))
     assert is_crowded(2, Elsewhere(0.2, 0.0, 0.0))
+
+
+def test_threads_are_huddled_where_only_their_own_process_has_the_core() -> None:
+    alone, beside = Elsewhere(0.2, 0.0, 0.4), Elsewhere(0.9, 0.0, 0.4)
+    assert is_huddled(2, alone)
+    assert not is_huddled(2, beside), "others hold one of the two"
+    assert not is_huddled(2, Elsewhere(0.0, 0.0, 0.1))
+    assert not is_huddled(2, Elsewhere(0.0, 0.0, None)), "where nobody counts"
+    assert not is_huddled(1, alone)
+    assert not is_huddled(3, alone), "of more threads than cores some must wait"
 
 
 def test_where_others_were_seen_a_turn_waits_until_they_leave(monkeypatch: pytest.MonkeyPatch) -> None:

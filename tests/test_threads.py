@@ -13,7 +13,8 @@ import moe
 from moe.analysis import summarise
 from moe.implementations import numpy_layer
 from moe.implementations.registry import REGISTRY
-from moe.measure import environment, threads
+from moe.measure import bench, environment, threads
+from moe.measure.bench import WARM_UPS
 from moe.measure.child import LINUX, WorkerFailedError
 from moe.measure.cores import WORK, cores_used
 from moe.measure.environment import THREAD_LIMITS, not_passed_on, worker_environment
@@ -267,3 +268,26 @@ def test_all_other_workers_are_held_while_one_is_timed(monkeypatch: pytest.Monke
     moe.sweep(["numpy", "torch"], {"tokens": [1, 2]}, TINY, processes=2, budget_s=60.0, progress=False)
     assert len(seen) >= 3 + 2 * (3 + 2)  # a round of the first, two of the second, whose first cell has a control
     assert set().union(*seen) == {psutil.STATUS_STOPPED}
+
+
+@pytest.mark.usefixtures("brief")
+@pytest.mark.parametrize(("huddled", "warm_ups"), [(0, 1), (2, 3), (WARM_UPS - 1, WARM_UPS)])
+def test_a_turn_warms_up_again_while_its_threads_share_a_core(
+    huddled: int, warm_ups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed: list[float] = []
+    looks = iter([True] * huddled + [False] * 99)
+    ask = Workers.ask
+
+    def counted(self: Workers, m: Measurement, operation: str, **arguments: Any) -> dict[str, Any]:
+        reply = ask(self, m, operation, **arguments)
+        if operation == "warm":
+            warmed.append(reply["warm_up_s"])
+        return reply
+
+    monkeypatch.setattr(Workers, "ask", counted)
+    monkeypatch.setattr(bench, "is_huddled", lambda *_: next(looks))
+    run = measure("numpy", threads=[2], budget_s=0.1, rounds=1, repeats=0)
+    turns = sum(len(m.samples_s) for m in run.measurements)
+    assert len(warmed) - turns == warm_ups - 1  # more than one in the first turn alone
+    assert sum(m.warm_up_s for m in run.measurements) == pytest.approx(sum(warmed))

@@ -21,6 +21,7 @@ LEAST = 0.85  # of the capacity, before and after a turn
 EXPECTED = 90  # percentile of a run's probes: their maximum would be luck
 WAITED = 0.15  # of a turn's timed forwards: what a thread may wait for a core because of others
 NOTICED = 0.1  # of a core: what others use at least where it is because of them, not of its own threads
+FREE = 0.5  # of a core: what others use at most where one is left for each thread; a warm-up is few of their steps
 CROWDED = 0.15  # of a core, beyond those that a turn leaves free: what others may use, where no waiting is known
 FIRST = 10  # probes before anything is measured
 LOOK_S = 0.04  # at who uses the cores, where others were seen to: the system counts in steps of 10 ms
@@ -118,6 +119,14 @@ def is_crowded(threads: int, elsewhere: Elsewhere) -> bool:
     if waited is None or threads > watched_cores():
         return others + stolen > free + CROWDED
     return (waited > WAITED and others > NOTICED) or stolen > free + CROWDED
+
+
+def is_huddled(threads: int, elsewhere: Elsewhere) -> bool:
+    """Whether threads waited for a core that their own process used, while others left them one each.
+
+    A system wakes a thread on its waker's core where a hypervisor has put the others to sleep, and parts them later.
+    """
+    return 1 < threads <= watched_cores() and (elsewhere.waited or 0.0) > WAITED and elsewhere.others_cores < FREE
 
 
 def mark_disturbed(run: Run) -> None:

@@ -27,7 +27,7 @@ NOT_CODE = {
 # Files of the kernel that only one switch needs; the other switches are a few lines within files.
 FILES_OF = {
     "tile": ("tile.mojo", "sums.mojo", "products.mojo", "gate.mojo", "packing.mojo"),
-    "threads": ("pool.mojo",),
+    "threads": ("pool.mojo", "cores.mojo"),
 }
 # Files of layers of other forms, which have no switches.
 OTHER_FORMS = ("words.mojo", "knobs.mojo", "activation.mojo", "scores.mojo", "hidden.mojo")
