@@ -25,19 +25,22 @@ def current_core() -> Int:
 
 
 def leave_core(core: Int):
-    """Moves this thread elsewhere if it is on that core and may use others, which stay those that it may use.
+    """Moves this thread elsewhere if it is on that core and may use others. Which one is the system's choice.
+
+    The set of cores that it may use is put back right after; where the system refuses, nothing changes.
 
     Args:
-        core: Its number.
+        core: Its number, or -1 for none.
     """
-    if core < 0 or current_core() != core:
-        return
-    var mask = unsafe_alloc[UInt8](MASK_BYTES)
-    if external_call["sched_getaffinity", Int32](Int32(0), MASK_BYTES, mask) == 0:
-        var all = mask[unsafe_offset=core // 8]
-        mask[unsafe_offset=core // 8] = all & ~(UInt8(1) << UInt8(core % 8))
-        # The system refuses a set of none.
-        if external_call["sched_setaffinity", Int32](Int32(0), MASK_BYTES, mask) == 0:
-            mask[unsafe_offset=core // 8] = all
-            _ = external_call["sched_setaffinity", Int32](Int32(0), MASK_BYTES, mask)
-    mask.unsafe_free()
+    comptime if CompilationTarget.is_linux():
+        if core < 0 or current_core() != core:
+            return
+        var mask = unsafe_alloc[UInt8](MASK_BYTES)
+        if external_call["sched_getaffinity", Int32](Int32(0), MASK_BYTES, mask) == 0:
+            var before = mask[unsafe_offset=core // 8]
+            mask[unsafe_offset=core // 8] = before & ~(UInt8(1) << UInt8(core % 8))
+            # A set of none is refused.
+            if external_call["sched_setaffinity", Int32](Int32(0), MASK_BYTES, mask) == 0:
+                mask[unsafe_offset=core // 8] = before
+                _ = external_call["sched_setaffinity", Int32](Int32(0), MASK_BYTES, mask)
+        mask.unsafe_free()

@@ -19,7 +19,7 @@ comptime Words = Pointer[Int64, MutUntrackedOrigin]
 comptime Work = def(Words, Int, Int) thin -> None
 """What a pool runs: its state, the number of the thread (0 for the caller), and the number of the piece."""
 
-# Shared words, each on a cache line of its own.
+# Shared words, each on a cache line of its own, but for those that the caller alone writes.
 comptime TICKET = 0
 """Step number and, in the lower half, the pieces of the step that nobody has taken yet."""
 comptime DONE = 8
@@ -35,7 +35,7 @@ comptime CONDITION = 40
 comptime HELD = 56
 """1 while a forward is under way."""
 comptime CALLER = 57
-"""The core that the caller was on when it last woke workers; on the line of HELD, which it writes too."""
+"""The core that the caller was on when it last woke workers, or -1."""
 comptime SHARED_WORDS = 64
 """All of them."""
 
@@ -115,11 +115,14 @@ def _await_work(shared: Words):
     _ = external_call["pthread_mutex_lock", Int32](_word(shared, MUTEX))
     # The caller publishes its ticket before it looks for sleepers; this order is the other half of that.
     _ = Atomic.fetch_add(_word(shared, SLEEPING), Int64(1))
+    var slept = False
     while _is_idle(shared):
         _ = external_call["pthread_cond_wait", Int32](_word(shared, CONDITION), _word(shared, MUTEX))
+        slept = True
     _ = Atomic.fetch_add(_word(shared, SLEEPING), Int64(-1))
     _ = external_call["pthread_mutex_unlock", Int32](_word(shared, MUTEX))
-    leave_core(Int(Atomic.load(_word(shared, CALLER))))
+    if slept and Atomic.load(_word(shared, STOPPED)) == 0:
+        leave_core(Int(Atomic.load(_word(shared, CALLER))))
 
 
 def _wake(shared: Words):
@@ -185,6 +188,7 @@ struct Pool[work: Work](Movable):
         self._own = unsafe_alloc[Int64](OWN_WORDS * threads, alignment=64)
         for i in range(SHARED_WORDS):
             self._shared[unsafe_offset=i] = 0
+        self._shared[unsafe_offset=CALLER] = -1
         _ = external_call["pthread_mutex_init", Int32](_word(self._shared, MUTEX), Int(0))
         _ = external_call["pthread_cond_init", Int32](_word(self._shared, CONDITION), Int(0))
         for index in range(1, threads):

@@ -2,10 +2,11 @@
 
 from std.atomic import Atomic
 from std.memory.alloc import unsafe_alloc
-from std.testing import TestSuite, assert_equal
+from std.testing import TestSuite, assert_equal, assert_true
 from std.time import sleep
 
-from pool import Pool, Words
+from cores import current_core
+from pool import CALLER, Pool, Words
 
 
 def count_call(state: Words, thread: Int, piece: Int):
@@ -49,6 +50,22 @@ def test_every_piece_once_a_run() raises:
 def test_sleeping_threads_wake_up() raises:
     """Runs far enough apart for the workers to fall asleep in between."""
     assert_equal(calls(3, 4, 20, 0.003), [20, 20, 20, 20])
+
+
+def test_sleeping_threads_are_told_their_callers_core() raises:
+    """Which they leave, where they are woken on it; nobody is told before the first is woken."""
+    var state = unsafe_alloc[Int64](8, alignment=64)
+    state[unsafe_offset=0] = 0
+    var pool = Pool[count_call](2, state)
+    assert_equal(pool._shared[unsafe_offset=CALLER], -1)
+    var told = False
+    for _ in range(20):
+        sleep(0.003)
+        var core = current_core()
+        pool.run(2)
+        told = told or (pool._shared[unsafe_offset=CALLER] == Int64(core))
+    pool.stop()
+    assert_true(told)
 
 
 def test_a_pool_that_never_ran_stops() raises:

@@ -38,6 +38,7 @@ class Dead(Probe):
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity_module, "watched_cores", lambda: 2)
+    monkeypatch.setattr(capacity_module, "usable_cores", lambda: 2)
 
 
 def capacity(probe: Any) -> Capacity:
@@ -106,14 +107,20 @@ def test_more_threads_than_cores_wait_for_each_other(monkeypatch: pytest.MonkeyP
     assert is_crowded(2, Elsewhere(0.2, 0.0, 0.0))
 
 
-def test_threads_are_huddled_where_only_their_own_process_has_the_core() -> None:
-    alone, beside = Elsewhere(0.2, 0.0, 0.4), Elsewhere(0.9, 0.0, 0.4)
-    assert is_huddled(2, alone)
-    assert not is_huddled(2, beside), "others hold one of the two"
+def test_threads_are_huddled_where_one_waits_and_others_leave_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting = Elsewhere(0.3, 0.0, 0.4)
+    assert is_huddled(2, waiting)
+    assert not is_huddled(2, Elsewhere(0.9, 0.0, 0.4)), "others hold one of the two"
     assert not is_huddled(2, Elsewhere(0.0, 0.0, 0.1))
     assert not is_huddled(2, Elsewhere(0.0, 0.0, None)), "where nobody counts"
-    assert not is_huddled(1, alone)
-    assert not is_huddled(3, alone), "of more threads than cores some must wait"
+    assert not is_huddled(1, waiting)
+    assert not is_huddled(3, waiting), "of more threads than cores some must wait"
+    monkeypatch.setattr(capacity_module, "watched_cores", lambda: 4)
+    assert is_huddled(2, Elsewhere(1.9, 0.0, 0.4)), "two others leave two of four"
+    monkeypatch.setattr(capacity_module, "usable_cores", lambda: 1)
+    assert not is_huddled(2, waiting), "a quota makes threads wait"
 
 
 def test_where_others_were_seen_a_turn_waits_until_they_leave(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,11 +77,11 @@ class Trial:
         """One row a claim, in the file's order; what is not known is NaN, as both ends of no interval are.
 
         claimed is what the source says: a number, the two ends of a range, or None; claimed_low and _high are those
-        ends. measured (_low, _high) is what was found, at `layer` on `threads`, and off how many times what is
-        claimed that is. unjudged is the kind of reason why a claim is unmeasurable, or empty. elsewhere is each
-        `Found` that is as claimed, least and most what a factor gives with any set of the others on, missing why
-        something, or everything, was not measured. The columns of ASKED are what a throughput or a ratio would have
-        this machine do, a second, and how many times its limits that is.
+        ends. measured (_low, _high) is what was found, at `layer` (of so many tokens) on `threads`, and off how many
+        times what is claimed that is. unjudged is the kind of reason why a claim is unmeasurable, or empty. elsewhere
+        is each `Found` that is as claimed, least and most what a factor gives with any set of the others on, missing
+        why something, or everything, was not measured. The columns of ASKED are what a throughput or a ratio would
+        have this machine do, a second, and how many times its limits that is.
         """
         frame = pd.DataFrame([self._judge(claim) for claim in self.claims.by_id.values()])
         nearest = frame.measured.clip(frame.claimed_low, frame.claimed_high)
@@ -144,6 +144,7 @@ class Trial:
             "unjudged": unjudged if verdict == UNMEASURABLE else "",
             "layer": found.config.label if found else "",
             "threads": found.threads if found else 0,
+            "tokens": found.config.tokens if found else 0,
             "least": min(gains, default=nan),
             "most": max(gains, default=nan),
             "elsewhere": () if kind == "factor" else alike,

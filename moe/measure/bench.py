@@ -26,6 +26,7 @@ from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
 from moe.measure.saving import Saving
 from moe.measure.threads import CoreCheck, require_threads
+from moe.measure.waiting import UsageClock
 from moe.measure.workers import Workers
 from moe.measure.yardsticks import Yardsticks
 from moe.parity import INPUT_CHANGED, WEIGHTS_CHANGED, Parity, mark_of
@@ -287,9 +288,8 @@ class Bench:
         settings, workers = self.settings, self._workers
         ask = partial(workers.ask, m, timeout=settings.timeout_s, number=number)
         worker = workers.of(m)
-        watch, worker_s = Watch(), worker.processor_s()
-        warm, lasting_s = self._warm(m, ask)
-        count, secret = how_many(settings, m.config, warm["each_s"], lasting_s), secrets.randbits(SECRET_BITS)
+        warm, watch, using = self._warm(m, ask)
+        count, secret = how_many(settings, m.config, warm["each_s"], warm["lasting_s"]), secrets.randbits(SECRET_BITS)
         ask("draw", secret=secret)
         started, first = time.monotonic(), secrets.randbelow(PLACES)
         ask("convert", first=first, count=count)
@@ -298,7 +298,7 @@ class Bench:
         timing = worker.usage()
         timed = checked(ask("timed", keep=chosen), count)
         framed, used, waited = timing.stop()
-        elsewhere = watch.stop(worker.processor_s() - worker_s)._replace(waited=waited)
+        elsewhere = watch.stop(using.stop().processor_s)._replace(waited=waited)
         workers.hold()
         after = self._machine.capacity.beside(m.probed_threads)
         path = self._folder / f"{number}.npy"
@@ -315,13 +315,14 @@ class Bench:
         m.details["memory_of"] = sorted(worker.inside)
         return turn, elsewhere, after
 
-    def _warm(self, m: Measurement, ask: Callable[..., dict[str, Any]]) -> tuple[dict[str, Any], float]:
-        """Run untimed forwards, and more while the layer's threads share a core that they need not share.
+    def _warm(self, m: Measurement, ask: Callable[..., dict[str, Any]]) -> tuple[dict[str, Any], Watch, UsageClock]:
+        """Run untimed forwards, and again while the layer's threads share a core that they need not share.
 
-        Also returns how long each of the last ones took by the parent's clock.
+        `lasting_s` is how long each of the last took by the parent's clock. Also returns what was begun before those.
         """
-        settings, spent_s = self.settings, 0.0
+        settings, spent_s, started = self.settings, 0.0, time.monotonic()
         for _ in range(WARM_UPS):
+            earlier_s = time.monotonic() - started
             watch, using = Watch(), self._workers.of(m).usage()
             warm = ask(
                 "warm",
@@ -332,9 +333,12 @@ class Bench:
             )
             used = using.stop()
             spent_s += warm["warm_up_s"]
-            if not is_huddled(m.probed_threads, watch.stop(used.processor_s)._replace(waited=used.waited)):
+            elsewhere = watch.stop(used.processor_s)._replace(waited=used.waited)
+            if not is_huddled(m.probed_threads, elsewhere) or not self.patience.is_left:
                 break
-        return warm | {"warm_up_s": spent_s}, used.seconds / max(1, warm["forwards"])
+        self.patience.lost_s += earlier_s
+        lasting_s = used.seconds / max(1, warm["forwards"])
+        return warm | {"warm_up_s": spent_s, "lasting_s": lasting_s}, watch, using
 
     def _copying_s(self, config: MoEConfig) -> float:
         if config not in self._copy_s:

@@ -15,13 +15,14 @@ import numpy as np
 
 from moe.measure.child import Child, WorkerFailedError
 from moe.measure.conditions import Elsewhere, Watch, watched_cores
+from moe.processor import usable_cores
 from moe.run import Run
 
 LEAST = 0.85  # of the capacity, before and after a turn
 EXPECTED = 90  # percentile of a run's probes: their maximum would be luck
 WAITED = 0.15  # of a turn's timed forwards: what a thread may wait for a core because of others
 NOTICED = 0.1  # of a core: what others use at least where it is because of them, not of its own threads
-FREE = 0.5  # of a core: what others use at most where one is left for each thread; a warm-up is few of their steps
+FREE = 0.5  # of a core: what others may use of a thread's; in steps of 10 ms a warm-up of 40 ms tells no less
 CROWDED = 0.15  # of a core, beyond those that a turn leaves free: what others may use, where no waiting is known
 FIRST = 10  # probes before anything is measured
 LOOK_S = 0.04  # at who uses the cores, where others were seen to: the system counts in steps of 10 ms
@@ -122,11 +123,14 @@ def is_crowded(threads: int, elsewhere: Elsewhere) -> bool:
 
 
 def is_huddled(threads: int, elsewhere: Elsewhere) -> bool:
-    """Whether threads waited for a core that their own process used, while others left them one each.
+    """Whether one of a layer's threads waited, though others left a core for each of them.
 
-    A system wakes a thread on its waker's core where a hypervisor has put the others to sleep, and parts them later.
+    A system was seen to wake a thread on its waker's core, where a hypervisor lets the others sleep, and to part the
+    two only after 100 ms.
     """
-    return 1 < threads <= watched_cores() and (elsewhere.waited or 0.0) > WAITED and elsewhere.others_cores < FREE
+    free = watched_cores() - threads
+    alone = elsewhere.others_cores < free + FREE
+    return 1 < threads <= usable_cores() and (elsewhere.waited or 0.0) > WAITED and alone
 
 
 def mark_disturbed(run: Run) -> None:

@@ -23,7 +23,7 @@ class Elsewhere(NamedTuple):
 class Watch:
     """Processor time of the cores that this process may use, from its creation on.
 
-    The system counts it in steps of about 10 ms a core: a sixth of a turn of 60 ms on one core.
+    The system counts it in steps of about 10 ms a core: a tenth of a turn of 100 ms on one core.
     """
 
     def __init__(self) -> None:

@@ -19,8 +19,8 @@ SEED = PRESETS["seed"]
 EFFORT: dict[str, Any] = {
     "turn_s": 0.01,
     "turn_forwards": 3,
-    "warm_up_s": 0.04,
-    "warm_up_most_s": 0.07,
+    "warm_up_s": 0.06,
+    "warm_up_most_s": 0.09,
     "processes": 5,
     "rounds": 1,
 }

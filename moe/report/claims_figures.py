@@ -54,7 +54,7 @@ def measured(axes: Axes, frame: pd.DataFrame, shift: float, of: str | None = Non
     places = [place + shift for place in range(len(frame))]
     label = "measured, 95 % interval"
     axes.errorbar(value, places, xerr=[value - low, high - value], fmt="o", color="#000000", capsize=3, label=label)
-    names = [f" ({name})" for name in frame[of]] if of else [""] * len(frame)
+    names = [name and f" ({name})" for name in frame[of]] if of else [""] * len(frame)
     for x, right, place, name in zip(value, high, places, names, strict=True):
         _write(axes, right, place, f"{_short(x)}{name}")
 

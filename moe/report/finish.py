@@ -15,6 +15,7 @@ from moe.report.text import significant
 
 LETTER = 0.026  # of the axis: as wide as one in a bar
 UNSURE = "hatched: no interval"
+INTERVAL = "95 % interval"
 
 
 def finish(grid: sns.FacetGrid, quantity: str, **words: str) -> None:
@@ -40,6 +41,9 @@ def finish(grid: sns.FacetGrid, quantity: str, **words: str) -> None:
             axes.xaxis.set_label_position("top")
             axes.xaxis.label.set_visible(place == 0)
             axes.title.set(x=0, horizontalalignment="left")
+    if f"{quantity}_high" in grid.data and grid.data[f"{quantity}_high"].notna().any():
+        ends: dict[str, Any] = {"xerr" if across else "yerr": []}
+        grid.axes.flat[0].errorbar([], [], **ends, fmt="none", ecolor="#000000", capsize=3, label=INTERVAL)
     _legend(grid)
 
 

@@ -23,7 +23,7 @@ from moe.analysis.verdicts import (
     Trial,
 )
 from moe.claims import Claims
-from moe.report.findings.words import begin, joined, listed, rounded, title_of
+from moe.report.findings.words import begin, counted, joined, listed, rounded, title_of
 from moe.report.tables import frame_table, html_table
 from moe.report.text import Shown, percent, significant, span, threads_text, times
 
@@ -54,7 +54,7 @@ FITS = 0.02  # a product and its whole are rounded
 
 
 def verdicts(trial: Trial) -> pd.DataFrame:
-    """A trial's verdicts with what is said of each, or None: word, beside, claimed_text, measured_text, reason, why.
+    """A trial's verdicts with what is said of each: word, beside, at, claimed_text, measured_text, reason, why.
 
     The reason has what was measured and what that means, why the latter with the claim's own note.
     """
@@ -68,6 +68,7 @@ def _said(row: Row) -> dict[str, str | None]:
         "quoted": f"“{row['quote']}”",
         "word": SAID[_counted_as(row)][0],
         "beside": _beside(row),
+        "at": counted(row["tokens"], "token", "tokens") if found and row["kind"] == "factor" else "",
         "claimed_text": _claimed(row),
         "measured_text": found,
         "reason": ": ".join(filter(None, (found and f"measured {found}", meaning))),
