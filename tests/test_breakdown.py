@@ -173,7 +173,7 @@ def test_what_was_not_asked_for_is_not_said_to_be_missing() -> None:
 def test_sentences_follow_the_run() -> None:
     rows = moe.factors((found := a_run()).run)
     text = said.split(found, rows, "mojo")
-    parts = text.split("accounts for: ")[1].split("; ")
+    parts = text.split("accounts for, on a log scale: ")[1].split("; ")
     assert parts[0].startswith("simd 5")  # log 6 of log 36.9 is half of it
     assert next(part for part in parts if "specialize" in part).rstrip(".").endswith("not resolved)")
     assert "No two factors" in said.interactions(found, rows, "mojo")

@@ -122,7 +122,7 @@ def test_what_keeps_a_claim_from_being_judged(
     kind = unjudged if unjudged in findings.SAID else row.verdict
     assert row.word == findings.SAID[kind][0]
     assert row.beside == (
-        f"✗ {'more' if row.measured > claimed else 'less'} than claimed" if kind == "fails" else row.word
+        ("↑ more" if row.measured > claimed else "↓ less") + " than claimed" if kind == "fails" else row.word
     )
 
 

@@ -197,9 +197,17 @@ def test_what_makes_mojo_fast() -> None:
     mojo, framework, sure = of_breakdown(a_run())
     assert mojo.startswith("Optimisations and threads make Mojo's kernel 3")
     assert "× its own plain version at 1,024 tokens: mostly vector instructions (simd, 6.0" in mojo
-    assert framework.startswith("Against NumPy in float64, token by token, on fewer threads, PyTorch is ")
+    assert framework.startswith("Against plain NumPy (float64, token by token, fewer threads) PyTorch is ")
     assert "× as fast at 1,024 tokens: mostly float32 (2.0" in framework
     assert sure.startswith("How sure: clear (NumPy timed twice")
+
+
+def test_a_factor_as_large_as_the_last_that_is_named_is_named_too() -> None:
+    alike = a_run(speed={"simd=on": 6.0, "tile=on": 2.0, "batch=on": 2.0})
+    (mojo, *_) = of_breakdown(alike)
+    assert "mostly vector instructions (simd, 6.0" in mojo
+    assert "tile, 2.0" in mojo
+    assert "batch, 2.0" in mojo
 
 
 def test_optimisations_that_make_it_slower_or_do_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -268,12 +269,23 @@ def test_a_line_is_drawn_through_what_was_measured_with_its_interval() -> None:
     }
 
 
-def test_a_map_counts_what_there_is_and_nothing_that_there_is_not() -> None:
+def test_a_map_counts_what_there_is_and_nothing_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = scaling_views.regime(Scaling(a_sweep(noise=0.001)), "d_model")
-    assert fast.startswith("Of 12 cells of tokens and d_model Mojo beside PyTorch is faster in 12: ")
-    assert fast.endswith(" × where resolved.")
+    cells = r"12 cells of tokens and d_model \(d_ff 1,024, 4 experts, 2.threads\)"
+    assert re.fullmatch(rf"Mojo is faster than PyTorch in all {cells}: [\d.]+ to [\d.]+ ×\.", fast)
     even = a_sweep(dict.fromkeys(CALL_S, 5e-6), dict.fromkeys(CALL_S, 1e11), noise=0.1)
-    assert scaling_views.regime(Scaling(even), "d_model").endswith("Mojo beside PyTorch is not resolved in 12.")
+    none = scaling_views.regime(Scaling(even), "d_model")
+    assert re.fullmatch(rf"Between Mojo and PyTorch nothing is resolved in {cells}\.", none)
+    some = Scaling(a_sweep(noise=0.001))
+    plane = some.plane("d_model").copy()
+    plane.loc[plane.tokens == plane.tokens.max(), "resolved"] = False
+    plane.loc[plane.tokens == plane.tokens.min(), "ratio"] = 0.5
+    monkeypatch.setattr(some, "plane", lambda _: plane)
+    assert re.fullmatch(
+        rf"Mojo is faster than PyTorch in 6, slower in 3 and undecided in 3 of {cells}: "
+        r"0\.500 to [\d.]+ × where resolved\.",
+        scaling_views.regime(some, "d_model"),
+    )
 
 
 def test_a_map_says_on_how_many_threads_it_is_and_where_its_colours_end() -> None:

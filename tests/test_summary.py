@@ -11,7 +11,7 @@ import moe
 from moe.analysis import Interval, summarise
 from moe.report import figures, sentences, tables
 from moe.report.findings import comparison as said
-from moe.report.finish import UNSURE, finish
+from moe.report.finish import INTERVAL, UNSURE, finish
 from moe.report.style import COLOURS, OTHERS, WIDTH
 from moe.report.text import percent, power_of_ten, seconds, significant, span, times
 
@@ -273,7 +273,7 @@ def test_a_bar_without_an_interval_is_hatched_and_a_ratio_that_is_not_resolved_i
     (axes,) = grid.axes.flat
     names = [tick.get_text() for tick in axes.get_yticklabels()]
     assert [name for name, bar in zip(names, axes.patches, strict=True) if bar.get_hatch()] == ["PyTorch"]
-    assert [text.get_text() for text in grid.figure.legends[0].get_texts()] == [UNSURE]
+    assert [text.get_text() for text in grid.figure.legends[0].get_texts()] == [UNSURE, INTERVAL]
 
 
 def test_a_variant_has_one_colour_whether_the_plain_one_is_beside_it_or_not() -> None:

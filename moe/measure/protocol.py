@@ -36,7 +36,7 @@ class Protocol:
     is repeated later in the round, up to `repeats` times. Each of `processes` generations of workers makes as many
     rounds as any other, at least `rounds` of them and as many as budget_s has room for; more generations follow while
     they fit, or for as long again while a row has no interval, or few turns are disturbed and the kernel's lead is
-    known to no better than a tenth. What disturbances take may exceed it by half, in a sweep by a tenth. With a
+    known to no better than a tenth. What disturbances take may exceed it by two fifths, in a sweep by a tenth. With a
     `target`, generations are short and go on until no interval reaches farther than this share of its value, or the
     budget is spent.
 

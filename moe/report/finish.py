@@ -7,6 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
@@ -16,6 +17,7 @@ from moe.report.text import significant
 LETTER = 0.026  # of the axis: as wide as one in a bar
 UNSURE = "hatched: no interval"
 INTERVAL = "95 % interval"
+ACROSS, UPRIGHT = r"$\vdash\!\!\dashv$", r"$\mathtt{I}$"  # what intervals look like
 
 
 def finish(grid: sns.FacetGrid, quantity: str, **words: str) -> None:
@@ -41,10 +43,9 @@ def finish(grid: sns.FacetGrid, quantity: str, **words: str) -> None:
             axes.xaxis.set_label_position("top")
             axes.xaxis.label.set_visible(place == 0)
             axes.title.set(x=0, horizontalalignment="left")
-    if f"{quantity}_high" in grid.data and grid.data[f"{quantity}_high"].notna().any():
-        ends: dict[str, Any] = {"xerr" if across else "yerr": []}
-        grid.axes.flat[0].errorbar([], [], **ends, fmt="none", ecolor="#000000", capsize=3, label=INTERVAL)
-    _legend(grid)
+    high = f"{quantity}_high"
+    has_intervals = high in grid.data and grid.data[high].notna().any()
+    _legend(grid, (ACROSS if across else UPRIGHT) if has_intervals else "")
 
 
 def name_axis(axis: Axis, text: str) -> None:
@@ -56,13 +57,15 @@ def name_axis(axis: Axis, text: str) -> None:
         axis.axes.set_xlabel(text, loc="right")
 
 
-def _legend(grid: sns.FacetGrid) -> None:
-    """One legend for all panels, above them, where no mark is under it."""
+def _legend(grid: sns.FacetGrid, interval: str) -> None:
+    """One legend for all panels, above them, where no mark is under it; also of intervals that look like that."""
     found: dict[str, Any] = {}
     for axes in grid.axes.flat:
         if (own := axes.get_legend()) is not None:
             own.remove()
         found |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if interval:
+        found[INTERVAL] = Line2D([], [], linestyle="none", color="#000000", marker=interval, markersize=10)
     if found:
         grid.figure.legend(found.values(), found, loc="outside upper center", ncols=2, fontsize=8.5, frameon=False)
 

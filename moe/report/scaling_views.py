@@ -12,7 +12,7 @@ from moe.analysis.scaling import OURS, THEIRS, Scaling
 from moe.models import MODELS, is_shape_alone
 from moe.report import tables
 from moe.report.findings.scaling import headline
-from moe.report.findings.words import listed, title_of
+from moe.report.findings.words import counted, listed, title_of
 from moe.report.index import Findings
 from moe.report.origin import machine_text
 from moe.report.sentences import resolution, warnings
@@ -168,12 +168,24 @@ def regime(scaling: Scaling, other: str) -> str:
     cells = cells[cells.ratio.notna()]
     if cells.empty:
         return f"No map of tokens and {AXES[other]} was measured: it takes two values of each, on all threads."
-    told = cells[cells.resolved].ratio
-    counts = {"faster": sum(told > 1), "slower": sum(told < 1), "not resolved": len(cells) - len(told)}
-    said = listed([f"{what} in {count}" for what, count in counts.items() if count])
-    span = f": {significant(told.min())} to {significant(told.max())} × where resolved" if len(told) else ""
-    both = f"{title_of(OURS)} beside {title_of(THEIRS)}"
-    return f"Of {len(cells)} cells of tokens and {AXES[other]} {both} is {said}{span}."
+    ours, theirs, told = title_of(OURS), title_of(THEIRS), cells[cells.resolved].ratio
+    where = f"{len(cells)} cells of tokens and {AXES[other]} ({_fixed(records(cells)[0], other)})"
+    if told.empty:
+        return f"Between {ours} and {theirs} nothing is resolved in {where}."
+    span = f"{significant(told.min())} to {significant(told.max())} ×"
+    counts = {"faster": sum(told > 1), "slower": sum(told < 1), "undecided": len(cells) - len(told)}
+    (first, count), *others = [(way, count) for way, count in counts.items() if count]
+    if not others:
+        return f"{ours} is {first} than {theirs} in all {where}: {span}."
+    said = listed([f"{first} than {theirs} in {count}", *(f"{way} in {count}" for way, count in others)])
+    return f"{ours} is {said} of {where}: {span} where resolved."
+
+
+def _fixed(cell: dict[str, Any], other: str) -> str:
+    """What all cells of a map of tokens and another field share."""
+    experts = counted(cell["num_experts"], "expert", "experts")
+    sizes = {"d_model": f"d_model {cell['d_model']:,}", "d_ff": f"d_ff {cell['d_ff']:,}", "num_experts": experts}
+    return ", ".join([*(text for name, text in sizes.items() if name != other), threads_text(cell["threads"])])
 
 
 def roofline(scaling: Scaling) -> str:

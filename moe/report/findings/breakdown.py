@@ -30,13 +30,13 @@ from moe.report.text import (
 COMPARED = {
     ("mojo", False): "Optimisations make Mojo's kernel {} × its own plain version at {:,} tokens",
     ("mojo", True): "Optimisations and threads make Mojo's kernel {} × its own plain version at {:,} tokens",
-    ("numpy to torch", False): "Against NumPy in float64, token by token, PyTorch is {} × as fast at {:,} tokens",
+    ("numpy to torch", False): "Against plain NumPy (float64, token by token) PyTorch is {} × as fast at {:,} tokens",
     ("numpy to torch", True): (
-        "Against NumPy in float64, token by token, on fewer threads, PyTorch is {} × as fast at {:,} tokens"
+        "Against plain NumPy (float64, token by token, fewer threads) PyTorch is {} × as fast at {:,} tokens"
     ),
 }
 SAME = 1.005  # a ratio of limits that is written as 1.00
-NAMED = {"mojo": 2, "numpy to torch": 1}  # factors in the first screen
+NAMED = {"mojo": 2, "numpy to torch": 1}  # factors in the first screen, at least
 CHAINS = {
     "ladder": "Turned on one after another in the Mojo kernel",
     "bridge": "From NumPy in float64, one token after the other, over PyTorch to Mojo, each step a measured variant",
@@ -67,7 +67,10 @@ def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
         return f"{said}: undecided ({lacking(found.least_measured(experiment), found.run)})."
     if not whole["resolved"]:
         return f"{said}: not resolved."
-    most = [row for row in factors if row["resolved"] and row["times"] > 1][: NAMED[name]]
+    told = [row for row in factors if row["resolved"] and row["times"] > 1]
+    # Whatever may be as large as the last of them is named too.
+    least = min((row["times"] for row in told[: NAMED[name]]), default=0.0)
+    most = [row for row in told if row["times_high"] >= least]
     parts = [_named(row["factor"], rounded(interval_of(row, "times"))) for row in most]
     none = "which part gives most is not resolved" if ratio.value > 1 else "no part makes it faster"
     return f"{said}: {f'mostly {listed(parts)}' if parts else none}."
@@ -117,7 +120,7 @@ def split(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
     said = f"{experiment.name} all of {', '.join(experiment.factors)} together give {given}"
     if not whole["resolved"]:
         return f"On this machine {said}: there is nothing to split."
-    return f"On this machine, {said}, of which each accounts for: {'; '.join(map(_part, factors))}."
+    return f"On this machine, {said}, of which each accounts for, on a log scale: {'; '.join(map(_part, factors))}."
 
 
 def _part(row: dict[str, Any]) -> str:

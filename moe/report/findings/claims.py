@@ -23,7 +23,7 @@ from moe.analysis.verdicts import (
     Trial,
 )
 from moe.claims import Claims
-from moe.report.findings.words import begin, counted, joined, listed, rounded, title_of
+from moe.report.findings.words import MOST_WORDS, begin, counted, joined, listed, rounded, title_of, words_in
 from moe.report.tables import frame_table, html_table
 from moe.report.text import Shown, percent, significant, span, threads_text, times
 
@@ -79,7 +79,7 @@ def _said(row: Row) -> dict[str, str | None]:
 def _beside(row: Row) -> str:
     """What stands beside a claim in a figure: its word, or on which side of it a number that does not hold lies."""
     if row["verdict"] == FAILS and row["off"] > 0:
-        return f"✗ {'more' if row['off'] > 1 else 'less'} than claimed"
+        return "↑ more than claimed" if row["off"] > 1 else "↓ less than claimed"
     return SAID[_counted_as(row)][0]
 
 
@@ -137,14 +137,15 @@ def _regions(kind: str, elsewhere: tuple[Found, ...]) -> str:
 
 
 def headline(trial: Trial) -> list[str]:
-    """How many claims hold here, the one that is farthest off, and what was never measured, if that is another."""
+    """How many claims hold here, which is farthest off, and, as far as there is room, what was never measured."""
     never = [
         f"The source's row “{row['name']}” was never measured: it is “{other['name']}” timed again and its time "
         f"divided by {row['divided_by']:g}."
         for row, other in _timed_again(trial.claims)
     ]
-    worst = _worst(trial)
-    said = [farthest(trial), *([] if worst and _origin(trial.claims, worst) else never[:1])]
+    said = [farthest(trial), *never[:1]]
+    if words_in([counts(trial), *said]) > MOST_WORDS:
+        said = said[:1]  # which has it in brief
     if not _judged(trial):
         said = [joined(said)]
     elif not any(row["kind"] == "ratio" for row in _fails(trial)):
@@ -156,8 +157,10 @@ def counts(trial: Trial) -> str:
     """How many claims hold, and how many of the others are what."""
     found = Counter(map(_counted_as, records(trial.verdicts)))
     parts = [f"{found[kind]} {SAID[kind][1 if found[kind] == 1 else 2]}" for kind in SAID if found[kind]]
-    whole = len(trial.verdicts)
-    return f"Of {whole} published {'claim' if whole == 1 else 'claims'} {listed(parts)}."
+    claims = f"{len(trial.verdicts)} published {'claim' if len(trial.verdicts) == 1 else 'claims'}"
+    if found[FAILS] > 1 and not (found[HOLDS] or found[REGION]):
+        return f"None of {claims} holds here{f': {listed(parts)}' if parts[1:] else ''}."
+    return f"Of {claims} {listed(parts)}."
 
 
 def farthest(trial: Trial) -> str:
@@ -191,9 +194,9 @@ def _worst(trial: Trial) -> Row | None:
 def _origin(claims: Claims, claim: Row) -> str:
     """A remark on a claimed ratio of what its source did not measure, or nothing."""
     of, *_ = claims.by_id[claim["id"]]["quantity"].get("ratio", [None])
-    for row, other in _timed_again(claims):
+    for row, _ in _timed_again(claims):
         if of == row["fair"]:
-            return f" ({title_of(other['fair'])}'s time divided by {row['divided_by']:g})"
+            return f" (its source never timed {title_of(of)})"
     return ""
 
 

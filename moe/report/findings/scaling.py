@@ -65,7 +65,7 @@ def _most(cells: list[Cell]) -> str:
     text = {id(cell): f"{rounded(interval_of(cell, 'ratio'))} times" for cell in (most, least)}
     if most is least:
         return f"It is {text[id(most)]} as fast at {_place(most)}."
-    return f"It is {text[id(least)]} as fast at {_place(least)}, and up to {text[id(most)]} at {_place(most)}."
+    return f"It is from {text[id(least)]} as fast at {_place(least)} to {text[id(most)]} at {_place(most)}."
 
 
 def _place(cell: Cell) -> str:
