@@ -27,7 +27,7 @@ def current_core() -> Int:
 def leave_core(core: Int):
     """Moves this thread elsewhere if it is on that core and may use others. Which one is the system's choice.
 
-    The set of cores that it may use is put back right after; where the system refuses, nothing changes.
+    The set of cores that it may use is put back right after. Where the system refuses to narrow it, nothing changes.
 
     Args:
         core: Its number, or -1 for none.

@@ -53,7 +53,7 @@ def test_sleeping_threads_wake_up() raises:
 
 
 def test_sleeping_threads_are_told_their_callers_core() raises:
-    """Which they leave, where they are woken on it; nobody is told before the first is woken."""
+    """Before the first is woken nobody is told any."""
     var state = unsafe_alloc[Int64](8, alignment=64)
     state[unsafe_offset=0] = 0
     var pool = Pool[count_call](2, state)

@@ -152,8 +152,9 @@ def test_where_no_claim_holds_that_is_said_first(tmp_path: Path) -> None:
     assert trial_headline(tmp_path, *wrong)[0] == "None of 2 published claims holds here."
     jax = a_claim("c", {"ratio": ["mojo", "jax"]}, 4.0)
     assert trial_headline(tmp_path, *wrong, jax)[0] == (
-        "None of 3 published claims holds here: 2 do not hold and 1 needs what is not installed."
+        "Of 3 published claims none was seen to hold here: 2 do not hold and 1 needs what is not installed."
     )
+    assert trial_headline(tmp_path, jax)[0] == "Of 1 published claim 1 needs what is not installed."
 
 
 def test_a_claim_that_is_off_by_far_does_not_say_which_is_faster_where_that_is_untold(tmp_path: Path) -> None:

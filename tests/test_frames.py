@@ -125,7 +125,7 @@ def test_factors_are_what_the_table_of_factors_prints(name: str) -> None:
         if row["factor"] != "all":
             share = line["share, %"].partition(" ")[0].replace("−", "-")
             assert share == significant(100 * row["share"], 2)
-            assert (line["least in any order"], line["most in any order"]) == (
+            assert (line["least with any others on"], line["most with any others on"]) == (
                 significant(row["least"]),
                 significant(row["most"]),
             )

@@ -282,8 +282,13 @@ def test_a_map_counts_what_there_is_and_nothing_that_there_is_not(monkeypatch: p
     plane.loc[plane.tokens == plane.tokens.min(), "ratio"] = 0.5
     monkeypatch.setattr(some, "plane", lambda _: plane)
     assert re.fullmatch(
-        rf"Mojo is faster than PyTorch in 6, slower in 3 and undecided in 3 of {cells}: "
-        r"0\.500 to [\d.]+ × where resolved\.",
+        rf"Mojo is faster than PyTorch in 6 and slower in 3 of {cells}: 0\.500 to [\d.]+ ×\. 3 are not resolved\.",
+        scaling_views.regime(some, "d_model"),
+    )
+    one = plane.index[plane.resolved & (plane.ratio > 1)][0]
+    plane = plane.assign(ratio=plane.ratio.where(plane.index == one))
+    assert re.fullmatch(
+        r"Mojo is faster than PyTorch in 1 cell of tokens and d_model \(.*\): [\d.]+ ×\.",
         scaling_views.regime(some, "d_model"),
     )
 

@@ -19,6 +19,7 @@ from moe.measure.child import LINUX, WorkerFailedError
 from moe.measure.conditions import Elsewhere
 from moe.measure.cores import WORK, cores_used
 from moe.measure.environment import THREAD_LIMITS, not_passed_on, worker_environment
+from moe.measure.patience import Patience
 from moe.measure.threads import CoreCheck
 from moe.measure.waiting import Usage
 from moe.measure.workers import Workers
@@ -272,32 +273,45 @@ def test_all_other_workers_are_held_while_one_is_timed(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("brief")
-@pytest.mark.parametrize(("huddled", "warm_ups"), [(0, 1), (2, 3), (WARM_UPS, WARM_UPS)])
+@pytest.mark.parametrize(
+    ("huddled", "patient", "warm_ups"), [(0, True, 1), (2, True, 3), (WARM_UPS, True, WARM_UPS), (WARM_UPS, False, 1)]
+)
 def test_a_turn_warms_up_again_while_its_threads_share_a_core(
-    huddled: int, warm_ups: int, monkeypatch: pytest.MonkeyPatch
+    huddled: int, patient: bool, warm_ups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As far as patience goes, of which the earlier ones take their time."""
     warmed: list[float] = []
-    looks: list[tuple[int, Elsewhere]] = []
-    ask = Workers.ask
+    looks: list[Elsewhere] = []
+    again_s: list[float] = []
+    patience: list[Patience] = []
+    ask, begin = Workers.ask, Patience.__init__
 
     def counted(self: Workers, m: Measurement, operation: str, **arguments: Any) -> dict[str, Any]:
         reply = ask(self, m, operation, **arguments)
         if operation == "warm":
             warmed.append(reply["warm_up_s"])
         elif operation == "timed":
+            again_s.extend(warmed[-len(looks) : -1])
             looks.clear()
         return reply
 
     def is_huddled(threads: int, elsewhere: Elsewhere) -> bool:
-        looks.append((threads, elsewhere))
+        looks.append(elsewhere)
         assert threads == 2
-        assert (elsewhere.waited is not None) == LINUX
         return len(looks) <= huddled
 
+    def begun(self: Patience) -> None:
+        begin(self)
+        patience.append(self)
+
     monkeypatch.setattr(Workers, "ask", counted)
+    monkeypatch.setattr(Patience, "__init__", begun)
+    monkeypatch.setattr(Patience, "is_left", patient)
     monkeypatch.setattr(bench, "is_huddled", is_huddled)
     run = measure("numpy", threads=[2], budget_s=0.1, rounds=1, repeats=0)
     turns = sum(len(m.samples_s) for m in run.measurements)
     assert turns >= 2  # of NumPy and of its control
     assert len(warmed) == turns * warm_ups
     assert sum(m.warm_up_s for m in run.measurements) == pytest.approx(sum(warmed))
+    assert len(again_s) == turns * (warm_ups - 1)
+    assert patience[0].lost_s >= sum(again_s)

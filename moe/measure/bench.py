@@ -316,7 +316,7 @@ class Bench:
         return turn, elsewhere, after
 
     def _warm(self, m: Measurement, ask: Callable[..., dict[str, Any]]) -> tuple[dict[str, Any], Watch, UsageClock]:
-        """Run untimed forwards, and again while the layer's threads share a core that they need not share.
+        """Run untimed forwards, and again while the layer's threads needlessly share a core and patience is left.
 
         `lasting_s` is how long each of the last took by the parent's clock. Also returns what was begun before those.
         """

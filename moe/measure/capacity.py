@@ -20,9 +20,9 @@ from moe.run import Run
 
 LEAST = 0.85  # of the capacity, before and after a turn
 EXPECTED = 90  # percentile of a run's probes: their maximum would be luck
-WAITED = 0.15  # of a turn's timed forwards: what a thread may wait for a core because of others
+WAITED = 0.15  # of what is looked at, a turn's timed forwards or its warm-up: what a thread may wait for a core
 NOTICED = 0.1  # of a core: what others use at least where it is because of them, not of its own threads
-FREE = 0.5  # of a core: what others may use of a thread's; in steps of 10 ms a warm-up of 40 ms tells no less
+FREE = 0.5  # of a core: over 40 ms on two cores, counted in steps of 10 ms each, nothing finer can be told
 CROWDED = 0.15  # of a core, beyond those that a turn leaves free: what others may use, where no waiting is known
 FIRST = 10  # probes before anything is measured
 LOOK_S = 0.04  # at who uses the cores, where others were seen to: the system counts in steps of 10 ms

@@ -31,14 +31,14 @@ class Protocol:
 
     A turn times single forwards for about turn_s, at least turn_forwards of them or as many as fit in turn_most_s
     (None: however long they take), after untimed ones for at least warm_up_s and until they get no faster, at most
-    warm_up_most_s, and again while its threads share a core that they need not share. Every forward gets an input of
-    its own. A round gives every variant one turn, in an order shuffled by `seed`; a turn that the machine disturbed
-    is repeated later in the round, up to `repeats` times. Each of `processes` generations of workers makes as many
-    rounds as any other, at least `rounds` of them and as many as budget_s has room for; more generations follow while
-    they fit, or for as long again while a row has no interval, or few turns are disturbed and the kernel's lead is
-    known to no better than a tenth. What disturbances take may exceed it by two fifths, in a sweep by a tenth. With a
-    `target`, generations are short and go on until no interval reaches farther than this share of its value, or the
-    budget is spent.
+    warm_up_most_s, and again, three times at most, while its threads share a core that they need not share. Every
+    forward gets an input of its own. A round gives every variant one turn, in an order shuffled by `seed`; a turn
+    that the machine disturbed is repeated later in the round, up to `repeats` times. Each of `processes` generations
+    of workers makes as many rounds as any other, at least `rounds` of them and as many as budget_s has room for; more
+    generations follow while they fit, or for as long again while a row has no interval, or few turns are disturbed
+    and the kernel's lead is known to no better than a tenth. What disturbances take may exceed it by two fifths, in a
+    sweep by a tenth. With a `target`, generations are short and go on until no interval reaches farther than this
+    share of its value, or the budget is spent.
 
     Before anything is timed the outputs for `inputs` inputs are compared with the reference, in later processes for
     one. With `cache` "cold", more memory than the last cache holds is written before every forward. A step that takes

@@ -169,20 +169,23 @@ def regime(scaling: Scaling, other: str) -> str:
     if cells.empty:
         return f"No map of tokens and {AXES[other]} was measured: it takes two values of each, on all threads."
     ours, theirs, told = title_of(OURS), title_of(THEIRS), cells[cells.resolved].ratio
-    where = f"{len(cells)} cells of tokens and {AXES[other]} ({_fixed(records(cells)[0], other)})"
+    where = f"of tokens and {AXES[other]} ({_fixed(records(cells)[0], other)})"
+    among = counted(len(cells), "cell", "cells")
     if told.empty:
-        return f"Between {ours} and {theirs} nothing is resolved in {where}."
-    span = f"{significant(told.min())} to {significant(told.max())} ×"
-    counts = {"faster": sum(told > 1), "slower": sum(told < 1), "undecided": len(cells) - len(told)}
-    (first, count), *others = [(way, count) for way, count in counts.items() if count]
-    if not others:
-        return f"{ours} is {first} than {theirs} in all {where}: {span}."
+        return f"Between {ours} and {theirs} nothing is resolved in {among} {where}."
+    span = " to ".join(dict.fromkeys((significant(told.min()), significant(told.max()))))
+    ways = {"faster": sum(told > 1), "slower": sum(told < 1)}
+    (first, count), *others = [(way, count) for way, count in ways.items() if count]
+    rest = len(cells) - len(told)
+    if not others and not rest:
+        return f"{ours} is {first} than {theirs} in {'all ' if count > 1 else ''}{among} {where}: {span} ×."
     said = listed([f"{first} than {theirs} in {count}", *(f"{way} in {count}" for way, count in others)])
-    return f"{ours} is {said} of {where}: {span} where resolved."
+    more = f" {rest} {'is' if rest == 1 else 'are'} not resolved." if rest else ""
+    return f"{ours} is {said} of {among} {where}: {span} ×.{more}"
 
 
 def _fixed(cell: dict[str, Any], other: str) -> str:
-    """What all cells of a map of tokens and another field share."""
+    """The other sizes and the threads that all cells of a map of tokens and another field share."""
     experts = counted(cell["num_experts"], "expert", "experts")
     sizes = {"d_model": f"d_model {cell['d_model']:,}", "d_ff": f"d_ff {cell['d_ff']:,}", "num_experts": experts}
     return ", ".join([*(text for name, text in sizes.items() if name != other), threads_text(cell["threads"])])

@@ -28,11 +28,11 @@ from moe.report.text import (
 
 # What gives so many times at so many tokens; with threads among the factors.
 COMPARED = {
-    ("mojo", False): "Optimisations make Mojo's kernel {} × its own plain version at {:,} tokens",
-    ("mojo", True): "Optimisations and threads make Mojo's kernel {} × its own plain version at {:,} tokens",
-    ("numpy to torch", False): "Against plain NumPy (float64, token by token) PyTorch is {} × as fast at {:,} tokens",
+    ("mojo", False): "Optimisations make Mojo's kernel {} × its own plain version at {}",
+    ("mojo", True): "Optimisations and threads make Mojo's kernel {} × its own plain version at {}",
+    ("numpy to torch", False): "Against plain NumPy (float64, token by token) PyTorch is {} × as fast at {}",
     ("numpy to torch", True): (
-        "Against plain NumPy (float64, token by token, fewer threads) PyTorch is {} × as fast at {:,} tokens"
+        "Against plain NumPy (float64, token by token, fewer threads) PyTorch is {} × as fast at {}"
     ),
 }
 SAME = 1.005  # a ratio of limits that is written as 1.00
@@ -62,13 +62,14 @@ def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
         return f"What gives the speedup {experiment.name} can't be told: a variant of it was not measured ({reason})."
     ratio = interval_of(whole, "times")
     given = ("" if ratio.bounded else "about ") + rounded(ratio)
-    said = COMPARED[name, "threads" in experiment.factors].format(given, found.summary.tokens)
+    tokens = counted(found.summary.tokens, "token", "tokens")
+    said = COMPARED[name, "threads" in experiment.factors].format(given, tokens)
     if not ratio.bounded:
         return f"{said}: undecided ({lacking(found.least_measured(experiment), found.run)})."
     if not whole["resolved"]:
         return f"{said}: not resolved."
     told = [row for row in factors if row["resolved"] and row["times"] > 1]
-    # Whatever may be as large as the last of them is named too.
+    # Whatever else is resolved and may be as large as the last of them is named too.
     least = min((row["times"] for row in told[: NAMED[name]]), default=0.0)
     most = [row for row in told if row["times_high"] >= least]
     parts = [_named(row["factor"], rounded(interval_of(row, "times"))) for row in most]

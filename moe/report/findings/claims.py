@@ -143,8 +143,9 @@ def headline(trial: Trial) -> list[str]:
         f"divided by {row['divided_by']:g}."
         for row, other in _timed_again(trial.claims)
     ]
+    worst = _worst(trial)
     said = [farthest(trial), *never[:1]]
-    if words_in([counts(trial), *said]) > MOST_WORDS:
+    if worst and _origin(trial.claims, worst) and words_in([counts(trial), *said]) > MOST_WORDS:
         said = said[:1]  # which has it in brief
     if not _judged(trial):
         said = [joined(said)]
@@ -158,9 +159,10 @@ def counts(trial: Trial) -> str:
     found = Counter(map(_counted_as, records(trial.verdicts)))
     parts = [f"{found[kind]} {SAID[kind][1 if found[kind] == 1 else 2]}" for kind in SAID if found[kind]]
     claims = f"{len(trial.verdicts)} published {'claim' if len(trial.verdicts) == 1 else 'claims'}"
-    if found[FAILS] > 1 and not (found[HOLDS] or found[REGION]):
-        return f"None of {claims} holds here{f': {listed(parts)}' if parts[1:] else ''}."
-    return f"Of {claims} {listed(parts)}."
+    if found[FAILS] == len(trial.verdicts) > 1:
+        return f"None of {claims} holds here."
+    seen = "" if found[HOLDS] or found[REGION] or not found[FAILS] else "none was seen to hold here: "
+    return f"Of {claims} {seen}{listed(parts)}."
 
 
 def farthest(trial: Trial) -> str:
@@ -194,8 +196,9 @@ def _worst(trial: Trial) -> Row | None:
 def _origin(claims: Claims, claim: Row) -> str:
     """A remark on a claimed ratio of what its source did not measure, or nothing."""
     of, *_ = claims.by_id[claim["id"]]["quantity"].get("ratio", [None])
+    timed = {row["variant"] for row in claims.rows if row["divided_by"] == 1.0}
     for row, _ in _timed_again(claims):
-        if of == row["fair"]:
+        if of == row["fair"] and of not in timed:
             return f" (its source never timed {title_of(of)})"
     return ""
 
