@@ -212,7 +212,7 @@ def test_the_index_begins_with_its_pages_sentences_as_far_as_there_is_room(tmp_p
     assert index.headline([page("breakdown", "Vectors do."), *found])[-1] == "Vectors do."
     sure = page("comparison", "Mojo leads.", "It is near the limit.", "How sure: usable (by 19 %).")
     assert index.headline([sure, found[1]]) == ["Mojo leads; how sure: usable (by 19 %).", "382 does not hold."]
-    # Remarks stand as far as there is room, short ones rather than long ones.
+    # Remarks stand as far as there is room; those of the last sentence go first.
     for words, kept in ((72, (True, True)), (73, (True, False)), (76, (False, False))):
         two = [page("claims", "", f"{'x ' * words} y (one two): z."), page("breakdown", "a (three four five).")]
         assert tuple("(" in line for line in index.headline(two)) == kept
@@ -236,7 +236,7 @@ def test_the_index_says_how_sure_it_is_where_that_differs_between_threads(tmp_pa
     for m in run.measurements:
         m.disturbed = [m.threads == 2 and place > 2 for place in range(len(m.samples_s))]
     published = "The published 382.87 times NumPy does not hold: Mojo is 1.6 times NumPy here on 2 threads."
-    whole = "Optimisations and threads make Mojo's kernel 40 × its own plain version at 32 tokens"
+    whole = "Optimisations and threads make Mojo's kernel 40 × its plain version at 32 tokens"
     most = "mostly vector instructions"
     given = f"{whole}: {most} (simd, 6.5 ×) and tiles in registers (tile, 2.3 ×)."
     others = [page("claims", "", published), page("breakdown", given)]

@@ -28,8 +28,8 @@ from moe.report.text import (
 
 # What gives so many times at so many tokens; with threads among the factors.
 COMPARED = {
-    ("mojo", False): "Optimisations make Mojo's kernel {} × its own plain version at {}",
-    ("mojo", True): "Optimisations and threads make Mojo's kernel {} × its own plain version at {}",
+    ("mojo", False): "Optimisations make Mojo's kernel {} × its plain version at {}",
+    ("mojo", True): "Optimisations and threads make Mojo's kernel {} × its plain version at {}",
     ("numpy to torch", False): "Against plain NumPy (float64, token by token) PyTorch is {} × as fast at {}",
     ("numpy to torch", True): (
         "Against plain NumPy (float64, token by token, fewer threads) PyTorch is {} × as fast at {}"
