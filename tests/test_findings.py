@@ -212,10 +212,12 @@ def test_the_index_begins_with_its_pages_sentences_as_far_as_there_is_room(tmp_p
     assert index.headline([page("breakdown", "Vectors do."), *found])[-1] == "Vectors do."
     sure = page("comparison", "Mojo leads.", "It is near the limit.", "How sure: usable (by 19 %).")
     assert index.headline([sure, found[1]]) == ["Mojo leads; how sure: usable (by 19 %).", "382 does not hold."]
-    # Remarks stand as far as there is room; those of the last sentence go first.
+    # Remarks stand as far as there is room, short ones rather than long ones, and of two as long the earlier one.
     for words, kept in ((72, (True, True)), (73, (True, False)), (76, (False, False))):
         two = [page("claims", "", f"{'x ' * words} y (one two): z."), page("breakdown", "a (three four five).")]
         assert tuple("(" in line for line in index.headline(two)) == kept
+    alike = [page("claims", "", f"{'x ' * 74} y (one two): z."), page("breakdown", "a (three four).")]
+    assert ["(" in line for line in index.headline(alike)] == [True, False]
     # Where there is no room for it, it is said in brief, without numbers of parts, and in place of the last page's.
     nearly = page("breakdown", f"{'x ' * 70}y.")
     assert index.headline([sure, found[1], nearly])[0] == "Mojo leads; how sure: usable."

@@ -83,11 +83,14 @@ def words_in(sentences: list[str]) -> int:
 
 
 def fitting(sentences: list[str]) -> list[str]:
-    """Sentences, which lose their remarks in parentheses where MOST_WORDS words need it, the last one first."""
-    lines = list(sentences)
-    for place in reversed(range(len(lines))):
+    """Sentences, of which those with the longest remarks in parentheses lose them where MOST_WORDS words need it.
+
+    Of two that are as long the later goes first.
+    """
+    lines, shorter = list(sentences), [REMARK.sub("", line) for line in sentences]
+    for place in sorted(range(len(lines)), key=lambda n: (words_in([shorter[n]]) - words_in([lines[n]]), -n)):
         if words_in(lines) > MOST_WORDS:
-            lines[place] = REMARK.sub("", lines[place])
+            lines[place] = shorter[place]
     return lines
 
 
