@@ -271,7 +271,7 @@ def test_a_line_is_drawn_through_what_was_measured_with_its_interval() -> None:
 
 def test_a_map_counts_what_there_is_and_nothing_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = scaling_views.regime(Scaling(a_sweep(noise=0.001)), "d_model")
-    cells = r"12 cells of tokens and d_model \(d_ff 1,024, 4 experts, 2.threads\)"
+    cells = r"12 cells of tokens and d_model \(d_ff 1024, 4 experts, 2.threads\)"
     assert re.fullmatch(rf"Mojo is faster than PyTorch in all {cells}: [\d.]+ to [\d.]+ ×\.", fast)
     even = a_sweep(dict.fromkeys(CALL_S, 5e-6), dict.fromkeys(CALL_S, 1e11), noise=0.1)
     none = scaling_views.regime(Scaling(even), "d_model")

@@ -13,7 +13,7 @@ import moe
 from moe.analysis import summarise
 from moe.implementations import numpy_layer
 from moe.implementations.registry import REGISTRY
-from moe.measure import bench, environment, threads
+from moe.measure import bench, environment, threads, waiting
 from moe.measure.bench import WARM_UPS
 from moe.measure.child import LINUX, WorkerFailedError
 from moe.measure.conditions import Elsewhere
@@ -297,7 +297,7 @@ def test_a_turn_warms_up_again_while_its_threads_share_a_core(
 
     def is_huddled(threads: int, elsewhere: Elsewhere) -> bool:
         looks.append(elsewhere)
-        assert threads == 2
+        assert (threads, elsewhere.waited) == (2, 0.4)
         return len(looks) <= huddled
 
     def begun(self: Patience) -> None:
@@ -305,6 +305,7 @@ def test_a_turn_warms_up_again_while_its_threads_share_a_core(
         patience.append(self)
 
     monkeypatch.setattr(Workers, "ask", counted)
+    monkeypatch.setattr(waiting, "share_waited", lambda *_: 0.4)
     monkeypatch.setattr(Patience, "__init__", begun)
     monkeypatch.setattr(Patience, "is_left", patient)
     monkeypatch.setattr(bench, "is_huddled", is_huddled)

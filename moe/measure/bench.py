@@ -298,7 +298,7 @@ class Bench:
         timing = worker.usage()
         timed = checked(ask("timed", keep=chosen), count)
         framed, used, waited = timing.stop()
-        elsewhere = watch.stop(using.stop().processor_s)._replace(waited=waited)
+        elsewhere = watch.stop(using.used_s, waited)
         workers.hold()
         after = self._machine.capacity.beside(m.probed_threads)
         path = self._folder / f"{number}.npy"
@@ -333,7 +333,7 @@ class Bench:
             )
             used = using.stop()
             spent_s += warm["warm_up_s"]
-            elsewhere = watch.stop(used.processor_s)._replace(waited=used.waited)
+            elsewhere = watch.stop(used.processor_s, used.waited)
             if not is_huddled(m.probed_threads, elsewhere) or not self.patience.is_left:
                 break
         self.patience.lost_s += earlier_s

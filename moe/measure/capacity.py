@@ -106,7 +106,7 @@ class Capacity:
         while time.monotonic() < end and threads in self._probes:
             self.now(threads)
         used = using.stop()
-        return is_crowded(threads, watch.stop(used.processor_s)._replace(waited=used.waited))
+        return is_crowded(threads, watch.stop(used.processor_s, used.waited))
 
 
 def is_crowded(threads: int, elsewhere: Elsewhere) -> bool:

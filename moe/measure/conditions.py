@@ -31,13 +31,13 @@ class Watch:
         self._busy, self._stolen = _times()
         self._own = time.process_time()
 
-    def stop(self, worker_s: float) -> Elsewhere:
-        """What went elsewhere, given the processor time of the worker that was measured."""
+    def stop(self, worker_s: float, waited: float | None = None) -> Elsewhere:
+        """What went elsewhere, given the processor time of the worker that was measured, and how long it waited."""
         seconds = time.monotonic() - self._started
         busy, stolen = _times()
         ours = worker_s + time.process_time() - self._own
         others = busy - self._busy - ours
-        return Elsewhere(max(0.0, others) / seconds, max(0.0, stolen - self._stolen) / seconds)
+        return Elsewhere(max(0.0, others) / seconds, max(0.0, stolen - self._stolen) / seconds, waited)
 
 
 def watched_cores() -> int:

@@ -66,7 +66,7 @@ def _try_cores(
         used = using.stop()
         if cores is None or cores >= least:
             return ""
-        if not is_crowded(m.threads, watch.stop(used.processor_s)._replace(waited=used.waited)):
+        if not is_crowded(m.threads, watch.stop(used.processor_s, used.waited)):
             alone.append(cores)
         if len(alone) == FEWEST_ALONE:
             return f"asked for {m.threads} threads, but a large product on them kept {max(alone):.2g} cores busy"

@@ -33,13 +33,17 @@ class UsageClock:
     def __init__(self, process: int, processor_s: Callable[[], float]) -> None:
         self._process, self._processor_s = process, processor_s
         self._threads = threads_of(process)
-        self._used_s = processor_s()
+        self._before_s = processor_s()
         self._started = time.monotonic()
+
+    @property
+    def used_s(self) -> float:
+        """Processor time that it has used so far."""
+        return self._processor_s() - self._before_s
 
     def stop(self) -> Usage:
         """What it has used."""
-        seconds = time.monotonic() - self._started
-        used_s = self._processor_s() - self._used_s
+        seconds, used_s = time.monotonic() - self._started, self.used_s
         return Usage(seconds, used_s, share_waited(self._threads, threads_of(self._process), used_s, seconds))
 
 

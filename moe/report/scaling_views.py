@@ -187,7 +187,7 @@ def regime(scaling: Scaling, other: str) -> str:
 def _fixed(cell: dict[str, Any], other: str) -> str:
     """The other sizes and the threads that all cells of a map of tokens and another field share."""
     experts = counted(cell["num_experts"], "expert", "experts")
-    sizes = {"d_model": f"d_model {cell['d_model']:,}", "d_ff": f"d_ff {cell['d_ff']:,}", "num_experts": experts}
+    sizes = {"d_model": f"d_model {cell['d_model']}", "d_ff": f"d_ff {cell['d_ff']}", "num_experts": experts}
     return ", ".join([*(text for name, text in sizes.items() if name != other), threads_text(cell["threads"])])
 
 
