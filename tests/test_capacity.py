@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from moe.measure import capacity as capacity_module
-from moe.measure.capacity import AWAKE, Capacity, Look, is_crowded, is_huddled, mark_disturbed
+from moe.measure.capacity import AWAKE, LASTS_S, Capacity, Look, is_crowded, is_huddled, mark_disturbed
 from moe.measure.child import WorkerFailedError
 from moe.measure.conditions import Elsewhere
 
@@ -67,6 +67,35 @@ def test_a_turn_waits_for_the_capacity_and_no_longer() -> None:
     probe.rates.extend([50.0] * AWAKE + [95.0])
     assert seen.wait(2, 0.0) == Look(False, 50.0)
     assert list(probe.rates) == [95.0]
+
+
+def test_what_a_turn_left_holds_for_the_next_one_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(capacity_module.time, "monotonic", lambda: now[0])
+    one, two = Probe(), Probe()
+    seen = Capacity({1: one, 2: two})
+    monkeypatch.setattr(seen, "_sees_others", lambda threads: False)
+
+    def asks(probe: Probe, *, look: bool = False) -> float | None:
+        """What the next turn begins with, where that is not what was known."""
+        before = probe.asked
+        reached = seen.wait(2 if probe is two else 1, 0.0, look=look).reached
+        return reached if probe.asked > before else None
+
+    two.rates.append(99.0)
+    assert seen.after(2) == 99.0
+    now[0] += 0.9 * LASTS_S
+    assert seen.wait(2, 0.0) == Look(True, 99.0)
+    assert asks(two) is None
+    assert asks(two, look=True) == 100.0, "it does not say that nobody else is there"
+    assert asks(one) == 100.0, "on another number of threads"
+    now[0] += 0.2 * LASTS_S
+    assert asks(two) == 100.0, "too long ago"
+    assert seen.after(1) == 100.0
+    assert asks(two) == 100.0, "another turn has ended since"
+    two.rates.extend([50.0] * AWAKE)
+    assert seen.after(2) == 50.0
+    assert asks(two) == 100.0, "it was too little"
 
 
 def test_beside_a_turn_cores_get_time_to_wake_up() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from moe.analysis import Interval
+from moe.analysis import Interval, Row
 from moe.measure import schedule
 from moe.measure.protocol import Protocol
 from moe.measure.schedule import ROUNDS_OF_A_PROCESS, _affordable, is_lacking, until_budget
@@ -51,9 +52,10 @@ def test_what_was_asked_for_is_enough_with_a_target_and_in_one_process() -> None
 class Pretended:
     """A bench whose generations only pass time."""
 
-    def __init__(self, settings: Protocol) -> None:
-        self.settings, self.patience, self.alive, self.seconds = settings, self, {0: None}, 0.0
-        self.run = SimpleNamespace(measurements=[])
+    def __init__(self, settings: Protocol, measurements: Sequence[Any] = ()) -> None:
+        self.settings, self.patience, self.seconds = settings, self, 0.0
+        self.run = SimpleNamespace(measurements=measurements)
+        self.alive: dict[int, Any] = dict(enumerate(measurements)) or {0: None}
 
     @property
     def left_s(self) -> float:
@@ -63,12 +65,13 @@ class Pretended:
         return self.seconds
 
 
-def generations_of(bench: Pretended, each_s: float, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The processes that a budget is spent on, of which each takes as long."""
-    made = []
+def generations_of(bench: Pretended, each_s: float, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """What is measured in each of the processes that a budget is spent on, of which each takes as long."""
+    made: list[list[int]] = []
 
     def generation(bench: Pretended, process: int, rounds: int, left: int) -> int:
-        made.append(process)
+        assert process == len(made)
+        made.append(list(bench.alive))
         bench.seconds += each_s
         return 2
 
@@ -81,37 +84,54 @@ def generations_of(bench: Pretended, each_s: float, monkeypatch: pytest.MonkeyPa
 def test_what_is_left_of_a_budget_goes_to_more_processes(
     each_s: float, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(schedule, "_uncertain", lambda bench: {})
     bench = Pretended(Protocol(budget_s=100.0, processes=3))
-    assert generations_of(bench, each_s, monkeypatch) == list(range(processes))
+    assert generations_of(bench, each_s, monkeypatch) == [[0]] * processes
+
+
+def row_of(low: float, high: float, **measurement: Any) -> Row:
+    """A row of the layer on one thread, by its interval of latency."""
+    given = {"config": "the layer", "threads": 1, "device": "cpu", "control": False, "processes": [], "rounds": []}
+    m: Any = SimpleNamespace(**{**given, "disturbed": [False] * 4, **measurement})
+    return Row(m, Interval((low + min(high, 3)) / 2, low, high))
+
+
+OURS, NEXT, ALMOST, SLOWER = range(4)
+ALL = [OURS, NEXT, ALMOST, SLOWER]
+FAST = [OURS, NEXT, ALMOST]
 
 
 @pytest.mark.parametrize(
-    ("half", "settings", "processes"),
+    ("half", "settings", "further"),
     [
-        (0.08, {}, 5),
-        (0.12, {}, 10),  # of 20 s each in 200
-        (inf, {}, 10),  # too few rounds for an interval
-        (0.12, {"target": 0.01}, 5),  # who names a target has said what is enough
-        (inf, {"processes": 1}, 5),  # so has who wants a single process, which gives no interval
-        (0.12, {"disturbed": 3}, 5),  # of 20 turns: more of them would tell little more
-        (0.12, {"disturbed": 2}, 10),
-        (0.12, {"lead_at": "another"}, 5),  # a lead on a layer that is measured beside the run's own
-        (0.08, {"latency": Interval(1.0, 0.0, inf)}, 10),  # some row has no interval
-        (0.08, {"latency": Interval(1.0, 0.0, inf), "disturbed": 20}, 10),
+        (0.08, {}, []),
+        (0.12, {}, [FAST] * 5),  # of 20 s each in 200
+        (inf, {}, [FAST] * 5),
+        (0.12, {"target": 0.01}, []),  # who names a target has said what is enough
+        (inf, {"processes": 1}, []),  # so has who wants a single process, which gives no interval
+        (0.12, {"disturbed": 3}, []),  # of 20 turns: more of them would tell little more
+        (0.12, {"disturbed": 2}, [FAST] * 5),
+        (0.12, {"lead_at": "another"}, []),  # a lead on a layer that is measured beside the run's own
+        (0.12, {"almost": {"config": "another"}}, [[OURS, NEXT]] * 5),
+        (0.12, {"almost": {"threads": 2}}, [[OURS, NEXT]] * 5),  # where the lead is known, or there is none
+        (0.12, {"almost": {"device": "cuda"}}, [[OURS, NEXT]] * 5),
+        (0.08, {"slower": inf}, [ALL] * 5),  # some row has no interval
+        (0.12, {"slower": inf, "disturbed": 20}, [ALL] * 5),
     ],
 )
 def test_what_is_uncertain_gets_more_than_the_budget(
-    half: float, settings: dict[str, Any], processes: int, monkeypatch: pytest.MonkeyPatch
+    half: float, settings: dict[str, Any], further: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the width of its interval alone: the lead is none here."""
-    kernel = SimpleNamespace(measurement=SimpleNamespace(config=settings.get("lead_at", "the layer")))
-    lead = SimpleNamespace(ratio=Interval(1.0, 1 - min(half, 1), 1 + half), mojo=kernel)
-    row = SimpleNamespace(latency=settings.get("latency", Interval(1.0, 0.9, 1.1)), speedup=None)
-    monkeypatch.setattr(schedule, "summarise", lambda run: SimpleNamespace(ahead={1: lead}, measured=[row]))
+    rows = [
+        row_of(0.9, 1.1, config=settings.get("lead_at", "the layer")),
+        row_of(0.9, 1.5, control=True, disturbed=[place < settings.get("disturbed", 0) for place in range(8)]),
+        row_of(1.5, 1.7, **settings.get("almost", {})),
+        row_of(1.6, settings.get("slower", 1.8)),
+    ]
+    lead = SimpleNamespace(ratio=Interval(1.0, 1 - min(half, 1), 1 + half), mojo=rows[OURS], other=rows[NEXT])
+    summary = SimpleNamespace(ahead={1: lead}, every=rows, measured=rows)
+    monkeypatch.setattr(schedule, "summarise", lambda run: summary)
     asked = {"processes": settings.get("processes", 3), "target": settings.get("target")}
-    bench = Pretended(Protocol(budget_s=100.0, **asked))
-    turns = [place < settings.get("disturbed", 0) for place in range(20)]
-    bench.run.measurements.append(
-        SimpleNamespace(config="the layer", control=True, disturbed=turns, processes=[], rounds=[])
-    )
-    assert len(generations_of(bench, 20.0, monkeypatch)) == processes
+    bench = Pretended(Protocol(budget_s=100.0, **asked), [row.measurement for row in rows])
+    assert generations_of(bench, 20.0, monkeypatch) == [ALL] * 5 + further

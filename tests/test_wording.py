@@ -141,6 +141,16 @@ def test_how_many_processes_there_were_of_those_asked_for() -> None:
         assert f"12 rounds in {made}, caches" in " ".join(sentences.what_is_measured(summarise(run)))
 
 
+def test_more_processes_of_some_variants_are_told() -> None:
+    run = synthetic_run(TIMES)
+    run.protocol["processes"] = 3
+    mojo = next(m for m in run.measurements if m.variant == "mojo")
+    mojo.samples_s, mojo.processes = mojo.samples_s * 2, [*mojo.processes, *[p + 3 for p in mojo.processes]]
+    mojo.rounds = [*mojo.rounds, *[r + 100 for r in mojo.rounds]]
+    (line,) = (line for line in sentences.what_is_measured(summarise(run)) if "a variant (" in line)
+    assert "12 to 24 rounds in 3 to 6 processes a variant (more for those that may be the fastest), caches" in line
+
+
 def test_a_terminal_says_that_ratios_are_not_those_of_the_medians() -> None:
     lines = table_lines(summarise(synthetic_run(TIMES)))
     (legend,) = (line for line in lines if line.startswith("Medians"))

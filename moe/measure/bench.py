@@ -300,7 +300,7 @@ class Bench:
         framed, used, waited = timing.stop()
         elsewhere = watch.stop(using.used_s, waited)
         workers.hold()
-        after = self._machine.capacity.beside(m.probed_threads)
+        after = self._machine.capacity.after(m.probed_threads)
         path = self._folder / f"{number}.npy"
         kept = ask("kept", path=str(path))
         workers.hold()

@@ -27,6 +27,7 @@ CROWDED = 0.15  # of a core, beyond those that a turn leaves free: what others m
 FIRST = 10  # probes before anything is measured
 LOOK_S = 0.04  # at who uses the cores, where others were seen to: the system counts in steps of 10 ms
 AWAKE = 10  # probes beside a turn at most, of which the best counts: of 2 ms each, the first only wake cores
+LASTS_S = 0.02  # that a probe after a turn holds for the next one on as many threads: less than a warm-up
 TIMEOUT_S = 60.0
 
 
@@ -43,6 +44,7 @@ class Capacity:
     def __init__(self, probes: MutableMapping[int, Child]) -> None:
         self._probes = probes
         self._seen: dict[int, list[float]] = defaultdict(list)
+        self._left: tuple[int, float | None, float] = 0, None, -inf  # after the last turn: threads, reached, when
         for threads in list(probes):
             for _ in range(FIRST):
                 self.note(threads, self.now(threads))
@@ -82,11 +84,22 @@ class Capacity:
                 break
         return max(reached, default=None)
 
+    def after(self, threads: int) -> float | None:
+        """What is reached `beside` a turn that has just ended."""
+        reached = self.beside(threads)
+        self._left = threads, reached, time.monotonic()
+        return reached
+
     def wait(self, threads: int, most_s: float, *, look: bool = False) -> Look:
         """Keep the threads busy until their capacity is there, at most so long.
 
-        With `look`, also until others leave them as many cores, which a brief probe does not show.
+        With `look`, also until others leave them as many cores, which a brief probe does not show; without it, what
+        was found after another turn just now does.
         """
+        same, left, when = self._left
+        known = not look and same == threads and left is not None and time.monotonic() < when + LASTS_S
+        if known and self.enough(threads, left):
+            return Look(True, left)
         end = time.monotonic() + most_s
         while True:
             free = not (look and self._sees_others(threads))

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from moe.analysis import summarise
+from moe.analysis import Row, summarise
 from moe.analysis.limits import limits_of
 from moe.config import FLOAT32_BYTES
 from moe.measure.bench import NOT_REACHED_REASON, Bench
@@ -34,8 +34,8 @@ MARGIN = 1.5  # times what is left: a cell that was begun is finished if it near
 def until_budget(bench: Bench) -> None:
     """Generations of workers with as many rounds each, while the budget has room, or until a target is met.
 
-    A row without an interval, and an uncertain lead, get more than the budget. How wide an interval is decides, not
-    where it lies: measuring until a difference is resolved would find one.
+    Rows without an interval, and those that an uncertain lead depends on, get more than the budget. How wide an
+    interval is decides, not where it lies: measuring until a difference is resolved would find one.
     """
     settings = bench.settings
     generation = 1 + max((p for m in bench.run.measurements for p in m.processes), default=-1)
@@ -52,9 +52,9 @@ def until_budget(bench: Bench) -> None:
             continue
         if settings.target is not None and _is_narrow(bench, settings.target):
             return
-        more_s = MORE * settings.budget_s if settings.target is None and settings.processes > 1 else 0.0
-        if took_s > bench.left_s and (took_s > bench.left_s + more_s or not _is_uncertain(bench)):
-            return
+        if took_s > bench.left_s:
+            more_s = MORE * settings.budget_s if settings.target is None and settings.processes > 1 else 0.0
+            bench.alive = _uncertain(bench) if took_s <= bench.left_s + more_s else {}
 
 
 def is_lacking(settings: Protocol, generations: int, rounds: int) -> bool:
@@ -108,19 +108,32 @@ def _is_narrow(bench: Bench, target: float) -> bool:
     return all(i.half_width <= target for row in rows for i in (row.latency, row.speedup) if i)
 
 
-def _is_uncertain(bench: Bench) -> bool:
-    """Whether a row has too few undisturbed turns for an interval, or the kernel's lead is known too little.
+def _uncertain(bench: Bench) -> dict[int, Measurement]:
+    """What more turns are worth their time for.
 
-    That is its lead over the fastest other on the layer that the run is about, on any number of threads.
+    All where a row has too few undisturbed ones for an interval. Else, where the kernel's lead over the fastest other
+    on the layer that the run is about is known too little, on any number of threads: those there that may be it.
     """
-    run = bench.run
-    summary = summarise(run)
-    if any(row.latency and not row.latency.bounded for row in summary.measured):
-        return True
-    turns = [disturbed for m in run.measurements for disturbed in m.disturbed]
-    layers = {m.config for m in run.measurements if m.control}
-    leads = [found.ratio for found in summary.ahead.values() if found.mojo.measurement.config in layers]
-    return sum(turns) <= BUSY * len(turns) and any(lead.half_width > UNCERTAIN for lead in leads)
+    summary = summarise(bench.run)
+    rows = {number: summary.every[number] for number in bench.alive}
+    if any(row.latency and not row.latency.bounded for row in rows.values()):
+        return bench.alive
+    turns = [disturbed for m in bench.run.measurements for disturbed in m.disturbed]
+    if sum(turns) > BUSY * len(turns):
+        return {}
+    layers = {m.config for m in bench.run.measurements if m.control}
+    slowest_s = {
+        threads: lead.other.latency.high
+        for threads, lead in summary.ahead.items()
+        if lead.other.latency and lead.mojo.measurement.config in layers and lead.ratio.half_width > UNCERTAIN
+    }
+
+    def may_be_fastest(row: Row) -> bool:
+        m, latency = row.measurement, row.latency
+        of_it = m.device == "cpu" and m.config in layers
+        return of_it and latency is not None and latency.low <= slowest_s.get(m.threads, 0.0)
+
+    return {number: row.measurement for number, row in rows.items() if may_be_fastest(row)}
 
 
 def measure_cells(

@@ -11,7 +11,7 @@ from moe.measure.child import LOAD_TIMEOUT_S, Child, WorkerFailedError
 from moe.run import Run
 
 EVERY_S = 5.0  # the clock, and others' use of the memory, change within a run
-SHARE = 0.03  # of the time, at most: past a last cache of hundreds of MiB, reading takes long
+SHARE = 0.02  # of the time, at most: past a last cache of hundreds of MiB, reading takes long
 
 
 class Yardsticks:

@@ -25,7 +25,6 @@ MOST_PRECISIONS = 2  # numbers of tokens at which precisions are compared: few a
 # held still, none was seen to be slower after 20 ms than after 100.
 EFFORT: dict[str, Any] = {
     "inputs": FEWEST_INPUTS,
-    "turn_s": 0.01,
     "turn_forwards": 3,
     "warm_up_s": 0.04,
     "warm_up_most_s": 0.07,

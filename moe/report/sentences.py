@@ -203,7 +203,6 @@ def what_is_measured(summary: Summary) -> list[str]:
     fewer = {
         row.label: row.measurement.config.tokens for row in summary.rows if row.measurement.config.tokens != tokens
     }
-    generations = sorted({p for row in summary.measured for p in row.measurement.processes})
     half = any(m.config.precision == "bfloat16" for m in summary.run.measurements)
     held = "float32, of numbers that bfloat16 can hold" if half else "float32"
     rounds = [len(row.measurement.values_s) for row in summary.measured]
@@ -218,7 +217,7 @@ def what_is_measured(summary: Summary) -> list[str]:
         f"{significant(1e3 * protocol['turn_s'])} ms and "
         f"{protocol['turn_forwards']} of them{fewest}; "
         "a round gives every variant one turn in shuffled order. "
-        f"Here: {count_text(rounds)} rounds in {processes_text(summary.run, len(generations))}, caches "
+        f"Here: {count_text(rounds)} rounds in {processes_text(summary)}, caches "
         f"{protocol.get('cache', 'warm')}"
         f"{inputs_text(summary.run)}.",
         "A row's value is the median of its rounds; brackets hold its 95 % interval, the wider of a bootstrap over "
@@ -253,11 +252,14 @@ def _probed(run: Run) -> bool:
     return any(m.capacities for m in run.measurements)
 
 
-def processes_text(run: Run, made: int) -> str:
+def processes_text(summary: Summary) -> str:
     """How many processes a variant had, and of how many where the time did not reach all."""
-    asked = run.protocol.get("processes", made)
-    fewer = f" ({asked} were asked for)" if made < asked else ""
-    return f"{made} {'process' if made == 1 else 'processes'} a variant{fewer}"
+    made = [len(set(row.measurement.processes)) for row in summary.measured]
+    most = max(made, default=0)
+    asked = summary.run.protocol.get("processes", most)
+    fewer = f" ({asked} were asked for)" if most < asked else ""
+    more = " (more for those that may be the fastest)" if most > min(made, default=0) >= asked else ""
+    return f"{count_text(made)} {'process' if most == 1 else 'processes'} a variant{fewer}{more}"
 
 
 def count_text(counts: list[int]) -> str:

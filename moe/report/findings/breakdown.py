@@ -94,9 +94,8 @@ def what_is_measured(found: Breakdown) -> str:
     """Sizes, variants and rounds of this run."""
     summary = found.summary
     rounds = [len(row.measurement.values_s) for row in summary.measured]
-    processes = {p for row in summary.measured for p in row.measurement.processes}
     counts = listed([threads_text(count) for count in found.threads])
-    made = processes_text(found.run, len(processes))
+    made = processes_text(summary)
     least = significant(1e3 * found.run.protocol["warm_up_s"], 2)
     return (
         f"{len({row.label for row in summary.measured})} variants on {counts}, {len(summary.measured)} measurements "
