@@ -22,10 +22,15 @@ class Probe:
         self.rates = deque(rates)
         self.waits: deque[float] = deque()
         self.asked = 0
+        self.held = False
+
+    def hold(self) -> None:
+        self.held = True
 
     def ask(self, operation: str, **_: Any) -> dict[str, float | None]:
         assert operation == "capacity"
         self.asked += 1
+        self.held = False
         rate = self.rates.popleft() if self.rates else 100.0
         return {"flops_per_s": rate, "waited": self.waits.popleft() if self.waits else None}
 
@@ -67,6 +72,15 @@ def test_a_turn_waits_for_the_capacity_and_no_longer() -> None:
     probe.rates.extend([50.0] * AWAKE + [95.0])
     assert seen.wait(2, 0.0) == Look(False, 50.0)
     assert list(probe.rates) == [95.0]
+
+
+def test_a_probe_is_held_still_as_long_as_a_turn_lasts() -> None:
+    probe = Probe()
+    seen = capacity(probe)
+    for look in (lambda: seen.wait(2, 0.0), lambda: seen.after(2), lambda: seen.beside(2)):
+        probe.held = False
+        look()
+        assert probe.held
 
 
 def test_what_a_turn_left_holds_for_the_next_one_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:

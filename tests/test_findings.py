@@ -85,6 +85,7 @@ def test_cells_that_noise_hides_are_undecided_and_no_lead_is_read_from_them() ->
     lead, most, sure = scaling.headline({"": Scaling(run)})
     whole = len(Scaling(run).problems)
     assert lead.startswith(f"Mojo is faster than PyTorch at {whole - 1} and undecided at 1 of the {whole} measured")
+    assert most.startswith("Decided: from ")
     assert " on 1 thread" not in most
     assert sure.startswith("How sure: too noisy on 1 thread, clear on 2 threads (NumPy timed twice differs by up to ")
     assert " % and 0." in sure
@@ -173,6 +174,22 @@ def test_claims_of_which_none_is_off_or_none_can_be_judged(tmp_path: Path) -> No
         "Of 1 published claim 1 is undecided.",
         "The published 4 times NumPy can't be judged by these runs, nor can any other published number.",
     ]
+
+
+def test_what_a_source_is_known_for_is_told_also_where_it_can_not_be_judged(tmp_path: Path) -> None:
+    both = [a_claim("a", RATIO, 382.87), a_claim("b", {"ratio": ["torch", "numpy"]}, 90.0)]
+    run = a_comparison()
+    assert trial_headline(tmp_path, *both, runs=[run])[1].startswith("The published 382.87 times NumPy does not hold")
+    for m in run.measurements:
+        if m.variant == "mojo":
+            m.status, m.reason, m.samples_s, m.processes = "not_run", "Mojo is not installed: install it", [], []
+    said = trial_headline(tmp_path, *both, runs=[run])
+    assert said[1] == "The published 382.87 times NumPy can't be judged by these runs: Mojo is not installed."
+    assert said[2].startswith("The published 90 times NumPy does not hold: PyTorch is")
+    noisy = trial_headline(
+        tmp_path, a_claim("a", RATIO, 4.0), a_claim("b", RATIO, 0.001), runs=[a_comparison(noise=0.5)]
+    )
+    assert noisy[1] == "The published 4 times NumPy can't be judged by these runs: they do not tell."
 
 
 def test_what_was_divided_instead_of_measured_is_said(tmp_path: Path) -> None:

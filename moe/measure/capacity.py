@@ -82,6 +82,8 @@ class Capacity:
                 reached.append(now)
             if now is not None and self.enough(threads, now):
                 break
+        if threads in self._probes:
+            self._probes[threads].hold()  # without Mojo its threads are OpenBLAS's, which spin on into the turn
         return max(reached, default=None)
 
     def after(self, threads: int) -> float | None:

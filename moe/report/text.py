@@ -77,6 +77,12 @@ def power_of_ten(value: float) -> Shown:
     return Shown(f"{mantissa.removesuffix('.0')}e{int(exponent)}" if value else "0", value)
 
 
+def rate(value: float, unit: str) -> str:
+    """A number of units, each written with its prefix, as 117 GFLOP/s."""
+    prefix, factor = next(((p, f) for p, f in (("T", 1e12), ("G", 1e9)) if value >= f), ("M", 1e6))
+    return f"{significant(value / factor)} {prefix}{unit}"
+
+
 def percent(share: float) -> Shown:
     """A share as a percentage of two significant digits."""
     return Shown(f"{significant(100 * share, 2)} %", 100 * share, "%")

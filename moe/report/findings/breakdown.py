@@ -13,7 +13,7 @@ from moe.analysis.breakdown import AUTOGRAD, Breakdown
 from moe.analysis.factors import WHOLE, experiments
 from moe.analysis.frames import interval_of, records
 from moe.analysis.overhead import FITS
-from moe.report.findings.words import brief, counted, factor_of, fitting, listed, rounded, title_of
+from moe.report.findings.words import brief, counted, factor_of, fitting, listed, rounded, title_of, with_ends
 from moe.report.sentences import count_text, how_sure, inputs_text, processes_text
 from moe.report.text import (
     lacking,
@@ -28,11 +28,11 @@ from moe.report.text import (
 
 # What gives so many times at so many tokens; with threads among the factors.
 COMPARED = {
-    ("mojo", False): "Optimisations make Mojo's kernel {} × its plain version at {}",
-    ("mojo", True): "Optimisations and threads make Mojo's kernel {} × its plain version at {}",
-    ("numpy to torch", False): "Against plain NumPy (float64, token by token) PyTorch is {} × as fast at {}",
+    ("mojo", False): "Optimisations make Mojo's kernel {} its plain version at {}",
+    ("mojo", True): "Optimisations and threads make Mojo's kernel {} its plain version at {}",
+    ("numpy to torch", False): "Against plain NumPy (float64, token by token) PyTorch is {} as fast at {}",
     ("numpy to torch", True): (
-        "Against plain NumPy (float64, token by token, fewer threads) PyTorch is {} × as fast at {}"
+        "Against plain NumPy (float64, token by token, fewer threads) PyTorch is {} as fast at {}"
     ),
 }
 SAME = 1.005  # a ratio of limits that is written as 1.00
@@ -45,7 +45,9 @@ CHAINS = {
 
 def headline(found: Breakdown, rows: pd.DataFrame) -> list[str]:
     """By how much Mojo's optimisations together, which counts most, from NumPy to PyTorch, and how sure that is."""
-    names = [name for name, own in experiments(found).items() if name == "mojo" or found.asked_for(own)]
+    asked = {name: own for name, own in experiments(found).items() if name == "mojo" or found.asked_for(own)}
+    # What was measured goes first: a report's index has the first sentence alone.
+    names = sorted(asked, key=lambda name: not found.asked_for(asked[name]) or bool(found.missing(asked[name])))
     said = [_whole(found, rows, name) for name in names]
     ends = list(dict.fromkeys((found.threads[0], found.threads[-1])))
     return fitting([*said, how_sure(found.summary, ends)])
@@ -61,7 +63,7 @@ def _whole(found: Breakdown, rows: pd.DataFrame, name: str) -> str:
         reason = brief(found.missing(experiment)[0].partition(": ")[2])
         return f"What gives the speedup {experiment.name} can't be told: a variant of it was not measured ({reason})."
     ratio = interval_of(whole, "times")
-    given = ("" if ratio.bounded else "about ") + rounded(ratio)
+    given = with_ends(ratio) if ratio.bounded else f"about {rounded(ratio)} ×"
     tokens = counted(found.summary.tokens, "token", "tokens")
     said = COMPARED[name, "threads" in experiment.factors].format(given, tokens)
     if not ratio.bounded:

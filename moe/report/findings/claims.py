@@ -23,9 +23,9 @@ from moe.analysis.verdicts import (
     Trial,
 )
 from moe.claims import Claims
-from moe.report.findings.words import MOST_WORDS, begin, counted, joined, listed, rounded, title_of, words_in
+from moe.report.findings.words import MOST_WORDS, begin, brief, counted, joined, listed, rounded, title_of, words_in
 from moe.report.tables import frame_table, html_table
-from moe.report.text import Shown, percent, significant, span, threads_text, times
+from moe.report.text import Shown, percent, rate, significant, span, threads_text, times
 
 Row = dict[str, Any]  # of a frame
 
@@ -143,13 +143,16 @@ def headline(trial: Trial) -> list[str]:
         f"divided by {row['divided_by']:g}."
         for row, other in _timed_again(trial.claims)
     ]
+    untold = known_for(trial)
+    if not _judged(trial):
+        return [counts(trial), joined([untold, *never[:1]])]
+    if untold:
+        return [counts(trial), untold, farthest(trial)]
     worst = _worst(trial)
     said = [farthest(trial), *never[:1]]
     if worst and _origin(trial.claims, worst) and words_in([counts(trial), *said]) > MOST_WORDS:
         said = said[:1]  # which has it in brief
-    if not _judged(trial):
-        said = [joined(said)]
-    elif not any(row["kind"] == "ratio" for row in _fails(trial)):
+    if not any(row["kind"] == "ratio" for row in _fails(trial)):
         said.reverse()  # what a source is known for is how many times as fast something is
     return [counts(trial), *said]
 
@@ -165,16 +168,21 @@ def counts(trial: Trial) -> str:
     return f"Of {claims} {seen}{listed(parts)}."
 
 
-def farthest(trial: Trial) -> str:
-    """The claim that is the most times off; where none is, whether any could be judged."""
+def known_for(trial: Trial) -> str:
+    """That the largest published ratio, or all there is, can't be judged by these runs; nothing where it can be."""
+    ratios = [row for row in records(trial.verdicts) if row["kind"] == "ratio"]
+    most = max(ratios, key=lambda row: row["claimed_high"], default=None)
+    if most is None or most["verdict"] != UNMEASURABLE:
+        return "" if _judged(trial) else "None of the published numbers could be judged by these runs."
+    what = f"the published {_times_what(most, trial.claims)} can't be judged by these runs"
     if not _judged(trial):
-        ratios = [row for row in records(trial.verdicts) if row["kind"] == "ratio"]
-        if not ratios:
-            return "None of the published numbers could be judged by these runs."
-        most = max(ratios, key=lambda row: row["claimed_high"])
-        _, second = trial.claims.by_id[most["id"]]["quantity"]["ratio"]
-        what = f"{_ends(most['claimed_low'], most['claimed_high'], between=' to ')} times {title_of(second)}"
-        return f"The published {what} can't be judged by these runs, nor can any other published number."
+        return begin(f"{what}, nor can any other published number.")
+    missing = (most["missing"] or "").partition(": ")[2].partition(": ")[0]
+    return begin(f"{what}{_origin(trial.claims, most)}: {brief(missing) or 'they do not tell'}.")
+
+
+def farthest(trial: Trial) -> str:
+    """The claim that is the most times off, of those that could be judged."""
     worst = _worst(trial)
     return begin(_off(worst, trial.claims)) if worst else "No number that could be judged is off."
 
@@ -203,6 +211,12 @@ def _origin(claims: Claims, claim: Row) -> str:
     return ""
 
 
+def _times_what(row: Row, claims: Claims) -> str:
+    """A claimed ratio, of how many times what."""
+    _, second = claims.by_id[row["id"]]["quantity"]["ratio"]
+    return f"{_ends(row['claimed_low'], row['claimed_high'], between=' to ')} times {title_of(second)}"
+
+
 def _off(row: Row, claims: Claims) -> str:
     quantity = claims.by_id[row["id"]]["quantity"]
     claimed = _ends(row["claimed_low"], row["claimed_high"], between=" to ")
@@ -217,7 +231,7 @@ def _off(row: Row, claims: Claims) -> str:
         end, least_or_most = ("low", "least") if row["off"] > 1 else ("high", "most")
         found = f"at {least_or_most} {significant(row[f'measured_{end}'], 2)}"
     measured = f"{first} is {found} times {second} {here}"
-    return f"the published {claimed} times {second} does not hold{_origin(claims, row)}: {measured}."
+    return f"the published {_times_what(row, claims)} does not hold{_origin(claims, row)}: {measured}."
 
 
 def extremes(trial: Trial) -> list[str]:
@@ -231,17 +245,12 @@ def extremes(trial: Trial) -> list[str]:
         most = max(asked, key=lambda row: row["share_of_limit"])
         threads = threads_text(int(most["limits_threads"]))
         lines.append(
-            f"Most is asked of the machine by {most['quoted']}: {_rate(most['flops_per_s'], 'FLOP/s')}, "
+            f"Most is asked of the machine by {most['quoted']}: {rate(most['flops_per_s'], 'FLOP/s')}, "
             f"{_multiple(most['of_peak'])} the multiply-add peak of {threads} here, and "
-            f"{_rate(most['bytes_per_s'], 'B/s')}, {_multiple(most['of_bandwidth'])} their read bandwidth, by "
+            f"{rate(most['bytes_per_s'], 'B/s')}, {_multiple(most['of_bandwidth'])} their read bandwidth, by "
             f"{most['limits_by']}."
         )
     return lines
-
-
-def _rate(value: float, unit: str) -> str:
-    prefix, factor = next(((p, f) for p, f in (("T", 1e12), ("G", 1e9)) if value >= f), ("M", 1e6))
-    return f"{significant(value / factor)} {prefix}{unit}"
 
 
 def _multiple(share: float) -> str:

@@ -62,10 +62,11 @@ def _most(cells: list[Cell]) -> str:
     if not told:
         return ""
     most, least = (end(told, key=lambda cell: cell["ratio"]) for end in (max, min))
+    it_is = "It is" if len(told) == len(cells) else "Decided:"
     text = {id(cell): f"{rounded(interval_of(cell, 'ratio'))} times" for cell in (most, least)}
     if most is least:
-        return f"It is {text[id(most)]} as fast at {_place(most)}."
-    return f"It is from {text[id(least)]} as fast at {_place(least)} to {text[id(most)]} at {_place(most)}."
+        return f"{it_is} {text[id(most)]} as fast at {_place(most)}."
+    return f"{it_is} from {text[id(least)]} as fast at {_place(least)} to {text[id(most)]} at {_place(most)}."
 
 
 def _place(cell: Cell) -> str:
