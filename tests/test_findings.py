@@ -142,7 +142,7 @@ def test_claims_are_counted_and_the_farthest_off_is_named(tmp_path: Path) -> Non
     said = trial_headline(tmp_path, *entries)
     assert said[0] == (
         "Of 6 published claims 1 holds here, 2 do not hold, 1 needs a GPU to be judged, "
-        "1 needs what is not installed and 1 can't be measured here."
+        "1 needs missing software and 1 can't be measured here."
     )
     assert said[1].startswith("The published 382.87 times NumPy does not hold: Mojo is ")
     assert len(said) == 2
@@ -153,9 +153,9 @@ def test_where_no_claim_holds_that_is_said_first(tmp_path: Path) -> None:
     assert trial_headline(tmp_path, *wrong)[0] == "None of 2 published claims holds here."
     jax = a_claim("c", {"ratio": ["mojo", "jax"]}, 4.0)
     assert trial_headline(tmp_path, *wrong, jax)[0] == (
-        "Of 3 published claims none was seen to hold here: 2 do not hold and 1 needs what is not installed."
+        "Of 3 published claims none was seen to hold here: 2 do not hold and 1 needs missing software."
     )
-    assert trial_headline(tmp_path, jax)[0] == "Of 1 published claim 1 needs what is not installed."
+    assert trial_headline(tmp_path, jax)[0] == "Of 1 published claim 1 needs missing software."
 
 
 def test_a_claim_that_is_off_by_far_does_not_say_which_is_faster_where_that_is_untold(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def spans(data: pd.DataFrame, **_: Any) -> None:
     """A thin line from the least to the most that each factor gave with any of the others on."""
     for place, row in enumerate(records(data.drop_duplicates("name"))):
         plt.plot([row["least"], row["most"]], [place, place], color=GREY, linewidth=1, zorder=0)
-    plt.plot([], [], color=GREY, linewidth=1, label="least to most, with any others on")
+    plt.plot([], [], color=GREY, linewidth=1, label="range, by which others are on")
 
 
 def fits(data: pd.DataFrame, **_: Any) -> None:

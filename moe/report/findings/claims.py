@@ -32,11 +32,11 @@ Row = dict[str, Any]  # of a frame
 # Of a verdict, or of the reason why there is none: its word, and what is said of one claim and of several.
 SAID = {
     HOLDS: ("✓ holds", "holds here", "hold here"),
-    REGION: ("◐ only in a region", "holds at other sizes only", "hold at other sizes only"),
+    REGION: ("◐ at other sizes only", "holds at other sizes only", "hold at other sizes only"),
     FAILS: ("✗ does not hold", "does not hold", "do not hold"),
     UNDECIDED: ("? undecided", "is undecided", "are undecided"),
     NO_GPU: ("– can't be judged without a GPU", "needs a GPU to be judged", "need a GPU to be judged"),
-    NOT_INSTALLED: ("– not installed here", "needs what is not installed", "need what is not installed"),
+    NOT_INSTALLED: ("– not installed here", "needs missing software", "need missing software"),
     UNMEASURABLE: ("– can't be measured here", "can't be measured here", "can't be measured here"),
 }
 # By what a claim is judged.
