@@ -74,7 +74,8 @@ def test_a_turn_waits_for_the_capacity_and_no_longer() -> None:
     assert list(probe.rates) == [95.0]
 
 
-def test_a_probe_is_held_still_as_long_as_a_turn_lasts() -> None:
+def test_a_probe_is_held_still_as_long_as_a_turn_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity_module, "LINUX", True)
     probe = Probe()
     seen = capacity(probe)
     for look in (lambda: seen.wait(2, 0.0), lambda: seen.after(2), lambda: seen.beside(2)):

@@ -148,7 +148,7 @@ def test_more_processes_of_some_variants_are_told() -> None:
     mojo.samples_s, mojo.processes = mojo.samples_s * 2, [*mojo.processes, *[p + 3 for p in mojo.processes]]
     mojo.rounds = [*mojo.rounds, *[r + 100 for r in mojo.rounds]]
     (line,) = (line for line in sentences.what_is_measured(summarise(run)) if "a variant (" in line)
-    assert "12 to 24 rounds in 3 to 6 processes a variant (more for those that may be the fastest), caches" in line
+    assert "12 to 24 rounds in 3 to 6 processes a variant (more where a lead was uncertain), caches" in line
 
 
 def test_a_terminal_says_that_ratios_are_not_those_of_the_medians() -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moe.measure.child import Child, WorkerFailedError
+from moe.measure.child import LINUX, Child, WorkerFailedError
 from moe.measure.conditions import Elsewhere, Watch, watched_cores
 from moe.processor import usable_cores
 from moe.run import Run
@@ -82,7 +82,7 @@ class Capacity:
                 reached.append(now)
             if now is not None and self.enough(threads, now):
                 break
-        if threads in self._probes:
+        if LINUX and threads in self._probes:
             self._probes[threads].hold()  # without Mojo its threads are OpenBLAS's, which spin on into the turn
         return max(reached, default=None)
 

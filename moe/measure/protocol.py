@@ -35,10 +35,10 @@ class Protocol:
     forward gets an input of its own. A round gives every variant one turn, in an order shuffled by `seed`; a turn
     that the machine disturbed is repeated later in the round, up to `repeats` times. Each of `processes` generations
     of workers makes as many rounds as any other, at least `rounds` of them and as many as budget_s has room for; more
-    generations follow while they fit, or for as long again while a row has no interval; and, of those that may be the
-    fastest, while few turns are disturbed and the kernel's lead is known to no better than a tenth. What disturbances
-    take may exceed it by two fifths, in a sweep by a tenth. With a `target`, generations are short and go on until no
-    interval reaches farther than this share of its value, or the budget is spent.
+    generations follow while they fit, or for as long again while a row has no interval; and, of the kernel and what
+    may be the fastest other, while few turns are disturbed and its lead is known to no better than a tenth. What
+    disturbances take may exceed it by two fifths, in a sweep by a tenth. With a `target`, generations are short and
+    go on until no interval reaches farther than this share of its value, or the budget is spent.
 
     Before anything is timed the outputs for `inputs` inputs are compared with the reference, in later processes for
     one. With `cache` "cold", more memory than the last cache holds is written before every forward. A step that takes

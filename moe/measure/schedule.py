@@ -12,6 +12,7 @@ from moe.analysis import Row, summarise
 from moe.analysis.limits import limits_of
 from moe.config import FLOAT32_BYTES
 from moe.measure.bench import NOT_REACHED_REASON, Bench
+from moe.measure.capacity import mark_disturbed
 from moe.measure.protocol import Protocol
 from moe.measure.workers import Workers
 from moe.problem import Weights
@@ -34,9 +35,10 @@ MARGIN = 1.5  # times what is left: a cell that was begun is finished if it near
 def until_budget(bench: Bench) -> None:
     """Generations of workers with as many rounds each, while the budget has room, or until a target is met.
 
-    Rows without an interval, and those that an uncertain lead depends on, get more than the budget. How wide an
-    interval is decides, not where it lies: measuring until a difference is resolved would find one.
+    Where a row has no interval all get more than the budget, where a lead is uncertain those that it is between. How
+    wide an interval is decides, not where it lies: measuring until a difference is resolved would find one.
     """
+    set_aside: dict[int, Measurement] = {}
     settings = bench.settings
     generation = 1 + max((p for m in bench.run.measurements for p in m.processes), default=-1)
     rounds = _rounds_so_far(bench)
@@ -54,7 +56,9 @@ def until_budget(bench: Bench) -> None:
             return
         if took_s > bench.left_s:
             more_s = MORE * settings.budget_s if settings.target is None and settings.processes > 1 else 0.0
-            bench.alive = _uncertain(bench) if took_s <= bench.left_s + more_s else {}
+            bench.alive |= set_aside  # which may have become uncertain, by what probes found since
+            going_on = _uncertain(bench) if took_s <= bench.left_s + more_s else set()
+            set_aside = {number: bench.alive.pop(number) for number in set(bench.alive) - going_on}
 
 
 def is_lacking(settings: Protocol, generations: int, rounds: int) -> bool:
@@ -108,32 +112,40 @@ def _is_narrow(bench: Bench, target: float) -> bool:
     return all(i.half_width <= target for row in rows for i in (row.latency, row.speedup) if i)
 
 
-def _uncertain(bench: Bench) -> dict[int, Measurement]:
-    """What more turns are worth their time for.
+def _uncertain(bench: Bench) -> set[int]:
+    """The rows that more turns are worth their time for.
 
-    All where a row has too few undisturbed ones for an interval. Else, where the kernel's lead over the fastest other
-    on the layer that the run is about is known too little, on any number of threads: those there that may be it.
+    All where one has too few undisturbed turns for an interval. Else, where the kernel's lead over the fastest other
+    on the layer that the run is about is known too little, on any number of threads: the kernel and what may be it.
     """
+    mark_disturbed(bench.run)
     summary = summarise(bench.run)
     rows = {number: summary.every[number] for number in bench.alive}
     if any(row.latency and not row.latency.bounded for row in rows.values()):
-        return bench.alive
+        return set(rows)
     turns = [disturbed for m in bench.run.measurements for disturbed in m.disturbed]
     if sum(turns) > BUSY * len(turns):
-        return {}
+        return set()
     layers = {m.config for m in bench.run.measurements if m.control}
-    slowest_s = {
-        threads: lead.other.latency.high
-        for threads, lead in summary.ahead.items()
-        if lead.other.latency and lead.mojo.measurement.config in layers and lead.ratio.half_width > UNCERTAIN
-    }
+    leads = [
+        lead
+        for lead in summary.ahead.values()
+        if lead.mojo.measurement.config in layers and lead.ratio.half_width > UNCERTAIN
+    ]
+    places = {id(row): number for number, row in rows.items()}
+    found: set[int] = set()
+    for lead in leads:
+        between = {places.get(id(lead.mojo)), places.get(id(lead.other))}
+        if None not in between:  # both can be measured on
+            found |= {number for number, row in rows.items() if number in between or _rivals(row, lead.other)}
+    return found
 
-    def may_be_fastest(row: Row) -> bool:
-        m, latency = row.measurement, row.latency
-        of_it = m.device == "cpu" and m.config in layers
-        return of_it and latency is not None and latency.low <= slowest_s.get(m.threads, 0.0)
 
-    return {number: row.measurement for number, row in rows.items() if may_be_fastest(row)}
+def _rivals(row: Row, fastest: Row) -> bool:
+    """Whether a row may be as fast as the one that was found to be the fastest of the others."""
+    ours, theirs = row.measurement, fastest.measurement
+    alike = (ours.threads, ours.device, ours.config) == (theirs.threads, theirs.device, theirs.config)
+    return alike and bool(row.throughput and fastest.throughput and row.throughput.high >= fastest.throughput.low)
 
 
 def measure_cells(

@@ -216,7 +216,7 @@ def what_is_measured(summary: Summary) -> list[str]:
         "Each turn runs forwards until they get no faster, then times single ones for at least "
         f"{significant(1e3 * protocol['turn_s'])} ms and "
         f"{protocol['turn_forwards']} of them{fewest}; "
-        "a round gives every variant one turn in shuffled order. "
+        "a round gives each variant a turn, in shuffled order. "
         f"Here: {count_text(rounds)} rounds in {processes_text(summary)}, caches "
         f"{protocol.get('cache', 'warm')}"
         f"{inputs_text(summary.run)}.",
@@ -258,7 +258,10 @@ def processes_text(summary: Summary) -> str:
     most = max(made, default=0)
     asked = summary.run.protocol.get("processes", most)
     fewer = f" ({asked} were asked for)" if most < asked else ""
-    more = " (more for those that may be the fastest)" if most > min(made, default=0) >= asked else ""
+    run, leading = summary.run, [row for lead in summary.ahead.values() for row in (lead.mojo, lead.other)]
+    longest = any(len(set(row.measurement.processes)) == most for row in leading)
+    narrowed = most > min(made, default=0) >= asked and longest and run.complete and not run.protocol.get("target")
+    more = " (more where a lead was uncertain)" if narrowed else ""
     return f"{count_text(made)} {'process' if most == 1 else 'processes'} a variant{fewer}{more}"
 
 

@@ -23,7 +23,7 @@ from moe.analysis.verdicts import (
     Trial,
 )
 from moe.claims import Claims
-from moe.report.findings.words import MOST_WORDS, begin, brief, counted, joined, listed, rounded, title_of, words_in
+from moe.report.findings.words import MOST_WORDS, brief, counted, fitting, joined, listed, rounded, title_of, words_in
 from moe.report.tables import frame_table, html_table
 from moe.report.text import Shown, percent, rate, significant, span, threads_text, times
 
@@ -32,7 +32,7 @@ Row = dict[str, Any]  # of a frame
 # Of a verdict, or of the reason why there is none: its word, and what is said of one claim and of several.
 SAID = {
     HOLDS: ("✓ holds", "holds here", "hold here"),
-    REGION: ("◐ at other sizes only", "holds at other sizes only", "hold at other sizes only"),
+    REGION: ("◐ in other cases only", "holds in other cases only", "hold in other cases only"),
     FAILS: ("✗ does not hold", "does not hold", "do not hold"),
     UNDECIDED: ("? undecided", "is undecided", "are undecided"),
     NO_GPU: ("– can't be judged without a GPU", "needs a GPU to be judged", "need a GPU to be judged"),
@@ -45,7 +45,7 @@ RULE = (
     f"being taken as that number times or divided by {MARGIN:g}. It does not hold where all of the interval lies "
     "outside; between the two this run can't tell. It is judged on the claimed layer and on all threads of the run; "
     "a factor in the breakdown of that layer, on as many tokens as that has. Where it does not hold there but does "
-    "elsewhere, or a factor gives as much with one set of the others on, it holds in a region."
+    "elsewhere, or a factor gives as much with one set of the others on, it holds in other cases only."
 )
 RATED = ("ratio", "throughput", "factor")  # kinds of claims that can be so many times off
 UNITS = {"throughput": "tokens/s", "order": "pairs reversed"}  # of others ×
@@ -147,7 +147,7 @@ def headline(trial: Trial) -> list[str]:
     if not _judged(trial):
         return [counts(trial), joined([untold, *never[:1]])]
     if untold:
-        return [counts(trial), untold, farthest(trial)]
+        return fitting([counts(trial), untold, farthest(trial)])
     worst = _worst(trial)
     said = [farthest(trial), *never[:1]]
     if worst and _origin(trial.claims, worst) and words_in([counts(trial), *said]) > MOST_WORDS:
@@ -174,17 +174,17 @@ def known_for(trial: Trial) -> str:
     most = max(ratios, key=lambda row: row["claimed_high"], default=None)
     if most is None or most["verdict"] != UNMEASURABLE:
         return "" if _judged(trial) else "None of the published numbers could be judged by these runs."
-    what = f"the published {_times_what(most, trial.claims)} can't be judged by these runs"
+    what = f"The published {_times_what(most, trial.claims)} can't be judged by these runs"
     if not _judged(trial):
-        return begin(f"{what}, nor can any other published number.")
-    missing = (most["missing"] or "").partition(": ")[2].partition(": ")[0]
-    return begin(f"{what}{_origin(trial.claims, most)}: {brief(missing) or 'they do not tell'}.")
+        return f"{what}, nor can any other published number."
+    variant, colon, reason = (most["missing"] or "they do not tell").partition(": ")
+    return f"{what}{_origin(trial.claims, most)}: {brief(reason.partition(': ')[0] if colon else variant)}."
 
 
 def farthest(trial: Trial) -> str:
     """The claim that is the most times off, of those that could be judged."""
     worst = _worst(trial)
-    return begin(_off(worst, trial.claims)) if worst else "No number that could be judged is off."
+    return _off(worst, trial.claims) if worst else "No number that could be judged is off."
 
 
 def _judged(trial: Trial) -> list[Row]:
@@ -223,15 +223,15 @@ def _off(row: Row, claims: Claims) -> str:
     found, here = rounded(interval_of(row, "measured")), f"here on {threads_text(row['threads'])}"
     if row["kind"] == "throughput":
         of = title_of(quantity["throughput"])
-        return f"the published {claimed} tokens a second of {of} do not hold: measured {here} are {found}."
+        return f"The published {claimed} tokens a second of {of} do not hold: measured {here} are {found}."
     if row["kind"] == "factor":
-        return f"the published {claimed} times of {quantity['factor']} does not hold: measured {here} is {found}."
+        return f"The published {claimed} times of {quantity['factor']} does not hold: measured {here} is {found}."
     first, second = map(title_of, quantity["ratio"])
     if not interval_of(row, "measured").excludes(1.0):  # which of them is faster may be untold
         end, least_or_most = ("low", "least") if row["off"] > 1 else ("high", "most")
         found = f"at {least_or_most} {significant(row[f'measured_{end}'], 2)}"
     measured = f"{first} is {found} times {second} {here}"
-    return f"the published {_times_what(row, claims)} does not hold{_origin(claims, row)}: {measured}."
+    return f"The published {_times_what(row, claims)} does not hold{_origin(claims, row)}: {measured}."
 
 
 def extremes(trial: Trial) -> list[str]:

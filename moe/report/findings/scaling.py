@@ -36,7 +36,7 @@ def headline(found: Mapping[str, Scaling]) -> list[str]:
 def _lead(cells: list[Cell]) -> str:
     """At how many of the cells OURS is faster, slower, equal or neither."""
     ours, theirs, whole = title_of(OURS), title_of(THEIRS), len(cells)
-    equal = [cell for cell in cells if cell["ratio_low"] >= 1 / EQUAL and cell["ratio_high"] <= EQUAL]
+    equal = [cell for cell in cells if _is_equal(cell)]
     told = [cell for cell in cells if cell["resolved"] and cell not in equal]
     ahead = sum(cell["ratio"] > 1 for cell in told)
     counts = {
@@ -56,13 +56,18 @@ def _lead(cells: list[Cell]) -> str:
     return f"{ours} is {listed([f'{what} at {count}' for what, count in counts.items() if count])} of {at}."
 
 
+def _is_equal(cell: Cell) -> bool:
+    """Whether the two are as fast as each other, as far as it matters."""
+    return bool(cell["ratio_low"] >= 1 / EQUAL and cell["ratio_high"] <= EQUAL)
+
+
 def _most(cells: list[Cell]) -> str:
     """The largest lead and the farthest behind, of what is resolved."""
-    told = [cell for cell in cells if cell["resolved"]]
-    if not told:
+    told = [cell for cell in cells if cell["resolved"] or _is_equal(cell)]
+    if not any(cell["resolved"] for cell in told):
         return ""
     most, least = (end(told, key=lambda cell: cell["ratio"]) for end in (max, min))
-    it_is = "It is" if len(told) == len(cells) else "Decided:"
+    it_is = "It is" if len(told) == len(cells) else "Decided:"  # the sentence before counts what is undecided
     text = {id(cell): f"{rounded(interval_of(cell, 'ratio'))} times" for cell in (most, least)}
     if most is least:
         return f"{it_is} {text[id(most)]} as fast at {_place(most)}."
