@@ -106,6 +106,8 @@ def test_what_a_turn_left_holds_for_the_next_one_a_moment_later(monkeypatch: pyt
     assert asks(one) == 100.0, "on another number of threads"
     now[0] += 0.2 * LASTS_S
     assert asks(two) == 100.0, "too long ago"
+    assert seen.after(2) == 100.0
+    assert asks(two) is None
     assert seen.after(1) == 100.0
     assert asks(two) == 100.0, "another turn has ended since"
     two.rates.extend([50.0] * AWAKE)

@@ -82,8 +82,9 @@ class Capacity:
                 reached.append(now)
             if now is not None and self.enough(threads, now):
                 break
+        # Without Mojo its threads are OpenBLAS's, which spin on into the turn; elsewhere `hold` would only sleep.
         if LINUX and threads in self._probes:
-            self._probes[threads].hold()  # without Mojo its threads are OpenBLAS's, which spin on into the turn
+            self._probes[threads].hold()
         return max(reached, default=None)
 
     def after(self, threads: int) -> float | None:

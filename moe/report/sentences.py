@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import inf
 from statistics import mean
 
-from moe.analysis import Summary
+from moe.analysis import Row, Summary
 from moe.analysis.conditions import shared_cores, slow_probes, taken
 from moe.report.findings.words import listed, title_of
 from moe.report.origin import machine_text
@@ -254,15 +254,20 @@ def _probed(run: Run) -> bool:
 
 def processes_text(summary: Summary) -> str:
     """How many processes a variant had, and of how many where the time did not reach all."""
-    made = [len(set(row.measurement.processes)) for row in summary.measured]
+    run, made = summary.run, _processes_of(summary.measured)
     most = max(made, default=0)
-    asked = summary.run.protocol.get("processes", most)
+    asked = run.protocol.get("processes", most)
     fewer = f" ({asked} were asked for)" if most < asked else ""
-    run, leading = summary.run, [row for lead in summary.ahead.values() for row in (lead.mojo, lead.other)]
-    longest = any(len(set(row.measurement.processes)) == most for row in leading)
-    narrowed = most > min(made, default=0) >= asked and longest and run.complete and not run.protocol.get("target")
+    leading = _processes_of([row for lead in summary.ahead.values() for row in (lead.mojo, lead.other)])
+    whole = run.complete and not run.protocol.get("target")  # else the last process may have lacked rows
+    narrowed = whole and most in leading and most > min(made) >= asked
     more = " (more where a lead was uncertain)" if narrowed else ""
     return f"{count_text(made)} {'process' if most == 1 else 'processes'} a variant{fewer}{more}"
+
+
+def _processes_of(rows: Sequence[Row]) -> list[int]:
+    """How many processes each of some rows was measured in."""
+    return [len(set(row.measurement.processes)) for row in rows]
 
 
 def count_text(counts: list[int]) -> str:

@@ -37,7 +37,7 @@ def _lead(cells: list[Cell]) -> str:
     """At how many of the cells OURS is faster, slower, equal or neither."""
     ours, theirs, whole = title_of(OURS), title_of(THEIRS), len(cells)
     equal = [cell for cell in cells if _is_equal(cell)]
-    told = [cell for cell in cells if cell["resolved"] and cell not in equal]
+    told = [cell for cell in cells if cell["resolved"] and not _is_equal(cell)]
     ahead = sum(cell["ratio"] > 1 for cell in told)
     counts = {
         f"faster than {theirs}": ahead,
@@ -62,7 +62,7 @@ def _is_equal(cell: Cell) -> bool:
 
 
 def _most(cells: list[Cell]) -> str:
-    """The largest lead and the farthest behind, of what is resolved."""
+    """The largest lead and the farthest behind, of what is decided."""
     told = [cell for cell in cells if cell["resolved"] or _is_equal(cell)]
     if not any(cell["resolved"] for cell in told):
         return ""
