@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from math import log
 from statistics import median
 
+from cheats.trial import trials
 from moe.analysis import Interval, summarise
 from moe.analysis.frames import interval_of, records, rows
-from moe.cheats.trial import trials
 from moe.config import PRESETS
 from moe.implementations import availability, installed_names
 from moe.measure.busy import wait_until_quiet
 from moe.measure.compare import compare
 from moe.processor import usable_cores
 from moe.ranges import RUNS
-from moe.report.sentences import spoiled
+from moe.report.sentences import disturbances
 from moe.report.text import significant, threads_text, times
 from moe.run import Run
 
@@ -90,7 +90,7 @@ def busy_half_way(budget_s: float) -> Iterator[Finding]:
         second = compare((SECOND,), CONFIG, budget_s=half_s)
     one_by_one = _measured(first, FIRST, "latency_s").value / _measured(second, SECOND, "latency_s").value
     yield withstands(quiet, in_rounds, one_by_one)
-    said = spoiled(run)
+    said = disturbances(run)
     yield Finding(f"warned: {' '.join(said) or 'no'}", bool(said))
 
 

@@ -25,7 +25,7 @@ def other() -> Any:
     run.machine |= {"processor": "Slowium", "core_quota": 1.5}
     run.measurements[1].status, run.measurements[1].reason = "failed", "killed by SIGKILL"
     run.measurements[1].parity = {**PARITY, "passed": False, "reason": "off"}
-    run.measurements[0].others_cores = [0.9] * 20
+    run.measurements[0].disturbed = [True] * 3 + [False] * 17
     for m in run.measurements:
         m.config = moe.MoEConfig(100, 32, 32, 4, 2)
         if m.threads == 2:

@@ -11,9 +11,9 @@ from functools import cache
 import pytest
 
 import moe
-from moe.cheats import CHEATS, Honest, label_of
-from moe.cheats.helpers import InBackground
-from moe.cheats.trial import CONFIG, TRIALS, outcome, trial, tried_on
+from cheats import CHEATS, Honest, label_of
+from cheats.helpers import InBackground
+from cheats.trial import CONFIG, TRIALS, outcome, trial, tried_on
 
 from .synthetic import synthetic_run
 
@@ -27,7 +27,7 @@ BEGIN_RIGHT = [cheat for cheat in CHEATS if cheat is not InBackground]  # whose 
 FIRST_OUTPUTS = """
 import json
 import moe
-from moe.cheats import CHEATS, label_of, Honest
+from cheats import CHEATS, label_of, Honest
 
 def first(label):
     problem = moe.make_problem(moe.MoEConfig(tokens=12, d_model=16, d_ff=24, num_experts=4, top_k=2))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from moe.analysis import summarise
-from moe.analysis.conditions import shared_cores, slow_probes
+from moe.analysis.limits import shared_cores
 from moe.measure import machine
 from moe.report import sentences, tables
 
@@ -14,39 +14,7 @@ TIMES = {"numpy": 0.02, "mojo": 0.01}
 
 def test_a_quiet_run_has_no_warnings() -> None:
     run = synthetic_run(TIMES, rounds=20)
-    run.measurements[1].others_cores = [0.2] * 16 + [0.9] * 4  # what steps of 10 ms can look like, and a few turns
     assert sentences.warnings(summarise(run)) == []
-
-
-def test_rows_that_others_disturbed_are_named_below_the_results() -> None:
-    run = synthetic_run(TIMES, rounds=10)
-    run.measurements[1].others_cores = [0.0] * 6 + [0.5, 0.3, 0.35, 0.37]
-    said = " ".join(sentences.trust(summarise(run), run))
-    assert "Other processes used 38 % of a core during some of this run's turns: mojo on 1 thread (4 of 10)" in said
-
-
-def test_time_that_a_hypervisor_took_is_named() -> None:
-    run = synthetic_run(TIMES, rounds=10)
-    run.measurements[0].stolen_cores = [1.5] * 10
-    (line,) = sentences.warnings(summarise(run))
-    assert "Other systems on the same hardware used 150 % of a core" in line
-    assert "numpy on 1 thread (10 of 10)" in line
-
-
-def test_a_machine_that_is_slower_at_times_is_named() -> None:
-    run = synthetic_run(TIMES, (1, 2))
-    probes = [{"bytes": 2**22, "read_bytes_per_s": 1e11, "triad_bytes_per_s": 1e11}]
-    for threads, rates in ((1, [1.0e11] * 9 + [0.85e11]), (2, [2e11] * 8 + [1.0e11, 1.2e11])):
-        run.limits += [{"threads": threads, "by": "p", "flops_per_s": r, "bandwidth": probes} for r in rates]
-    run.limits.append({"threads": 1, "reason": "died"})
-    assert sentences.warnings(summarise(run)) == [
-        "Warning: in 2 of 10 probes on 2 threads the machine reached 110 of 200 GFLOP/s: rows on as many threads may "
-        "read slow."
-    ]
-    run.limits = [entry for entry in run.limits if entry.get("flops_per_s") != 1.2e11]
-    assert list(slow_probes(run)) == [2]
-    run.limits += [entry for entry in run.limits if entry.get("flops_per_s") == 2e11]
-    assert not slow_probes(run)
 
 
 def test_turns_that_the_probes_found_disturbed_are_counted() -> None:

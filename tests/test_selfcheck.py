@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import moe
+from cheats import CHEATS
+from cheats.trial import CONFIG, Outcome
 from moe import selfcheck
 from moe.analysis import Interval
-from moe.cheats import CHEATS
-from moe.cheats.trial import CONFIG, Outcome
-from moe.report.sentences import spoiled
+from moe.report.sentences import disturbances
 from moe.run import Run
 
 from .synthetic import synthetic_run
@@ -44,12 +44,12 @@ def test_a_shift_that_is_told_must_be_less_than_half_of_that_one_after_the_other
 
 
 def test_that_a_machine_was_busy_is_told_by_its_turns() -> None:
-    assert not spoiled(synthetic_run({"numpy": 0.02}))
+    assert not disturbances(synthetic_run({"numpy": 0.02}))
     run = synthetic_run({"numpy": 0.02})
     m = run.measurements[0]
     m.capacities = [[1e9, 1e9]] * len(m.samples_s)
     m.disturbed = [True] + [False] * (len(m.samples_s) - 1)
-    (line,) = spoiled(run)
+    (line,) = disturbances(run)
     assert line.startswith("Disturbed turns: 1 of ")
 
 
@@ -83,7 +83,7 @@ def test_everything_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         slow = names == (selfcheck.SECOND,)
         run = synthetic_run({name: 0.02 if name == "mojo" and slow else 0.01 for name in names}, noise=0.001)
         if len(asked) == 5:  # the busy one
-            run.measurements[0].others_cores = [1.5] * len(run.measurements[0].samples_s)
+            run.measurements[0].disturbed = [True] * len(run.measurements[0].samples_s)
         if len(asked) == 10:
             run.measurements[1].status, run.measurements[1].reason = "failed", "it hides"
         return run

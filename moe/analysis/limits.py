@@ -15,6 +15,7 @@ from moe.run import Measurement, Run
 # sixteen times (AMX: 1,024 a cycle and core where AVX-512 has 64), two by two matrices four times (ARM's bfmmla).
 BEYOND_VECTORS = {"amx_bf16": 16.0, "asimd": 4.0}
 PAIRS = 2.0  # in vectors, where no probe measured it
+SHARED = 0.7  # of as many times what one thread reaches: what two hardware threads of one core stay below
 BEST = 90  # percentile of what probes reached: a limit is what the machine can do, not what it does on average
 
 
@@ -104,3 +105,14 @@ def bound_of(measurement: Measurement, limits: Limits) -> Bound:
 def bytes_of(measurement: Measurement) -> float:
     """Bytes that a forward reads and writes at least: by its routing, or on average if that is not known."""
     return float(measurement.details.get("bytes_moved", measurement.config.expected_bytes))
+
+
+def shared_cores(run: Run) -> list[int]:
+    """Numbers of threads that the machine seems to run on fewer cores: then nothing looks disturbed.
+
+    On them the best probe reached less than SHARED times as many of what the best one reached on one thread.
+    """
+    counts = {entry["threads"] for entry in run.limits} | {m.probed_threads for m in run.measurements}
+    best = {threads: max(rates_of(run, threads), default=0.0) for threads in sorted(counts)}
+    one = best.get(1, 0.0)
+    return [threads for threads, most in best.items() if threads > 1 and 0 < most < SHARED * threads * one]

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Sequence
 from math import inf
-from statistics import mean
 
 from moe.analysis import Row, Summary
-from moe.analysis.conditions import shared_cores, slow_probes, taken
+from moe.analysis.limits import shared_cores
 from moe.report.findings.words import listed, title_of
 from moe.report.origin import machine_text
 from moe.report.text import lacking, percent, power_of_ten, significant, threads_text
-from moe.run import Measurement, Run
+from moe.run import Run
 
 MOST_NAMED = 6  # rows in one warning
 CLEAR = 0.1  # what a control may differ from itself, as a share, before smaller differences are in doubt
@@ -124,7 +123,7 @@ def trust(summary: Summary, run: Run) -> list[str]:
 def warnings(summary: Summary) -> list[str]:
     """What spoiled the conditions of the run, and which rows it touched; or that nobody could see whether it did."""
     run = summary.run
-    lines = spoiled(run)
+    lines = disturbances(run)
     quota = run.machine.get("core_quota")
     if quota is not None and quota < max(run.protocol["threads"]):
         lines.append(f"This run may use the time of {quota:g} cores: on more threads than that it is held back.")
@@ -132,33 +131,6 @@ def warnings(summary: Summary) -> list[str]:
     if unwatched is not None:
         lines.append(f"Whether others used the processor meanwhile is unknown: {unwatched}.")
     return lines
-
-
-def spoiled(run: Run) -> list[str]:
-    """What was seen to take the machine from the run's turns, and which rows that touched."""
-    lines = disturbances(run)
-    if not _probed(run):
-        lines += _taken_by("Other processes", taken(run, lambda m: m.others_cores))
-        lines += _taken_by("Other systems on the same hardware", taken(run, lambda m: m.stolen_cores))
-        lines += [
-            f"Warning: in {len(slow)} of {len(rates)} probes on {threads_text(threads)} the machine reached "
-            f"{significant(mean(slow) / 1e9)} of {significant(max(rates) / 1e9)} GFLOP/s: rows on as many threads "
-            "may read slow."
-            for threads, (slow, rates) in slow_probes(run).items()
-        ]
-    return lines
-
-
-def _taken_by(who: str, touched: Sequence[tuple[Measurement, list[float]]]) -> list[str]:
-    """How much time others took from some rows' turns, those first from which they took most."""
-    if not touched:
-        return []
-    worst = sorted(touched, key=lambda row: -sum(row[1]))
-    named = [f"{m.label} on {threads_text(m.threads)} ({len(high)} of {len(m.samples_s)})" for m, high in worst]
-    return [
-        f"{who} used {percent(mean(cores for _, high in touched for cores in high))} of a core during some of this "
-        f"run's turns: {_first(named)}. These rows are less certain than their intervals say."
-    ]
 
 
 def _first(names: Sequence[str]) -> str:
@@ -243,7 +215,7 @@ def what_is_measured(summary: Summary) -> list[str]:
 def inputs_text(run: Run) -> str:
     """What forwards were given."""
     if not _probed(run):
-        return f", cycling through {run.protocol['inputs']} inputs"
+        return f", cycling through {run.protocol['inputs']} inputs; no probes beside turns tell which were disturbed"
     return ", every forward on an input of its own, written shortly before"
 
 

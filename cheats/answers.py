@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from moe.cheats.honest import WATCHED, Honest
+from cheats.honest import WATCHED, Honest
 from moe.problem import Weights
 
 

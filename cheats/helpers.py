@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from moe.cheats.honest import Honest
+from cheats.honest import Honest
 from moe.implementations.numpy_layer import NumpyLayer
 from moe.problem import Weights
 

@@ -2,14 +2,14 @@
 
 Each is a right layer that does one thing more to look faster, or to make others look slow. A run has to end with it
 `failed`, or right and no faster than the layer that it is made from. In a run they are named as any other layer in a
-file is: `moe/cheats/clocks.py:SlowClock`.
+file is: `cheats/clocks.py:SlowClock`.
 """
 
 import inspect
 from types import ModuleType
 
-from moe.cheats import answers, clocks, helpers, moments
-from moe.cheats.honest import Honest
+from cheats import answers, clocks, helpers, moments
+from cheats.honest import Honest
 
 __all__ = ["CHEATS", "Honest", "label_of"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from moe.cheats import CHEATS, Honest, answers, clocks, label_of, moments
+from cheats import CHEATS, Honest, answers, clocks, label_of, moments
 from moe.config import MoEConfig
 from moe.measure.compare import compare
 from moe.processor import usable_cores

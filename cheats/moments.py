@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from moe.cheats.answers import RemembersAddresses
-from moe.cheats.honest import Honest
+from cheats.answers import RemembersAddresses
+from cheats.honest import Honest
 from moe.measure.inputs import Inputs
 from moe.problem import Weights
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from moe.cheats.answers import RepeatsLater
-from moe.cheats.honest import Honest
-from moe.cheats.moments import ComputesAhead
+from cheats.answers import RepeatsLater
+from cheats.honest import Honest
+from cheats.moments import ComputesAhead
 from moe.problem import Weights
 
 IN_A_ROW = 8  # forwards that share their time out among themselves
