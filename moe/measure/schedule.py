@@ -21,7 +21,7 @@ from moe.run import NOT_REACHED, OVER_BUDGET, OVER_MEMORY, Measurement, Run, mea
 
 ROUNDS_OF_A_PROCESS = 10_000  # at most, so that a round's number says which of the run's it is
 LOST = 0.4  # of the budget, on top of it: what disturbances may take before turns are no longer repeated
-LOST_TO_CELLS = 0.25  # and in a sweep: a tenth left three cells in ten with rounds enough for an interval
+LOST_TO_CELLS = 0.35  # and in a sweep: a tenth left three cells in ten with rounds enough for an interval
 OVER = 1.0  # of the budget: what the fewest rounds may take beyond it, as on a busy machine, or what none foresaw
 MORE = 1.0  # of the budget, on top of it: what more processes may take where what is known is too uncertain
 UNCERTAIN = 0.1  # half an interval, as a share of the lead

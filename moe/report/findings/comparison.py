@@ -180,7 +180,7 @@ def extremes(rows: pd.DataFrame, quantity: str, apart: pd.DataFrame | None = Non
     if apart is None or apart.empty:
         return line
     left_out = ", ".join(_said(row, quantity) for row in records(apart))
-    return f"{line} Not drawn, since it is far slower than others on as many threads: {left_out}."
+    return f"{line} Far slower than others on as many threads, and so not drawn: {left_out}."
 
 
 def _said(row: dict[str, Any], quantity: str) -> str:
