@@ -11,12 +11,13 @@ import numpy as np
 
 from cheats.answers import RepeatsLater
 from cheats.honest import Honest
-from cheats.moments import ComputesAhead
+from cheats.moments import ComputesAhead, ComputesInPart, is_timed
 from moe.problem import Weights
 
 IN_A_ROW = 8  # forwards that share their time out among themselves
 HIDDEN = 0.6  # of the time that passes while the clock is stopped: more would not be believed
-LONG_S = 0.02  # a forward after which no more than the fewest are timed
+LONG_S = 0.31  # a forward after which no more than the fewest are timed
+EVERY = 3  # turns of which one is honest
 
 
 class SlowClock(Honest):
@@ -54,6 +55,18 @@ class MovesTime(StopsClock):
         return y
 
 
+class MovesTimeAtTimes(MovesTime):
+    """Moves time in two turns of three, and is honest in the third, for whoever asks whether it ever is."""
+
+    turns = 0
+    was_timed = False
+
+    def _answer(self, x: Any) -> Any:
+        self.turns += is_timed() and not self.was_timed
+        self.was_timed = is_timed()
+        return super()._answer(x) if self.turns % EVERY else Honest._answer(self, x)
+
+
 class HidesPromises(StopsClock):
     """Returns a promise, and stops the clock while `to_numpy` keeps it."""
 
@@ -83,6 +96,10 @@ class WorksOffTheClock(ComputesAhead):
         super()._prepare(weights)
         set_clock(self._clock)
 
+    def _take(self, x: Any) -> Any:
+        self.starts = False  # what is read next is the end of this
+        return super()._take(x)
+
     def _clock(self) -> float:
         if self.starts:
             self._work()
@@ -98,8 +115,18 @@ class ShortensTurns(StopsClock):
     """Makes forwards that are not timed long, so that few are timed, too few for anybody to miss what it hides."""
 
     def _answer(self, x: Any) -> Any:
-        if "keep" not in sys._getframe(2).f_locals:  # which is how a caller that times looks
+        if not is_timed():
             sleep(LONG_S)
+        return super()._answer(x)
+
+
+class LeavesTheRest(ComputesInPart):
+    """Has few timed by the same trick, and leaves half of what they compute to `to_numpy`."""
+
+    def _answer(self, x: Any) -> Any:
+        if not is_timed():
+            sleep(LONG_S)
+            return Honest._answer(self, x), x[:0]
         return super()._answer(x)
 
 
@@ -138,6 +165,8 @@ def set_clock(clock: Callable[[], float]) -> None:
     """Put a clock in the place of `perf_counter` wherever what measures in this process has it."""
     for name, module in list(sys.modules.items()):
         if name in ("time", "__main__") or name.startswith("moe.measure"):
+            if (worker := getattr(module, "Worker", None)) is not None:
+                worker.timed.__kwdefaults__["clock"] = clock
             for known, value in (("perf_counter", clock), ("perf_counter_ns", lambda: int(clock() * 1e9))):
                 if hasattr(module, known):
                     setattr(module, known, value)

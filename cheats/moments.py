@@ -1,11 +1,14 @@
 """Layers that compute at a moment that is not timed: before the forward, or after it."""
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from types import FrameType
 from typing import Any
+from weakref import ReferenceType, ref
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from moe.problem import Weights
 
 IN_A_ROW = 8  # forwards that are done together
 AHEAD = 64  # inputs that are predicted together
+TOGETHER, PACE = 16, 0.2  # inputs in one product, and how long each of the others idles, as a share of its time
 
 
 class Promises(Honest):
@@ -97,6 +101,82 @@ class ComputesAhead(Honest):
         self.waiting.clear()
 
 
+class ComputesTogether(Honest):
+    """Computes all that waits in one forward, and idles in the others until they look like it."""
+
+    pace_s = 0.0
+
+    def _prepare(self, weights: Weights) -> None:
+        self.waiting: list[Any] = []
+        self.done: dict[int, Any] = {}
+
+    def _take(self, x: Any) -> Any:
+        self.waiting.append(x)
+        return x
+
+    def _answer(self, x: Any) -> Any:
+        begun = perf_counter()
+        if id(x) not in self.done:
+            together, self.waiting = self.waiting[:TOGETHER], self.waiting[TOGETHER:]
+            y = super()._answer(np.concatenate(together))
+            self.done = dict(zip(map(id, together), np.split(y, len(together)), strict=True))
+            self.pace_s = PACE * (perf_counter() - begun)
+        while perf_counter() - begun < self.pace_s:
+            pass
+        return self.done.pop(id(x))
+
+
+class ComputesInPart(Honest):
+    """Computes half of the tokens in a forward, and the others in `to_numpy`."""
+
+    def _answer(self, x: Any) -> Any:
+        rows = -(-len(x) // 2)
+        return super()._answer(x[:rows]), x[rows:]
+
+    def _give(self, y: Any) -> Any:
+        first, rest = y
+        return np.concatenate([first, super()._answer(rest)]) if len(rest) else first
+
+
+class TakesTurns(Promises):
+    """Computes in `to_native` in every second turn, and in `to_numpy` in the others."""
+
+    turns = 0
+    was_timed = False
+
+    def _take(self, x: Any) -> Any:
+        self.turns += is_timed() and not self.was_timed
+        self.was_timed = is_timed()
+        return partial(np.copy, Honest._answer(self, x)) if self.turns % 2 else partial(Honest._answer, self, x)
+
+    def _answer(self, x: Any) -> Any:
+        return x
+
+
+class FillsInWhenWoken(Honest):
+    """Computes half of the tokens, and the others when its process may go on, for the output that is still there."""
+
+    def _prepare(self, weights: Weights) -> None:
+        self.owed: list[tuple[Any, ReferenceType[Any]]] = []
+        signal.signal(signal.SIGCONT, self._pay)
+
+    def _answer(self, x: Any) -> Any:
+        if not is_timed():
+            return super()._answer(x)
+        rows = -(-len(x) // 2)
+        y = np.empty_like(x)
+        y[:rows] = super()._answer(x[:rows])
+        self.owed.append((x, ref(y)))
+        return y
+
+    def _pay(self, *_: Any) -> None:
+        owed, self.owed = self.owed, []
+        for x, kept in owed:
+            rows = -(-len(x) // 2)
+            if (y := kept()) is not None and rows < len(x):
+                y[rows:] = super()._answer(x[rows:])
+
+
 class ComputesBeforeAtTimes(ComputesAhead):
     """Computes in every eighth call of `to_native` for all eight, so that the median call takes no time."""
 
@@ -129,10 +209,17 @@ class Predicts(RemembersAddresses):
 
 def sequence_of_callers() -> Inputs | None:
     """The nearest sequence of inputs among the variables of all callers."""
+    values = (value for caller in _callers() for value in caller.f_locals.values())
+    return next((value for value in values if isinstance(value, Inputs)), None)
+
+
+def is_timed() -> bool:
+    """Whether some caller looks like one that times."""
+    return any("keep" in caller.f_locals for caller in _callers())
+
+
+def _callers() -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        for value in frame.f_locals.values():
-            if isinstance(value, Inputs):
-                return value
+        yield frame
         frame = frame.f_back
-    return None

@@ -230,7 +230,7 @@ def test_a_worker_tells_a_full_disk_from_a_failure(saves: str, tmp_path: Path) -
     try:
         child.ask("prepare", timeout=60, weights=str(tmp_path / "weights"), **what)
         child.ask("draw", timeout=60, number=0, secret=1)
-        child.ask("convert", timeout=60, number=0, first=0, count=2)
+        child.ask("copy", timeout=60, number=0, first=0, count=2)
         if saves == "kept":
             child.ask("timed", timeout=60, number=0, keep=1)
         with pytest.raises(OSError, match="an output could not be saved"):

@@ -3,10 +3,11 @@
 import random
 import secrets
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from timeit import repeat
@@ -67,6 +68,7 @@ class Bench:
         self._doubts = Doubts()
         self._core_check = CoreCheck()
         self._copy_s: dict[MoEConfig, float] = {}
+        self._each_s: dict[int, float] = defaultdict(lambda: inf)  # the least that a row's forward was seen to last
         self._workers = self.workers()
 
     @contextmanager
@@ -289,15 +291,17 @@ class Bench:
         ask = partial(workers.ask, m, timeout=settings.timeout_s, number=number)
         worker = workers.of(m)
         warm, watch, using = self._warm(m, ask)
-        count, secret = how_many(settings, m.config, warm["each_s"], warm["lasting_s"]), secrets.randbits(SECRET_BITS)
+        # One that is slow while nobody times it would have too few timed for anything to be told from them.
+        each_s, lasting_s = (min(warm[key], self._each_s[number]) for key in ("each_s", "lasting_s"))
+        count, secret = how_many(settings, m.config, each_s, lasting_s), secrets.randbits(SECRET_BITS)
         ask("draw", secret=secret)
-        started, first = time.monotonic(), secrets.randbelow(PLACES)
-        ask("convert", first=first, count=count)
-        converting_s = time.monotonic() - started
+        first = secrets.randbelow(PLACES)
+        ask("copy", first=first, count=count)
         chosen = secrets.randbelow(count)
         timing = worker.usage()
         timed = checked(ask("timed", keep=chosen), count)
         framed, used, waited = timing.stop()
+        self._each_s[number] = min(self._each_s[number], framed / count)
         elsewhere = watch.stop(using.used_s, waited)
         workers.hold()
         after = self._machine.capacity.after(m.probed_threads)
@@ -309,7 +313,7 @@ class Bench:
             raise WorkerFailedError(INPUT_CHANGED)
         self._kept.append(keep(number, m, x, path, self.random))
         copy_s = self._copying_s(m.config)
-        turn = Turn(timed["samples"], timed["flush_s"], framed, used, m.threads, converting_s, copy_s)
+        turn = Turn(timed["samples"], timed["flush_s"], framed, used, m.threads, timed["converting_s"], copy_s)
         m.warm_up_s += warm["warm_up_s"]
         m.peak_rss_bytes = max(m.peak_rss_bytes or 0, kept["peak_rss_bytes"])
         m.details["memory_of"] = sorted(worker.inside)

@@ -4,7 +4,7 @@ A layer is somebody else's code in a process of its own, and that process reads 
 middle of a row's undisturbed turns. docs/method.md lists what they catch and what not.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
@@ -23,8 +23,8 @@ FEWEST_TURNS = 3  # for rules that a busy machine could break in one turn
 CLOCK_LEAST_S = 0.01  # what is shorter can't be told from the time that asking takes on a busy machine
 CLOCK_SHARE, CLOCK_S, CLOCK_EACH_S = 0.1, 0.002, 1e-5  # that may pass outside forwards: of a turn, in all, each
 COPIES = 5  # of an input: what converting one, or an output, may take
-COPYING = 2  # times as long as in this process, copying one may take there
-UNEVEN = 0.7  # of the mean: where most forwards claim less than that, a few hide their time
+UNEVEN = 0.8  # of what forwards take on average: a row that is said to take less has a few that hide their time
+EVEN = 25  # percentile of the turns' averages that this is of: honest rows were seen from 88 % on
 # A running thread's processor time is brought up to date at ticks of 4 ms, as far as another process can see: on 16
 # threads 20 ms of work were seen to read as 19 cores.
 PROCESSOR_SHARE, PROCESSOR_EACH_S = 1.1, 0.004
@@ -42,8 +42,33 @@ class Turn:
     framed: float  # by the parent's clock, from the request to its reply
     processor: float
     threads: int
-    converting: float  # its inputs, copied and brought into the layer's own form, by the parent's clock
+    converting: float  # its inputs into the layer's own form
     copy: float  # of an input
+
+    @property
+    def missing(self) -> float:
+        """Seconds of the frame that nothing accounts for: forwards and conversions are all that it is made of."""
+        if self.framed <= CLOCK_LEAST_S:
+            return -inf
+        outside = CLOCK_SHARE * self.framed + CLOCK_S + (CLOCK_EACH_S + COPIES * self.copy) * len(self.samples)
+        return self.framed - self.flush - self.converting - sum(self.samples) - outside
+
+    @property
+    def overused(self) -> float:
+        """Seconds of processor time beyond those of the threads given."""
+        return self.processor - self.threads * (PROCESSOR_SHARE * self.framed + PROCESSOR_EACH_S)
+
+    @property
+    def to_native(self) -> float:
+        """Seconds that it takes to bring an input into the layer's own form."""
+        return self.converting / len(self.samples)
+
+    @property
+    def left_out(self) -> float:
+        """Seconds beyond those that this may take: work that belongs to the forward may not be done before it."""
+        forward = median(self.samples)
+        brief = min(CONVERSION_S, CONVERSION_TIMES * forward)
+        return self.to_native - max(brief, CONVERSION_SHARE * forward, COPIES * self.copy)
 
 
 class Doubts:
@@ -58,32 +83,31 @@ class Doubts:
 
     def of(self, number: int, *, ended: bool) -> str:
         """Why a row can't be believed, or nothing; some of it is only asked of a run that has `ended`."""
-        turns = self._turns[number]
-        return doubt(turns, ended=ended) or (_uneven(turns) if ended and len(turns) >= ENOUGH_TURNS else "")
+        return doubt(self._turns[number], ended=ended)
 
 
 def doubt(turns: Sequence[Turn], *, ended: bool = True) -> str:
     """Why a row's times can't be believed, or nothing.
 
-    What is new to a process takes some honest turns long to copy. So before a run has `ended`, when it is asked again
-    after every round, a few turns tell nothing of that.
+    What is new to a process takes some honest turns long to convert. So before a run has `ended`, when it is asked
+    again after every round, a few turns tell nothing of that.
     """
     if len(turns) < FEWEST_TURNS:
         return ""
-    rules = (_processor, _clock, _to_native) if ended or len(turns) >= ENOUGH_TURNS else (_processor, _clock)
+    many = len(turns) >= ENOUGH_TURNS
+    rules = [_processor, _clock]
+    if ended or many:
+        rules.append(_to_native)
+    if many:
+        rules.append(_in_turn)
+    if ended and many:
+        rules.append(_uneven)
     return next(filter(None, (rule(turns) for rule in rules)), "")
 
 
 def _clock(turns: Sequence[Turn]) -> str:
-    """Forwards, and converting their outputs, are all that a turn's timed part is made of."""
-
-    def missing(turn: Turn) -> float:
-        each = CLOCK_EACH_S + COPIES * turn.copy
-        outside = CLOCK_SHARE * turn.framed + CLOCK_S + each * len(turn.samples)
-        return turn.framed - turn.flush - sum(turn.samples) - outside
-
     longer = [turn for turn in turns if turn.framed > CLOCK_LEAST_S]
-    if len(longer) < FEWEST_TURNS or (typical := median(map(missing, longer))) <= 0:
+    if len(longer) < FEWEST_TURNS or (typical := median(turn.missing for turn in longer)) <= 0:
         return ""
     said = median(sum(turn.samples) for turn in longer)
     return (
@@ -92,39 +116,43 @@ def _clock(turns: Sequence[Turn]) -> str:
     )
 
 
-def _uneven(turns: Sequence[Turn]) -> str:
-    """A median says what forwards take only where a few of them don't take the time of all, in every turn."""
-    most = max(median(turn.samples) / fmean(turn.samples) for turn in turns)
-    if most >= UNEVEN:
-        return ""
-    return (
-        f"in every turn most of its forwards are said to take at most {100 * most:.0f} % of what they take on average"
-    )
-
-
 def _processor(turns: Sequence[Turn]) -> str:
-    above = median(t.processor - t.threads * (PROCESSOR_SHARE * t.framed + PROCESSOR_EACH_S) for t in turns)
-    if above <= 0:
+    if median(turn.overused for turn in turns) <= 0:
         return ""
     used = median(turn.processor / turn.framed for turn in turns)
     return f"it used the processor time of {used:.3g} cores where {turns[0].threads} were to be used"
 
 
 def _to_native(turns: Sequence[Turn]) -> str:
-    """Work that belongs to the forward may not be done before it."""
-
-    def each(turn: Turn) -> float:
-        return (turn.converting - CLOCK_S) / len(turn.samples) - COPYING * turn.copy
-
-    def above(turn: Turn) -> float:
-        forward = median(turn.samples)
-        brief = min(CONVERSION_S, CONVERSION_TIMES * forward)
-        return each(turn) - max(brief, CONVERSION_SHARE * forward, COPIES * turn.copy)
-
-    if median(map(above, turns)) <= 0:
+    if median(turn.left_out for turn in turns) <= 0:
         return ""
-    took, forward = median(map(each, turns)), median(median(turn.samples) for turn in turns)
+    took, forward = median(turn.to_native for turn in turns), median(median(turn.samples) for turn in turns)
     return f"to_native takes {1e3 * took:.3g} ms, a forward {1e3 * forward:.3g} ms: work is left out of it"
+
+
+def _in_turn(turns: Sequence[Turn]) -> str:
+    """One of these in a turn, another in the next: the middle of each would be as it should be."""
+    kinds = ("missing", "overused", "left_out")
+    broken = [[kind for kind in kinds if getattr(turn, kind) > 0] for turn in turns]
+    if 2 * sum(map(bool, broken)) <= len(turns):
+        return ""
+    counts = Counter(kind for own in broken for kind in own)
+    return (
+        f"most of its {len(turns)} turns can't be believed: time is missing in {counts['missing']}, processor time "
+        f"beyond its threads' was used in {counts['overused']}, and to_native took long in {counts['left_out']}"
+    )
+
+
+def _uneven(turns: Sequence[Turn]) -> str:
+    """What a row says, the middle of its forwards, is what they take only where a few don't take the time of many."""
+    said = median(median(turn.samples) for turn in turns)
+    average = float(np.percentile([fmean(turn.samples) for turn in turns], EVEN))
+    if said >= UNEVEN * average:
+        return ""
+    return (
+        f"most of its forwards are said to take {1e3 * said:.3g} ms or less, and in three of four turns they take "
+        f"{1e3 * average:.3g} ms or more on average: a few take the time of many"
+    )
 
 
 def checked(reply: dict[str, Any], count: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class NoRoomError(Exception):
 
 
 class Prepared:
-    """A layer, the weights that it was given, and the inputs that are ready for it in its own form."""
+    """A layer, the weights that it was given, and the inputs that it is given next."""
 
     def __init__(self, layer: Any, weights: Any, config: Any) -> None:
         self.layer = layer
@@ -38,8 +38,7 @@ class Prepared:
         self.config = config
         self.flush: Any = None
         self.drawn: Any = None
-        self.given: list[Any] = []  # the arrays that the ready inputs were made from
-        self.ready: list[Any] = []
+        self.given: list[Any] = []
         self.kept: Any = None
 
     def draw(self, secret: int) -> None:
@@ -48,10 +47,9 @@ class Prepared:
 
         self.drawn = Inputs(self.config, secret)
 
-    def convert(self, first: int, count: int) -> None:
-        """Have so many inputs ready, and the arrays that they were made from, which no forward may write to."""
+    def copy(self, first: int, count: int) -> None:
+        """Copy so many inputs, which no forward may write to."""
         self.given = [self.drawn[first + place] for place in range(count)]
-        self.ready = [self.layer.to_native(x) for x in self.given]
         self.drawn = None
 
 
@@ -106,9 +104,10 @@ class Worker:
         prepare_s = perf_counter() - started
         self.prepared[number] = own = Prepared(layer, mapped, size)
         own.draw(KNOWN)
-        own.convert(0, inputs)
+        own.copy(0, inputs)
+        x = layer.to_native(own.given[0])
         started = perf_counter()
-        own.kept = layer.forward(own.ready[0])
+        own.kept = layer.forward(x)
         return {
             "prepare_s": prepare_s,
             "first_call_s": perf_counter() - started,
@@ -120,7 +119,7 @@ class Worker:
         }
 
     def outputs(self, number: int, path: str) -> dict[str, Any]:
-        """Save the outputs for the inputs that are ready, which the parent compares with the reference; mark those.
+        """Save the outputs for the inputs that are given, which the parent compares with the reference; mark those.
 
         The first is the first call's, and all are computed before it is saved: an output that a later call overwrites
         is caught.
@@ -130,10 +129,10 @@ class Worker:
         from moe.parity import mark_of
 
         own = self.prepared[number]
-        native = [own.kept, *(own.layer.forward(x) for x in own.ready[1:])]
+        native = [own.kept, *(own.layer.forward(own.layer.to_native(x)) for x in own.given[1:])]
         outputs = [np.asarray(own.layer.to_numpy(y)) for y in native]
         marks = [mark_of(x) for x in own.given]
-        own.kept, own.ready, own.given = None, [], []
+        own.kept, own.given = None, []
         with saving():
             np.savez(path, *outputs, allow_pickle=False)
         return {"marks": marks}
@@ -161,31 +160,38 @@ class Worker:
         self.prepared[number].draw(secret)
         return {}
 
-    def convert(self, number: int, first: int, count: int) -> dict[str, Any]:
-        """Copy inputs from there, from the number of the first one on, and bring them into the layer's own form."""
-        self.prepared[number].convert(first, count)
+    def copy(self, number: int, first: int, count: int) -> dict[str, Any]:
+        """Copy inputs from there, from the number of the first one on."""
+        self.prepared[number].copy(first, count)
         return {}
 
     def timed(self, number: int, keep: int, *, clock: Callable[[], float] = perf_counter) -> dict[str, Any]:
-        """Time a forward of each input that is ready, convert its output off that clock, and keep one of them."""
+        """Time a forward of each input that is given, off that clock convert both its ends, and copy one output.
+
+        An input is shown to its layer only once the one before it is done: nobody can compute several together.
+        """
         import numpy as np
 
         own = self.prepared[number]
-        forward, to_numpy, flush = own.layer.forward, own.layer.to_numpy, own.flush
+        layer, flush = own.layer, own.flush
+        to_native, forward, to_numpy = layer.to_native, layer.forward, layer.to_numpy
         samples: list[float] = []
-        flush_s = 0.0
-        for place, x in enumerate(own.ready):
+        converting_s = flush_s = 0.0
+        for place, x in enumerate(own.given):
+            started = clock()
+            native = to_native(x)
+            converting_s += clock() - started
             if flush is not None:
                 flush_s += flush.write()
             started = clock()
-            y = forward(x)
+            y = forward(native)
             samples.append(clock() - started)
             converted = np.asarray(to_numpy(y))
             if place == keep:
-                own.kept = converted, own.given[place]
-            del y, converted
-        own.ready, own.given, own.flush = [], [], None
-        return {"samples": samples, "flush_s": flush_s}
+                own.kept = converted.copy(), x  # what it owns may be filled in later
+            del native, y, converted
+        own.given, own.flush = [], None
+        return {"samples": samples, "converting_s": converting_s, "flush_s": flush_s}
 
     def kept(self, number: int, path: str) -> dict[str, Any]:
         """Save the output that was kept, and mark the input that it is for."""
@@ -206,8 +212,9 @@ class Worker:
 
         own = self.prepared[number]
         own.draw(secret)
-        own.convert(0, 1)
-        samples = [timed(own.layer.forward, own.ready[0]) for _ in range(count)]
+        own.copy(0, 1)
+        x = own.layer.to_native(own.given[0])
+        samples = [timed(own.layer.forward, x) for _ in range(count)]
         return {"samples": samples, "mark": mark_of(own.given[0])}
 
     def release(self, number: int) -> dict[str, Any]:
