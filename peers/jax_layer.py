@@ -52,7 +52,7 @@ class JaxLayer:
         """A (T, d) array of JAX's on the CPU."""
         import jax
 
-        return jax.device_put(x, self.device)
+        return jax.block_until_ready(jax.device_put(x, self.device))
 
     def to_numpy(self, y: Any) -> Float32Array:
         """A (T, d) array over the same memory."""

@@ -49,7 +49,12 @@ class TorchLayer:
         """A (T, d) tensor of the layer's dtype: on its device, or in CPU memory with `transfer=on`."""
         import torch
 
-        return torch.from_numpy(x).to(self.native.dtype) if self.transfer else self.native.tensor(x)
+        if self.transfer:
+            return torch.from_numpy(x).to(self.native.dtype)
+        native = self.native.tensor(x)
+        if self.native.device.type == "cuda":
+            torch.cuda.synchronize(self.native.device)
+        return native
 
     def to_numpy(self, y: Any) -> Float32Array:
         """A (T, d) array in float32."""
