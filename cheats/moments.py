@@ -138,6 +138,18 @@ class ComputesInPart(Honest):
         return np.concatenate([first, super()._answer(rest)]) if len(rest) else first
 
 
+class ComputesHalfBefore(Honest):
+    """Computes half of the tokens in `to_native`, which is still brief, and the others in the forward."""
+
+    def _take(self, x: Any) -> Any:
+        rows = len(x) // 2
+        return (super()._answer(x[:rows]), x[rows:]) if rows else (x, x[:0])
+
+    def _answer(self, x: Any) -> Any:
+        first, rest = x
+        return np.concatenate([first, super()._answer(rest)]) if len(rest) else super()._answer(first)
+
+
 class TakesTurns(Promises):
     """Computes in `to_native` in every second turn, and in `to_numpy` in the others."""
 

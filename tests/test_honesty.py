@@ -35,6 +35,7 @@ def test_an_honest_layer_raises_no_doubt() -> None:
         ({"samples": [1e-6] * 10}, "more passed by the clock"),
         ({"processor": 0.04}, "the processor time of 1.88 cores where 1 were to be used"),
         ({"converting": 0.05}, "to_native takes"),
+        ({"converting": 0.01, "copy": 0.0, "framed": 0.031}, "to_native takes 1 ms, a forward 2 ms"),
         ({"samples": [6e-6] * 10, "framed": 1e-3, "processor": 1e-3, "converting": 2e-3, "copy": 0}, "takes 0.2 ms"),
     ],
 )

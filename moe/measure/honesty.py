@@ -28,7 +28,8 @@ EVEN = 25  # percentile of the turns' averages that this is of: honest rows were
 # A running thread's processor time is brought up to date at ticks of 4 ms, as far as another process can see: on 16
 # threads 20 ms of work were seen to read as 19 cores.
 PROCESSOR_SHARE, PROCESSOR_EACH_S = 1.1, 0.004
-CONVERSION_S, CONVERSION_TIMES, CONVERSION_SHARE = 1e-3, 5, 0.1  # at most, of brief forwards, and of others
+# What to_native may take beside COPIES: in all, or of briefer forwards, and of any; JAX was seen to take half of it.
+CONVERSION_S, CONVERSION_TIMES, CONVERSION_SHARE = 2e-4, 3, 0.1
 RECORD = 1.25  # how much faster than the machine a row may seem before it is impossible
 SLOWER = 75  # percentile of a row's rounds: a few honest ones don't make it possible
 
@@ -67,8 +68,8 @@ class Turn:
     def left_out(self) -> float:
         """Seconds beyond those that this may take: work that belongs to the forward may not be done before it."""
         forward = median(self.samples)
-        brief = min(CONVERSION_S, CONVERSION_TIMES * forward)
-        return self.to_native - max(brief, CONVERSION_SHARE * forward, COPIES * self.copy)
+        fixed = min(CONVERSION_S, CONVERSION_TIMES * forward)
+        return self.to_native - fixed - CONVERSION_SHARE * forward - COPIES * self.copy
 
 
 class Doubts:
