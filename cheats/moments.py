@@ -82,7 +82,7 @@ class ComputesBefore(Honest):
 
 
 class ComputesAhead(Honest):
-    """Computes all that waits in the first forward after `to_native`, which is not timed."""
+    """Computes all that `to_native` was shown in the first forward after it."""
 
     def _prepare(self, weights: Weights) -> None:
         self.waiting: list[Any] = []
@@ -187,20 +187,6 @@ class FillsInWhenWoken(Honest):
             rows = -(-len(x) // 2)
             if (y := kept()) is not None and rows < len(x):
                 y[rows:] = super()._answer(x[rows:])
-
-
-class ComputesBeforeAtTimes(ComputesAhead):
-    """Computes in every eighth call of `to_native` for all eight, so that the median call takes no time."""
-
-    def _take(self, x: Any) -> Any:
-        super()._take(x)
-        if len(self.waiting) == IN_A_ROW:
-            self._work()
-        return x
-
-    def _answer(self, x: Any) -> Any:
-        self.waiting = [other for other in self.waiting if other is not x]
-        return self.done.pop(x.ctypes.data)[1] if x.ctypes.data in self.done else Honest._answer(self, x)
 
 
 class Predicts(RemembersAddresses):

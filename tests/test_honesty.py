@@ -66,9 +66,19 @@ def test_forwards_that_take_the_time_of_others_are_named_where_they_make_a_row()
     assert "a few take the time of many" in doubt([moved, moved, HONEST] * 2)
     assert doubt([moved, HONEST, HONEST] * 2) == ""
     # Idling until all look alike helps only so far.
-    assert "0.74 ms or less" in doubt([replace(HONEST, samples=[0.74e-3] * 15 + [4.9e-3])] * 5)
-    slow_first = replace(HONEST, samples=[3e-3] + [1.9e-3] * 9)
+    assert "0.65 ms or less" in doubt([replace(HONEST, samples=[0.65e-3] * 15 + [6.3e-3])] * 5)
+    # A first forward that takes twice as long, where three are timed, hides nothing.
+    slow_first = replace(HONEST, samples=[10e-3, 5e-3, 5e-3])
     assert doubt([slow_first] * 5) == ""
+    # Three of four turns decide, whatever the fourth has.
+    longer = replace(HONEST, samples=[1.4e-3] * 9 + [8e-3])
+    assert "a few take the time of many" in doubt([longer] * 9 + [replace(HONEST, samples=[1.4e-3] * 10)])
+    assert doubt([longer] * 5 + [replace(HONEST, samples=[1.4e-3] * 10)] * 5) == ""
+
+
+def test_emptied_caches_leave_no_room_for_what_is_put_off() -> None:
+    put_off = replace(HONEST, samples=[1e-6] * 10, flush=0.3, framed=0.32)
+    assert "more passed by the clock" in doubt([put_off] * 3)
 
 
 def test_tricks_that_take_turns_are_added_up() -> None:

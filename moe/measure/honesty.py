@@ -1,7 +1,7 @@
 """What a row's times must agree with, whoever gives them: the parent's clock, processor time, and arithmetic.
 
-A layer is somebody else's code in a process of its own, and that process reads the clock. Each rule takes the
-middle of a row's undisturbed turns. docs/method.md lists what they catch and what not.
+A layer is somebody else's code in a process of its own, and that process reads the clock. The rules look at a row's
+undisturbed turns. docs/method.md lists what they catch and what not.
 """
 
 from collections import Counter, defaultdict
@@ -23,13 +23,13 @@ FEWEST_TURNS = 3  # for rules that a busy machine could break in one turn
 CLOCK_LEAST_S = 0.01  # what is shorter can't be told from the time that asking takes on a busy machine
 CLOCK_SHARE, CLOCK_S, CLOCK_EACH_S = 0.1, 0.002, 1e-5  # that may pass outside forwards: of a turn, in all, each
 COPIES = 5  # of an input: what converting one, or an output, may take
-UNEVEN = 0.8  # of what forwards take on average: a row that is said to take less has a few that hide their time
+UNEVEN = 0.7  # of what forwards take on average: a row that is said to take less has a few that hide their time
 EVEN = 25  # percentile of the turns' averages that this is of: honest rows were seen from 88 % on
 # A running thread's processor time is brought up to date at ticks of 4 ms, as far as another process can see: on 16
 # threads 20 ms of work were seen to read as 19 cores.
 PROCESSOR_SHARE, PROCESSOR_EACH_S = 1.1, 0.004
 # What to_native may take beside COPIES: in all, or of briefer forwards, and of any; JAX was seen to take half of it.
-CONVERSION_S, CONVERSION_TIMES, CONVERSION_SHARE = 2e-4, 3, 0.1
+CONVERSION_S, CONVERSION_TIMES, CONVERSION_SHARE = 2e-4, 5, 0.1
 RECORD = 1.25  # how much faster than the machine a row may seem before it is impossible
 SLOWER = 75  # percentile of a row's rounds: a few honest ones don't make it possible
 
@@ -51,8 +51,9 @@ class Turn:
         """Seconds of the frame that nothing accounts for: forwards and conversions are all that it is made of."""
         if self.framed <= CLOCK_LEAST_S:
             return -inf
-        outside = CLOCK_SHARE * self.framed + CLOCK_S + (CLOCK_EACH_S + COPIES * self.copy) * len(self.samples)
-        return self.framed - self.flush - self.converting - sum(self.samples) - outside
+        framed = self.framed - self.flush
+        outside = CLOCK_SHARE * framed + CLOCK_S + (CLOCK_EACH_S + COPIES * self.copy) * len(self.samples)
+        return framed - self.converting - sum(self.samples) - outside
 
     @property
     def overused(self) -> float:
@@ -132,7 +133,7 @@ def _to_native(turns: Sequence[Turn]) -> str:
 
 
 def _in_turn(turns: Sequence[Turn]) -> str:
-    """One of these in a turn, another in the next: the middle of each would be as it should be."""
+    """Another rule broken in another turn: the middle of each alone would be as it should be."""
     kinds = ("missing", "overused", "left_out")
     broken = [[kind for kind in kinds if getattr(turn, kind) > 0] for turn in turns]
     if 2 * sum(map(bool, broken)) <= len(turns):
