@@ -11,7 +11,7 @@ import numpy as np
 
 from cheats.answers import RepeatsLater
 from cheats.honest import Honest
-from cheats.moments import ComputesAhead, ComputesInPart, is_timed
+from cheats.moments import ComputesAhead, ComputesInPart, Turns, is_timed
 from moe.problem import Weights
 
 IN_A_ROW = 8  # forwards that share their time out among themselves
@@ -58,13 +58,12 @@ class MovesTime(StopsClock):
 class MovesTimeAtTimes(MovesTime):
     """Moves time in two turns of three, and is honest in the third, for whoever asks whether it ever is."""
 
-    turns = 0
-    was_timed = False
+    def _prepare(self, weights: Weights) -> None:
+        super()._prepare(weights)
+        self.turns = Turns()
 
     def _answer(self, x: Any) -> Any:
-        self.turns += is_timed() and not self.was_timed
-        self.was_timed = is_timed()
-        return super()._answer(x) if self.turns % EVERY else Honest._answer(self, x)
+        return super()._answer(x) if self.turns.so_far() % EVERY else Honest._answer(self, x)
 
 
 class HidesPromises(StopsClock):

@@ -101,29 +101,24 @@ class ComputesAhead(Honest):
         self.waiting.clear()
 
 
-class ComputesTogether(Honest):
-    """Computes all that waits in one forward, and idles in the others until they look like it."""
+class ComputesTogether(ComputesAhead):
+    """Computes what waits in one product, in one forward, and idles in the others until they look like it."""
 
     pace_s = 0.0
 
-    def _prepare(self, weights: Weights) -> None:
-        self.waiting: list[Any] = []
-        self.done: dict[int, Any] = {}
-
-    def _take(self, x: Any) -> Any:
-        self.waiting.append(x)
-        return x
-
     def _answer(self, x: Any) -> Any:
         begun = perf_counter()
-        if id(x) not in self.done:
-            together, self.waiting = self.waiting[:TOGETHER], self.waiting[TOGETHER:]
-            y = super()._answer(np.concatenate(together))
-            self.done = dict(zip(map(id, together), np.split(y, len(together)), strict=True))
+        if x.ctypes.data not in self.done:
+            self._work()
             self.pace_s = PACE * (perf_counter() - begun)
         while perf_counter() - begun < self.pace_s:
             pass
-        return self.done.pop(id(x))
+        return self.done.pop(x.ctypes.data)[1]
+
+    def _work(self) -> None:
+        together, self.waiting = self.waiting[:TOGETHER], self.waiting[TOGETHER:]
+        outputs = np.split(Honest._answer(self, np.concatenate(together)), len(together))
+        self.done = {x.ctypes.data: (x, y) for x, y in zip(together, outputs, strict=True)}
 
 
 class ComputesInPart(Honest):
@@ -153,13 +148,12 @@ class ComputesHalfBefore(Honest):
 class TakesTurns(Promises):
     """Computes in `to_native` in every second turn, and in `to_numpy` in the others."""
 
-    turns = 0
-    was_timed = False
+    def _prepare(self, weights: Weights) -> None:
+        self.turns = Turns()
 
     def _take(self, x: Any) -> Any:
-        self.turns += is_timed() and not self.was_timed
-        self.was_timed = is_timed()
-        return partial(np.copy, Honest._answer(self, x)) if self.turns % 2 else partial(Honest._answer, self, x)
+        before = self.turns.so_far() % 2
+        return partial(np.copy, Honest._answer(self, x)) if before else partial(Honest._answer, self, x)
 
     def _answer(self, x: Any) -> Any:
         return x
@@ -178,15 +172,14 @@ class FillsInWhenWoken(Honest):
         rows = -(-len(x) // 2)
         y = np.empty_like(x)
         y[:rows] = super()._answer(x[:rows])
-        self.owed.append((x, ref(y)))
+        self.owed.append((x[rows:], ref(y)))
         return y
 
     def _pay(self, *_: Any) -> None:
         owed, self.owed = self.owed, []
-        for x, kept in owed:
-            rows = -(-len(x) // 2)
-            if (y := kept()) is not None and rows < len(x):
-                y[rows:] = super()._answer(x[rows:])
+        for rest, kept in owed:
+            if (y := kept()) is not None and len(rest):
+                y[-len(rest) :] = super()._answer(rest)
 
 
 class Predicts(RemembersAddresses):
@@ -214,6 +207,21 @@ def sequence_of_callers() -> Inputs | None:
 def is_timed() -> bool:
     """Whether some caller looks like one that times."""
     return any("keep" in caller.f_locals for caller in _callers())
+
+
+class Turns:
+    """How many turns have begun to be timed, for a layer that asks in each of its calls."""
+
+    def __init__(self) -> None:
+        self._begun = 0
+        self._was_timed = False
+
+    def so_far(self) -> int:
+        """As seen from the call that asks."""
+        timed = is_timed()
+        self._begun += timed and not self._was_timed
+        self._was_timed = timed
+        return self._begun
 
 
 def _callers() -> Iterator[FrameType]:

@@ -8,7 +8,8 @@ import pytest
 
 import moe
 from moe.analysis import limits_of
-from moe.measure.honesty import Doubts, Turn, doubt, impossible
+from moe.measure.child import WorkerFailedError
+from moe.measure.honesty import Doubts, Turn, checked, doubt, impossible
 
 from .synthetic import synthetic_run
 
@@ -79,6 +80,15 @@ def test_forwards_that_take_the_time_of_others_are_named_where_they_make_a_row()
 def test_emptied_caches_leave_no_room_for_what_is_put_off() -> None:
     put_off = replace(HONEST, samples=[1e-6] * 10, flush=0.3, framed=0.32)
     assert "more passed by the clock" in doubt([put_off] * 3)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1.0, "0.1", None])
+@pytest.mark.parametrize("key", ["converting_s", "flush_s"])
+def test_what_a_worker_says_beside_its_samples_is_a_time(key: str, wrong: object) -> None:
+    reply = {"samples": [1e-3, 2e-3], "converting_s": 1e-4, "flush_s": 0.0}
+    assert checked(reply, 2) is reply
+    with pytest.raises(WorkerFailedError, match="no times for what is beside"):
+        checked({**reply, key: wrong}, 2)
 
 
 def test_tricks_that_take_turns_are_added_up() -> None:

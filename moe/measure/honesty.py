@@ -108,7 +108,7 @@ def doubt(turns: Sequence[Turn], *, ended: bool = True) -> str:
 
 
 def _clock(turns: Sequence[Turn]) -> str:
-    longer = [turn for turn in turns if turn.framed > CLOCK_LEAST_S]
+    longer = [turn for turn in turns if turn.missing > -inf]
     if len(longer) < FEWEST_TURNS or (typical := median(turn.missing for turn in longer)) <= 0:
         return ""
     said = median(sum(turn.samples) for turn in longer)
@@ -158,10 +158,12 @@ def _uneven(turns: Sequence[Turn]) -> str:
 
 
 def checked(reply: dict[str, Any], count: int) -> dict[str, Any]:
-    """A worker's samples; raises WorkerFailedError unless they are as many times as were asked for."""
-    samples = reply["samples"]
+    """What a worker says of a turn; raises WorkerFailedError unless it has as many times as were asked for."""
+    samples, beside = reply["samples"], (reply["converting_s"], reply["flush_s"])
     if len(samples) != count or not all(isinstance(s, float) and 0 < s < inf for s in samples):
         raise WorkerFailedError(f"gave no {count} times for {count} forwards")
+    if not all(isinstance(s, float) and 0 <= s < inf for s in beside):
+        raise WorkerFailedError(f"gave no times for what is beside its forwards: {beside}")
     return reply
 
 
