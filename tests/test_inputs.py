@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 
 import moe
 from moe.bfloat16 import rounded
 from moe.edges import FORMS
-from moe.measure.inputs import KNOWN, Inputs, how_many
+from moe.measure.inputs import KNOWN, MOST_FORWARDS, Inputs, how_many
 from moe.measure.mapped import MappedWeights, write_weights
 from moe.measure.protocol import Protocol
 from moe.problem import make_weights
@@ -36,15 +37,34 @@ def test_a_turn_times_as_many_forwards_as_there_is_time_for(
     assert how_many(Protocol(turn_s=0.02, turn_most_s=most_s), CONFIG, each_s, each_s) == forwards
 
 
-def test_no_input_comes_twice() -> None:
-    inputs = Inputs(CONFIG.with_tokens(1), 7)
-    assert len({inputs[number].tobytes() for number in range(20_000)}) == 20_000
-
-
-def test_no_row_comes_twice_soon() -> None:
-    inputs = Inputs(CONFIG, 7)
-    rows = [row.tobytes() for number in range(CONFIG.d_model) for row in inputs[number]]
+@pytest.mark.parametrize("tokens", [1, 16])
+def test_no_input_of_a_turn_has_a_row_of_another(tokens: int) -> None:
+    inputs = Inputs(CONFIG.with_tokens(tokens), 7)
+    rows = [row.tobytes() for number in range(MOST_FORWARDS) for row in inputs[number]]
     assert len(set(rows)) == len(rows)
+
+
+def test_inputs_say_nothing_of_the_next_ones() -> None:
+    """Wherever two overlap, signs differ: no 32 numbers in a row come twice."""
+    inputs = Inputs(CONFIG, 7)
+    seen = [window.tobytes() for number in range(100) for window in sliding_window_view(inputs[number].ravel(), 32)]
+    assert len(set(seen)) == len(seen)
+
+
+def test_features_of_an_input_are_of_either_sign() -> None:
+    """Each feature of the numbers that all inputs are taken from is turned in half of them."""
+    inputs = Inputs(CONFIG, 7)
+    numbers = np.abs(np.concatenate([inputs[number] for number in range(200)])).max(axis=0)
+    assert (numbers > 1.7).all()  # all of the range, √3, is reached
+    mean = np.mean([inputs[number][0] for number in range(MOST_FORWARDS)], axis=0)
+    assert np.abs(mean).max() < 5 / MOST_FORWARDS**0.5
+
+
+@pytest.mark.parametrize("d_model", [1, 16, 63, 64, 65, 200])
+def test_inputs_are_of_any_width(d_model: int) -> None:
+    x = Inputs(replace(CONFIG, d_model=d_model), 7, 1)[0]
+    assert (x.shape, x.dtype) == ((16, d_model), np.float32)
+    assert np.abs(x).min() > 0
 
 
 def test_a_secret_and_a_number_give_the_same_input_everywhere_and_another_secret_another() -> None:

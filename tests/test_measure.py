@@ -542,8 +542,7 @@ def test_cold_caches_are_written_over_before_every_timed_forward(
     forward = layer.forward
     layer.forward = lambda x: done.append("forward") or forward(x)
     served.warm(0, 1, 0.0, 0.0, 2)
-    served.draw(0, 2)
-    served.copy(0, 7, 5)
+    served.draw(0, 2, 5)
     samples = served.timed(0, 3)["samples"]
     assert done == ["forward", "write", *["write", "forward"] * 5]  # the first two are no part of what is timed
     assert len(samples) == 5

@@ -229,8 +229,7 @@ def test_a_worker_tells_a_full_disk_from_a_failure(saves: str, tmp_path: Path) -
     what = {"number": 0, "variant": "numpy", "threads": 1, "config": asdict(config), "inputs": 2}
     try:
         child.ask("prepare", timeout=60, weights=str(tmp_path / "weights"), **what)
-        child.ask("draw", timeout=60, number=0, secret=1)
-        child.ask("copy", timeout=60, number=0, first=0, count=2)
+        child.ask("draw", timeout=60, number=0, secret=1, count=2)
         if saves == "kept":
             child.ask("timed", timeout=60, number=0, keep=1)
         with pytest.raises(OSError, match="an output could not be saved"):

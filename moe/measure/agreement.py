@@ -78,7 +78,7 @@ class Referee:
         """The reference's answers for the first inputs, which every worker is asked for before it is timed."""
         if config not in self._references:
             self.weights_at(config)
-            inputs = Inputs(config, KNOWN)
+            inputs = Inputs(config, KNOWN, self._inputs)
             self._references[config] = [
                 reference(Problem(self._weights[_weights_of(config)], inputs[i], config.top_k))
                 for i in range(self._inputs)

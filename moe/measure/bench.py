@@ -21,7 +21,7 @@ from moe.measure.capacity import is_crowded, is_huddled, mark_disturbed
 from moe.measure.child import LOAD_TIMEOUT_S, WorkerFailedError
 from moe.measure.conditions import Elsewhere, Watch
 from moe.measure.honesty import Doubts, Turn, checked, impossible
-from moe.measure.inputs import KNOWN, PLACES, Inputs, at_least, how_many
+from moe.measure.inputs import KNOWN, Inputs, at_least, how_many
 from moe.measure.lines import known_kernel_lines, known_lines
 from moe.measure.patience import Patience
 from moe.measure.protocol import Protocol
@@ -294,9 +294,7 @@ class Bench:
         # One that is slow while nobody times it would have too few timed for anything to be told from them.
         each_s, lasting_s = (min(warm[key], self._each_s[number]) for key in ("each_s", "lasting_s"))
         count, secret = how_many(settings, m.config, each_s, lasting_s), secrets.randbits(SECRET_BITS)
-        ask("draw", secret=secret)
-        first = secrets.randbelow(PLACES)
-        ask("copy", first=first, count=count)
+        ask("draw", secret=secret, count=count)
         chosen = secrets.randbelow(count)
         timing = worker.usage()
         timed = checked(ask("timed", keep=chosen), count)
@@ -308,7 +306,7 @@ class Bench:
         path = self._folder / f"{number}.npy"
         kept = ask("kept", path=str(path))
         workers.hold()
-        x = Inputs(m.config, secret)[first + chosen]
+        x = Inputs(m.config, secret, count)[chosen]
         if kept["mark"] != mark_of(x):
             raise WorkerFailedError(INPUT_CHANGED)
         self._kept.append(keep(number, m, x, path, self.random))

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from moe.analysis.limits import limits_of
+from moe.analysis.statistics import FEWEST_ROUNDS
 from moe.measure.child import WorkerFailedError
 from moe.measure.limits import Probes
 from moe.run import Measurement, Run
 
-ENOUGH_TURNS = 5  # for rules that an honest turn breaks now and then
+ENOUGH_TURNS = 5  # for rules that an honest turn breaks now and then; once a run has ended, what gives an interval
 FEWEST_TURNS = 3  # for rules that a busy machine could break in one turn
 CLOCK_LEAST_S = 0.01  # what is shorter can't be told from the time that asking takes on a busy machine
 CLOCK_SHARE, CLOCK_S, CLOCK_EACH_S = 0.1, 0.002, 1e-5  # that may pass outside forwards: of a turn, in all, each
@@ -96,7 +97,7 @@ def doubt(turns: Sequence[Turn], *, ended: bool = True) -> str:
     """
     if len(turns) < FEWEST_TURNS:
         return ""
-    many = len(turns) >= ENOUGH_TURNS
+    many = len(turns) >= (FEWEST_ROUNDS if ended else ENOUGH_TURNS)
     rules = [_processor, _clock]
     if ended or many:
         rules.append(_to_native)

@@ -1,16 +1,17 @@
 """An input of its own for every forward, so that nothing is gained by remembering an answer or by guessing ahead."""
 
+from functools import lru_cache
 from math import ceil, inf
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moe import bfloat16
 from moe.config import MoEConfig
 from moe.measure.protocol import Protocol
 from moe.problem import Float32Array, skewed, uniform
 
-PLACES = 2**16  # at which an input may begin: more than a turn has forwards
-STEP = 40_503  # from one input's place to the next one's: odd, so that all places come before the first again
+PLACES = 2**16  # in the numbers at which an input may begin
 READY_BYTES = 2**26  # of inputs that are made before they are timed
 SHORTEST_S = 1e-6  # that a forward is taken to last
 MOST_FORWARDS = 2_000  # of a turn: the middle of more is no truer
@@ -19,27 +20,36 @@ KNOWN = 0  # the secret of the inputs whose outputs are compared before anything
 
 
 class Inputs:
-    """Inputs x (T, d) float32 by number: copies of a stretch of random numbers, each from another place.
+    """`count` inputs x (T, d) float32 by number, or the same ones again after the last.
 
-    The same `secret` and number give the same input in every process. Whoever does not know the secret yet can't
-    know the inputs; numbers that differ by a multiple of PLACES are one.
+    Each is a stretch of the same random numbers, from a place of its own and with every feature's sign drawn anew:
+    those before tell nothing of it, and little has to be drawn. The same secret gives the same in every process.
     """
 
-    def __init__(self, config: MoEConfig, secret: int) -> None:
+    def __init__(self, config: MoEConfig, secret: int, count: int = MOST_FORWARDS) -> None:
         self._config = config
-        values, drawn = np.random.SeedSequence([config.seed, 3, secret]).spawn(2)
-        self._values = uniform(values, (PLACES + config.tokens * config.d_model,), 1.0)
-        if config.precision == "bfloat16":
-            bfloat16.round_in_place(self._values)
-        self._drawn = uniform(drawn, (PLACES + config.tokens,), 1.0) if config.skew else None
+        drawn = np.random.PCG64(np.random.SeedSequence([config.seed, 4, secret]))
+        self._words = drawn.random_raw((count, 1 + ceil(config.d_model / 64))).astype("<u8")
 
     def __getitem__(self, number: int) -> Float32Array:
-        tokens, d_model = self._config.tokens, self._config.d_model
-        place = number * STEP % PLACES
-        x: Float32Array = self._values[place : place + tokens * d_model].reshape(tokens, d_model).copy()
-        if self._drawn is not None:
-            x[:, 0] = skewed(self._drawn[place : place + tokens], self._config.skew)
+        config, words = self._config, self._words[number % len(self._words)]
+        values, first = _numbers(config)
+        begin = int(words[0]) % PLACES
+        x: Float32Array = values[begin : begin + config.tokens * config.d_model].reshape(-1, config.d_model).copy()
+        x *= 2 * np.unpackbits(words[1:].view(np.uint8), count=config.d_model).astype(np.float32) - 1
+        if first is not None:
+            x[:, 0] = first[begin : begin + config.tokens]
         return x
+
+
+@lru_cache(maxsize=1)
+def _numbers(config: MoEConfig) -> tuple[Float32Array, NDArray[np.intp] | None]:
+    """What all inputs for a problem are taken from, and the first features of its tokens where those are skewed."""
+    values, drawn = np.random.SeedSequence([config.seed, 3]).spawn(2)
+    numbers = uniform(values, (PLACES + config.tokens * config.d_model,), 1.0)
+    if config.precision == "bfloat16":
+        bfloat16.round_in_place(numbers)
+    return numbers, skewed(uniform(drawn, (PLACES + config.tokens,), 1.0), config.skew) if config.skew else None
 
 
 def how_many(settings: Protocol, config: MoEConfig, each_s: float, lasting_s: float) -> int:

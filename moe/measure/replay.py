@@ -81,7 +81,7 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
             agree(m, referee.judge_first(ask, m, settings.inputs), release)
             more = max(0, warm_up - 1 - settings.inputs)  # the first call and the checked outputs were before
             reply = ask("forwards", secret=KNOWN, count=more + settings.turn_forwards)
-            if reply["mark"] != mark_of(Inputs(m.config, KNOWN)[0]):
+            if reply["mark"] != mark_of(Inputs(m.config, KNOWN, 1)[0]):
                 raise WorkerFailedError(INPUT_CHANGED)
             if release():
                 raise WorkerFailedError(WEIGHTS_CHANGED)

@@ -37,20 +37,15 @@ class Prepared:
         self.weights = weights
         self.config = config
         self.flush: Any = None
-        self.drawn: Any = None
         self.given: list[Any] = []
         self.kept: Any = None
 
-    def draw(self, secret: int) -> None:
-        """Draw the numbers that inputs are made of."""
+    def draw(self, secret: int, count: int) -> None:
+        """Draw so many inputs."""
         from moe.measure.inputs import Inputs
 
-        self.drawn = Inputs(self.config, secret)
-
-    def copy(self, first: int, count: int) -> None:
-        """Copy so many inputs, which no forward may write to."""
-        self.given = [self.drawn[first + place] for place in range(count)]
-        self.drawn = None
+        drawn = Inputs(self.config, secret, count)
+        self.given = [drawn[number] for number in range(count)]
 
 
 class Worker:
@@ -103,8 +98,7 @@ class Worker:
             return {"not_run": str(error)}
         prepare_s = perf_counter() - started
         self.prepared[number] = own = Prepared(layer, mapped, size)
-        own.draw(KNOWN)
-        own.copy(0, inputs)
+        own.draw(KNOWN, inputs)
         x = layer.to_native(own.given[0])
         started = perf_counter()
         own.kept = layer.forward(x)
@@ -155,14 +149,9 @@ class Worker:
             each_s += own.flush.write()
         return {"warm_up_s": sum(times), "forwards": len(times), "each_s": each_s}
 
-    def draw(self, number: int, secret: int) -> dict[str, Any]:
-        """Draw the numbers that inputs are made of; where in them each begins is not known yet."""
-        self.prepared[number].draw(secret)
-        return {}
-
-    def copy(self, number: int, first: int, count: int) -> dict[str, Any]:
-        """Copy inputs from there, from the number of the first one on."""
-        self.prepared[number].copy(first, count)
+    def draw(self, number: int, secret: int, count: int) -> dict[str, Any]:
+        """Draw the inputs of the forwards that are timed next."""
+        self.prepared[number].draw(secret, count)
         return {}
 
     def timed(self, number: int, keep: int, *, clock: Callable[[], float] = perf_counter) -> dict[str, Any]:
@@ -211,8 +200,7 @@ class Worker:
         from moe.parity import mark_of
 
         own = self.prepared[number]
-        own.draw(secret)
-        own.copy(0, 1)
+        own.draw(secret, 1)
         x = own.layer.to_native(own.given[0])
         samples = [timed(own.layer.forward, x) for _ in range(count)]
         return {"samples": samples, "mark": mark_of(own.given[0])}
