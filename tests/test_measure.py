@@ -548,6 +548,16 @@ def test_cold_caches_are_written_over_before_every_timed_forward(
     assert len(samples) == 5
 
 
+@pytest.mark.parametrize(("inputs", "forwards"), [(2, [1, 1]), (0, [2, 1])])
+def test_a_layer_is_called_once_before_its_warm_up_begins(inputs: int, forwards: list[int], tmp_path: Path) -> None:
+    """A first call may take long: it says nothing of when a layer has settled."""
+    served = Worker()
+    write_weights(moe.make_problem(TINY).weights, tmp_path / "weights")
+    reply = served.prepare(0, "numpy", asdict(TINY), 1, str(tmp_path / "weights"), inputs)
+    assert ("first_call_s" in reply) == bool(inputs)
+    assert [served.warm(0, secret, 0.0, 0.0, 0)["forwards"] for secret in (1, 2)] == forwards
+
+
 def test_a_run_with_cold_caches_says_so() -> None:
     run = measure("numpy", cache="cold")
     assert {m.cache for m in run.measurements} == {"cold"}

@@ -250,7 +250,7 @@ def test_what_found_no_room_leaves_nothing(name: str, tmp_path: Path, monkeypatc
             return {"marks": []}
 
         with pytest.raises(bench.WorkerFailedError, match="no array"):
-            referee.judge_first(ask, Measurement("numpy", "numpy", {}, config, 1), 2)
+            referee.judge_first(ask, Measurement("numpy", "numpy", {}, config, 1))
         assert [path.name for path in tmp_path.iterdir()] == [referee.weights_at(config).name]
         return
     monkeypatch.setattr(agreement, "make_weights", lambda _: Halves(moe.make_problem(config).weights))

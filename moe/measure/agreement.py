@@ -86,7 +86,7 @@ class Referee:
         return self._references[config]
 
     def prepare(self, ask: Ask, m: Measurement, inputs: int) -> dict[str, Any]:
-        """Have a worker make a measurement's layer, and so many inputs; what it says of them, partly noted in `m`.
+        """Have a worker make a measurement's layer, and call it if there are `inputs`; what it says, partly in `m`.
 
         Raises NotRunError where it can't, and WorkerFailedError where it has imported other files than this process.
         """
@@ -98,14 +98,14 @@ class Referee:
         m.details["files"] = require_files(m.implementation, reply.get("files", {}))
         return reply
 
-    def judge_first(self, ask: Ask, m: Measurement, inputs: int) -> list[Parity]:
+    def judge_first(self, ask: Ask, m: Measurement) -> list[Parity]:
         """What comparing a worker's outputs for the first inputs finds; their file is gone afterwards.
 
         Raises WorkerFailedError where it has changed an input, or gives something else than outputs.
         """
         path = self._folder / "outputs.npz"
         marks = ask("outputs", path=str(path))["marks"]
-        references = self.references(m.config)[:inputs]
+        references = self.references(m.config)
         try:
             with np.load(path, allow_pickle=False) as saved:
                 outputs = [saved[name] for name in saved.files]

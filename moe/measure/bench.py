@@ -225,25 +225,32 @@ class Bench:
             self._note_load(number, m)
         self.progress.note(f"preparing {m.label} (threads: {m.threads})")
         ask = partial(workers.ask, m, timeout=settings.timeout_s, number=number)
-        # Later processes show the same with one: every turn's timed output is compared too.
-        inputs = 1 if m.parity else settings.inputs
-        reply = self.referee.prepare(ask, m, inputs)
-        m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]
+        # In later processes none are: an output of every turn's timed forwards is compared.
+        compared = 0 if m.parity else settings.inputs
+        reply = self.referee.prepare(ask, m, compared)
+        m.prepare_s, m.first_call_s = reply["prepare_s"], reply.get("first_call_s", m.first_call_s)
         m.details |= {key: reply[key] for key in ("pools", "library") if reply.get(key)}
         require_threads(reply["pools"], m.threads)
         self._core_check.require_cores(workers, m, self._machine.capacity, settings.timeout_s)
-        turn_s = reply["first_call_s"] * (at_least(settings, reply["first_call_s"]) + 1)
-        most = min((self.turn_most_s, "that are left of the budget"), (settings.timeout_s, "that a step may take"))
-        if m.config.tokens and turn_s > most[0]:
-            reason = f"a turn would take about {turn_s:.3g} s, more than the {most[0]:.3g} s {most[1]}"
-            raise NotRunError(reason, TOO_LONG)
-        self._agree(number, m, self.referee.judge_first(ask, m, inputs))
+        self._require_time(m)
+        if compared:
+            self._agree(number, m, self.referee.judge_first(ask, m))
         first = self.referee.references(m.config)[0]
         m.details["bytes_moved"] = first.problem.bytes_moved(first.experts)
         if not m.config.tokens:
             raise NotRunError("nothing to time: no tokens; it agrees with the reference")
         self._calls(m)
         workers.of(m).done.add(("ready", number))
+
+    def _require_time(self, m: Measurement) -> None:
+        """Raise NotRunError where a turn would take longer than there is."""
+        first_call_s = m.first_call_s or 0.0
+        turn_s = first_call_s * (at_least(self.settings, first_call_s) + 1)
+        allowed = (self.turn_most_s, "that are left of the budget"), (self.settings.timeout_s, "that a step may take")
+        most_s, why = min(allowed)
+        if m.config.tokens and turn_s > most_s:
+            reason = f"a turn would take about {turn_s:.3g} s, more than the {most_s:.3g} s {why}"
+            raise NotRunError(reason, TOO_LONG)
 
     def _calls(self, m: Measurement) -> None:
         """Measure what calls into a worker's library cost, once for all variants of its implementation."""

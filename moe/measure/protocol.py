@@ -37,13 +37,13 @@ class Protocol:
     of workers makes as many rounds as any other, at least `rounds` of them and as many as budget_s has room for; more
     generations follow while they fit, or for as long again while a row has no interval; and, of the kernel and what
     may be the fastest other, while few turns are disturbed and its lead is known to no better than a tenth. What
-    disturbances take may exceed it by two fifths, in a sweep by a tenth. With a `target`, generations are short and
+    disturbances take may exceed it by two fifths, in a sweep by 35 %. With a `target`, generations are short and
     go on until no interval reaches farther than this share of its value, or the budget is spent.
 
-    Before anything is timed the outputs for `inputs` inputs are compared with the reference, in later processes for
-    one. With `cache` "cold", more memory than the last cache holds is written before every forward. A step that takes
-    longer than timeout_s, or a worker that holds more than memory_bytes (None: four fifths of what is free at the
-    start), fails.
+    Before anything is timed the outputs for `inputs` inputs are compared with the reference, and later one of every
+    turn's timed forwards is. With `cache` "cold", more memory than the last cache holds is written before every
+    forward. A step that takes longer than timeout_s, or a worker that holds more than memory_bytes (None: four fifths
+    of what is free at the start), fails.
     """
 
     budget_s: float = 60.0

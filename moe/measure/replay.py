@@ -78,7 +78,7 @@ def _measure(child: Child, number: int, m: Measurement, warm_up: int, settings: 
         with TemporaryDirectory() as folder:
             referee = Referee(Path(folder), settings.inputs)
             referee.prepare(ask, m, settings.inputs)
-            agree(m, referee.judge_first(ask, m, settings.inputs), release)
+            agree(m, referee.judge_first(ask, m), release)
             more = max(0, warm_up - 1 - settings.inputs)  # the first call and the checked outputs were before
             reply = ask("forwards", secret=KNOWN, count=more + settings.turn_forwards)
             if reply["mark"] != mark_of(Inputs(m.config, KNOWN, 1)[0]):

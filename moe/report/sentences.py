@@ -255,11 +255,8 @@ def agreement(summary: Summary) -> str:
         return "Nothing could be compared with the reference."
     wrong = [f"{row.label} on {threads_text(row.threads)}" for row, parity in checked if not parity["passed"]]
     inputs = summary.run.protocol["inputs"]
-    fewer, timed = "", ""
-    if _probed(summary.run):
-        fewer = " (in later processes one)"
-        timed = " So was the output of one timed forward of every turn, chosen at random."
-    how = f"Before its first timed forward the outputs for {inputs} inputs{fewer} were compared with "
+    timed = " So was the output of one timed forward of every turn, chosen at random." if _probed(summary.run) else ""
+    how = f"Before its first timed forward the outputs for {inputs} inputs were compared with "
     if wrong:
         return f"{how}the float64 reference. Disagreeing, and not timed from then on: {', '.join(wrong)}."
     worst = max(parity["max_rel_error"] for _, parity in checked)
