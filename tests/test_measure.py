@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import psutil
 import pytest
 
@@ -556,6 +557,29 @@ def test_a_layer_is_called_once_before_its_warm_up_begins(inputs: int, forwards:
     reply = served.prepare(0, "numpy", asdict(TINY), 1, str(tmp_path / "weights"), inputs)
     assert ("first_call_s" in reply) == bool(inputs)
     assert [served.warm(0, secret, 0.0, 0.0, 0)["forwards"] for secret in (1, 2)] == forwards
+
+
+def test_an_input_is_shown_after_the_forward_before_it_and_what_is_kept_is_a_copy(tmp_path: Path) -> None:
+    """Several inputs could be computed together else, and an output that is compared could be filled in later."""
+    served = Worker()
+    write_weights(moe.make_problem(TINY).weights, tmp_path / "weights")
+    served.prepare(0, "numpy", asdict(TINY), 1, str(tmp_path / "weights"), 0)
+    layer, done, same = served.prepared[0].layer, [], np.zeros(3)
+
+    def forward(x: Any) -> Any:
+        same[:] = len(done)
+        return x
+
+    layer.to_native = lambda x: done.append("to_native") or x
+    layer.forward = lambda x: done.append("forward") or forward(x)
+    layer.to_numpy = lambda _: done.append("to_numpy") or same
+    served.draw(0, 2, 5)
+    third = served.prepared[0].given[2]
+    served.timed(0, 2)
+    assert done == ["to_native", "forward", "to_numpy"] * 5
+    kept, x = served.prepared[0].kept
+    assert x is third
+    assert kept.tolist() == [8.0] * 3  # as the third forward left it, the eighth call of 15
 
 
 def test_a_run_with_cold_caches_says_so() -> None:
