@@ -47,16 +47,25 @@ def test_what_can_not_be_believed_is_named(change: dict[str, object], reason: st
 def test_some_slow_conversions_early_in_a_run_are_no_reason_to_end_it() -> None:
     slow = replace(HONEST, converting=0.05)
     doubts = Doubts()
-    for turn in (slow, slow, HONEST, slow):
-        doubts.note(1, turn)
-        doubts.note(2, turn)
-        assert doubts.of(1, ended=False) == ""
-    doubts.note(1, slow)
-    assert "to_native takes" in doubts.of(1, ended=False)
-    assert "to_native takes" in doubts.of(2, ended=True)
-    for _ in range(3):
-        doubts.note(2, HONEST)
-    assert doubts.of(2, ended=True) == ""
+    undisturbed = [False] * 7
+    for place, turn in enumerate((slow, slow, HONEST, slow)):
+        doubts.note(1, place, turn)
+        doubts.note(2, place, turn)
+        assert doubts.of(1, undisturbed, ended=False) == ""
+    doubts.note(1, 4, slow)
+    assert "to_native takes" in doubts.of(1, undisturbed, ended=False)
+    assert "to_native takes" in doubts.of(2, undisturbed, ended=True)
+    for place in range(4, 7):
+        doubts.note(2, place, HONEST)
+    assert doubts.of(2, undisturbed, ended=True) == ""
+
+
+def test_what_is_judged_is_what_is_undisturbed_in_the_end() -> None:
+    doubts = Doubts()
+    for place in range(4, 8):  # of a run that is continued: the first four are an earlier process's
+        doubts.note(1, place, replace(HONEST, framed=0.2))
+    assert doubts.of(1, [False] * 4 + [True] * 4, ended=True) == doubts.of(1, [False] * 6, ended=True) == ""
+    assert "more passed by the clock" in doubts.of(1, [True] * 4 + [False] * 4, ended=True)
 
 
 def test_forwards_that_take_the_time_of_others_are_named_where_they_make_a_row() -> None:

@@ -549,21 +549,11 @@ def test_cold_caches_are_written_over_before_every_timed_forward(
     assert len(samples) == 5
 
 
-@pytest.mark.parametrize(("inputs", "forwards"), [(2, [1, 1]), (0, [2, 1])])
-def test_a_layer_is_called_once_before_its_warm_up_begins(inputs: int, forwards: list[int], tmp_path: Path) -> None:
-    """A first call may take long: it says nothing of when a layer has settled."""
-    served = Worker()
-    write_weights(moe.make_problem(TINY).weights, tmp_path / "weights")
-    reply = served.prepare(0, "numpy", asdict(TINY), 1, str(tmp_path / "weights"), inputs)
-    assert ("first_call_s" in reply) == bool(inputs)
-    assert [served.warm(0, secret, 0.0, 0.0, 0)["forwards"] for secret in (1, 2)] == forwards
-
-
 def test_an_input_is_shown_after_the_forward_before_it_and_what_is_kept_is_a_copy(tmp_path: Path) -> None:
     """Several inputs could be computed together else, and an output that is compared could be filled in later."""
     served = Worker()
     write_weights(moe.make_problem(TINY).weights, tmp_path / "weights")
-    served.prepare(0, "numpy", asdict(TINY), 1, str(tmp_path / "weights"), 0)
+    served.prepare(0, "numpy", asdict(TINY), 1, str(tmp_path / "weights"), 1)
     layer, done, same = served.prepared[0].layer, [], np.zeros(3)
 
     def forward(x: Any) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from moe.config import FLOAT32_BYTES, MoEConfig
 from moe.measure.child import WorkerFailedError
-from moe.measure.inputs import KNOWN, Inputs
+from moe.measure.inputs import KNOWN, Inputs, numbers_of
 from moe.measure.loaded import require_files
 from moe.measure.mapped import write_weights
 from moe.parity import INPUT_CHANGED, UNJUDGED, WEIGHTS_CHANGED, Parity, compare_output, mark_of, worst
@@ -69,13 +69,14 @@ class Referee:
     def keep_only(self, configs: Sequence[MoEConfig]) -> None:
         """Forget all other problems, and their files."""
         kept = set(map(_weights_of, configs))
+        numbers_of.cache_clear()
         for key in set(self._weights) - kept:
             self._path(key).unlink()
             del self._weights[key]
         self._references = {c: found for c, found in self._references.items() if c in configs}
 
     def references(self, config: MoEConfig) -> list[Reference]:
-        """The reference's answers for the first inputs, which every worker is asked for before it is timed."""
+        """The reference's answers for the inputs that a row's first worker is asked for."""
         if config not in self._references:
             self.weights_at(config)
             inputs = Inputs(config, KNOWN, self._inputs)
@@ -86,7 +87,7 @@ class Referee:
         return self._references[config]
 
     def prepare(self, ask: Ask, m: Measurement, inputs: int) -> dict[str, Any]:
-        """Have a worker make a measurement's layer, and call it if there are `inputs`; what it says, partly in `m`.
+        """Have a worker make a measurement's layer and so many inputs, and call it once; what it says of it.
 
         Raises NotRunError where it can't, and WorkerFailedError where it has imported other files than this process.
         """

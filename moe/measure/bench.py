@@ -95,7 +95,8 @@ class Bench:
             self._judge_kept()
         mark_disturbed(self.run)
         for number, m in enumerate(self.run.measurements):
-            if m.status == "ok" and (reason := self._doubts.of(number, ended=True) or impossible(self.run, m)):
+            reason = self._doubts.of(number, m.disturbed, ended=True) or impossible(self.run, m)
+            if m.status == "ok" and reason:
                 m.status, m.reason, m.code = "failed", reason, OTHER
 
     @property
@@ -225,16 +226,18 @@ class Bench:
             self._note_load(number, m)
         self.progress.note(f"preparing {m.label} (threads: {m.threads})")
         ask = partial(workers.ask, m, timeout=settings.timeout_s, number=number)
-        # In later processes none are: an output of every turn's timed forwards is compared.
-        compared = 0 if m.parity else settings.inputs
-        reply = self.referee.prepare(ask, m, compared)
-        m.prepare_s, m.first_call_s = reply["prepare_s"], reply.get("first_call_s", m.first_call_s)
+        # In later processes no output is compared before it is timed: one of every turn is afterwards.
+        compare = not m.parity
+        reply = self.referee.prepare(ask, m, settings.inputs if compare else 1)
+        m.prepare_s, m.first_call_s = reply["prepare_s"], reply["first_call_s"]
         m.details |= {key: reply[key] for key in ("pools", "library") if reply.get(key)}
         require_threads(reply["pools"], m.threads)
         self._core_check.require_cores(workers, m, self._machine.capacity, settings.timeout_s)
         self._require_time(m)
-        if compared:
+        if compare:
             self._agree(number, m, self.referee.judge_first(ask, m))
+        else:
+            m.warm_up_s += m.first_call_s
         first = self.referee.references(m.config)[0]
         m.details["bytes_moved"] = first.problem.bytes_moved(first.experts)
         if not m.config.tokens:
@@ -275,8 +278,7 @@ class Bench:
         self.patience.note(crowded=crowded)
         undisturbed = not crowded and self._machine.capacity.enough(threads, before, after)
         self._machine.capacity.note(threads, before, after)
-        if undisturbed:
-            self._doubts.note(number, turn)
+        self._doubts.note(number, len(m.samples_s), turn)
         m.status, m.reason, m.code = "ok", "", ""
         # All at once: whatever interrupts a run leaves whole turns.
         m.samples_s.append(turn.samples)
@@ -362,6 +364,6 @@ class Bench:
                 self._attempt(number, self._agree, [found])
 
     def _find_doubts(self) -> None:
-        for number in list(self.alive):
-            if reason := self._doubts.of(number, ended=False):
+        for number, m in list(self.alive.items()):
+            if reason := self._doubts.of(number, m.disturbed, ended=False):
                 self._fail(number, reason)

@@ -75,18 +75,22 @@ class Turn:
 
 
 class Doubts:
-    """What has been seen of each row, by its number, in its undisturbed turns."""
+    """What has been seen of each row, by its number, in its turns."""
 
     def __init__(self) -> None:
-        self._turns: dict[int, list[Turn]] = defaultdict(list)
+        self._turns: dict[int, dict[int, Turn]] = defaultdict(dict)
 
-    def note(self, number: int, turn: Turn) -> None:
-        """Count an undisturbed turn."""
-        self._turns[number].append(turn)
+    def note(self, number: int, place: int, turn: Turn) -> None:
+        """Count a turn, whose place among its row's is known."""
+        self._turns[number][place] = turn
 
-    def of(self, number: int, *, ended: bool) -> str:
-        """Why a row can't be believed, or nothing; some of it is only asked of a run that has `ended`."""
-        return doubt(self._turns[number], ended=ended)
+    def of(self, number: int, disturbed: Sequence[bool], *, ended: bool) -> str:
+        """Why a row can't be believed, or nothing, by its turns that are undisturbed as far as is known by now.
+
+        Some of it is only asked of a run that has `ended`.
+        """
+        undisturbed = [turn for place, turn in self._turns[number].items() if disturbed[place : place + 1] == [False]]
+        return doubt(undisturbed, ended=ended)
 
 
 def doubt(turns: Sequence[Turn], *, ended: bool = True) -> str:

@@ -33,7 +33,7 @@ class Inputs:
 
     def __getitem__(self, number: int) -> Float32Array:
         config, words = self._config, self._words[number % len(self._words)]
-        values, first = _numbers(config)
+        values, first = numbers_of(config)
         begin = int(words[0]) % PLACES
         x: Float32Array = values[begin : begin + config.tokens * config.d_model].reshape(-1, config.d_model).copy()
         x *= 2 * np.unpackbits(words[1:].view(np.uint8), count=config.d_model).astype(np.float32) - 1
@@ -43,7 +43,7 @@ class Inputs:
 
 
 @lru_cache(maxsize=1)
-def _numbers(config: MoEConfig) -> tuple[Float32Array, NDArray[np.intp] | None]:
+def numbers_of(config: MoEConfig) -> tuple[Float32Array, NDArray[np.intp] | None]:
     """What all inputs for a problem are taken from, and the first features of its tokens where those are skewed."""
     values, drawn = np.random.SeedSequence([config.seed, 3]).spawn(2)
     numbers = uniform(values, (PLACES + config.tokens * config.d_model,), 1.0)

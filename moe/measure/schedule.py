@@ -27,7 +27,7 @@ MORE = 1.0  # of the budget, on top of it: what more processes may take where wh
 UNCERTAIN = 0.1  # half an interval, as a share of the lead
 BUSY = 0.1  # of the turns: where more are disturbed, more of them make a lead little surer
 COPIES = 2.5  # of the weights that a worker holds while it prepares: those mapped, packed ones, a part in between
-FORWARDS = 7  # that a variant needs in each process: the first, another checked, some to warm up, three timed
+FORWARDS = 7  # that a variant needs in each process: the first, in one another, some to warm up, three timed
 WEIGHTS_BYTES_PER_S = 1e9  # about what packing them reaches
 MARGIN = 1.5  # times what is left: a cell that was begun is finished if it nearly fits
 

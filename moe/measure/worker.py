@@ -37,7 +37,6 @@ class Prepared:
         self.weights = weights
         self.config = config
         self.flush: Any = None
-        self.was_called = False
         self.given: list[Any] = []
         self.kept: Any = None
 
@@ -47,17 +46,6 @@ class Prepared:
 
         drawn = Inputs(self.config, secret, count)
         self.given = [drawn[number] for number in range(count)]
-
-    def first_call(self, inputs: int) -> dict[str, float]:
-        """Draw the inputs whose outputs will be compared, and time a forward of the first, which is kept."""
-        from moe.measure.inputs import KNOWN
-
-        self.draw(KNOWN, inputs)
-        x = self.layer.to_native(self.given[0])
-        started = perf_counter()
-        self.kept = self.layer.forward(x)
-        self.was_called = True
-        return {"first_call_s": perf_counter() - started}
 
 
 class Worker:
@@ -92,10 +80,11 @@ class Worker:
     def prepare(
         self, number: int, variant: str, config: dict[str, Any], threads: int, weights: str, inputs: int
     ) -> dict[str, Any]:
-        """Make the layer from the weights at a path, and time that; with some `inputs`, the first call too."""
+        """Make the layer from the weights at a path, and some inputs; time the former and the first call."""
         from moe.config import MoEConfig
         from moe.form import ROUTER_PRECISION
         from moe.implementations import NotAvailableError, create
+        from moe.measure.inputs import KNOWN
         from moe.measure.loaded import loaded_files
         from moe.measure.mapped import MappedWeights
 
@@ -109,9 +98,13 @@ class Worker:
             return {"not_run": str(error)}
         prepare_s = perf_counter() - started
         self.prepared[number] = own = Prepared(layer, mapped, size)
+        own.draw(KNOWN, inputs)
+        x = layer.to_native(own.given[0])
+        started = perf_counter()
+        own.kept = layer.forward(x)
         return {
             "prepare_s": prepare_s,
-            **(own.first_call(inputs) if inputs else {}),
+            "first_call_s": perf_counter() - started,
             "pools": thread_pools(layer.implementation),
             "library": library_of(layer.implementation),
             "note": str(getattr(layer.implementation, "note", "")),
@@ -133,7 +126,6 @@ class Worker:
         native = [own.kept, *(own.layer.forward(own.layer.to_native(x)) for x in own.given[1:])]
         outputs = [np.asarray(own.layer.to_numpy(y)) for y in native]
         marks = [mark_of(x) for x in own.given]
-        own.kept, own.given = None, []
         with saving():
             np.savez(path, *outputs, allow_pickle=False)
         return {"marks": marks}
@@ -141,23 +133,21 @@ class Worker:
     def warm(self, number: int, secret: int, warm_up: float, warm_up_most: float, cold_on: int) -> dict[str, Any]:
         """Run untimed forwards until they settle; says how long they took, and how long one is likely to take.
 
-        What has not been called yet is called once before that: a first call may compile, or fill caches. With
-        `cold_on` threads, and not 0, caches will be written over before each timed one, and that counts.
+        With `cold_on` threads, and not 0, caches will be written over before each timed one, and that counts.
         """
         from moe.measure.caches import CacheFlush
         from moe.measure.inputs import Inputs
 
         own = self.prepared[number]
+        own.kept, own.given = None, []  # of the first call
         drawn, forward = Inputs(own.config, secret), own.layer.forward
         inputs = (own.layer.to_native(drawn[place]) for place in count())
-        first = [] if own.was_called else [timed(forward, next(inputs))]
-        own.was_called = True
         times = settle(lambda: timed(forward, next(inputs)), warm_up, warm_up_most)
         each_s = fmean(times[len(times) // 2 :])
         if cold_on:
             own.flush = CacheFlush(cold_on)
             each_s += own.flush.write()
-        return {"warm_up_s": sum(first + times), "forwards": len(first + times), "each_s": each_s}
+        return {"warm_up_s": sum(times), "forwards": len(times), "each_s": each_s}
 
     def draw(self, number: int, secret: int, count: int) -> dict[str, Any]:
         """Draw the inputs of the forwards that are timed next."""
@@ -217,6 +207,9 @@ class Worker:
 
     def release(self, number: int) -> dict[str, Any]:
         """Let go of a layer, and say whether its weights are still what it was given."""
+        from moe.measure.inputs import numbers_of
+
+        numbers_of.cache_clear()
         own = self.prepared.pop(number, None)
         if own is None:
             return {"changed": False}
