@@ -3,10 +3,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections import namedtuple
+from collections import defaultdict, namedtuple
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -24,7 +25,6 @@ CLAIMS = Path(moe.__file__).parent.parent / "claims" / "cross-language-moe.yaml"
 CoreTimes = namedtuple("CoreTimes", "user system idle steal")
 CORES = 2
 OTHER, CHILD, GRANDCHILD, HIDDEN = 10, 11, 12, 13
-PARENTS = {OTHER: 1, CHILD: os.getpid(), GRANDCHILD: CHILD, HIDDEN: 1}
 NAMES = {OTHER: "ffmpeg", CHILD: "worker", GRANDCHILD: "compiler", HIDDEN: "secret"}
 
 
@@ -36,6 +36,13 @@ def begin(*_: object, **__: object) -> None:
     raise BegunError
 
 
+class Process:
+    """One of psutil's: the same as long as it has the same number."""
+
+    pid: int
+    info: dict[str, Any]
+
+
 class Machine:
     """A clock that only sleeping moves, and the processor time that processes and a hypervisor take meanwhile."""
 
@@ -44,7 +51,8 @@ class Machine:
         self.cores: dict[int, float] = {}  # that each process uses, by its number
         self.stolen_cores = 0.0
         self.quiet_at = float("inf")
-        self.used_s: dict[int, float] = dict.fromkeys(PARENTS, 0.0)
+        self.used_s: dict[int, float] = dict.fromkeys(NAMES, 0.0)
+        self.processes: defaultdict[int, Process] = defaultdict(Process)
         self.stolen_s = 0.0
 
     def sleep(self, seconds: float) -> None:
@@ -59,15 +67,17 @@ class Machine:
         each = sum(self.used_s.values()) / CORES
         return [CoreTimes(each, 0.0, self.now, self.stolen_s / CORES)] * CORES
 
-    def process_iter(self, attributes: list[str]) -> Iterator[SimpleNamespace]:
+    def process_iter(self, attributes: list[str]) -> Iterator[Process]:
         for number, used_s in self.used_s.items():
-            known = {
-                "name": NAMES[number],
-                "ppid": PARENTS[number],
-                "create_time": 0.0,
-                "cpu_times": None if number == HIDDEN else SimpleNamespace(user=used_s, system=0.0),
-            }
-            yield SimpleNamespace(pid=number, info={key: known[key] for key in attributes})
+            times = None if number == HIDDEN else SimpleNamespace(user=used_s, system=0.0)
+            known = {"name": NAMES[number], "cpu_times": times}
+            process = self.processes[number]
+            process.pid, process.info = number, {key: known[key] for key in attributes}
+            yield process
+
+    def children(self, *, recursive: bool) -> list[Process]:
+        assert recursive
+        return [self.processes[number] for number in (CHILD, GRANDCHILD)]
 
 
 @pytest.fixture
@@ -79,6 +89,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(CORES)), raising=False)
     monkeypatch.setattr(psutil, "cpu_times", machine.cpu_times)
     monkeypatch.setattr(psutil, "process_iter", machine.process_iter)
+    monkeypatch.setattr(psutil, "Process", lambda: machine)
     return machine
 
 
@@ -141,7 +152,6 @@ def test_what_nobody_accounts_for_has_a_name(machine: Machine) -> None:
 def test_the_busiest_are_named_on_one_line(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, cores in enumerate((0.5, 0.7, 0.9, 0.6, 0.01), 20):
         machine.used_s[number], machine.cores[number] = 0.0, cores
-        monkeypatch.setitem(PARENTS, number, 1)
         monkeypatch.setitem(NAMES, number, f"n\n{number}" if number < 23 else "same")
     assert wait_until_quiet(1.0).names == ("n22", "n21", "same")
 
@@ -152,12 +162,13 @@ def test_only_what_descends_from_this_process_is_its_own() -> None:
     orphan = int(subprocess.run(leave, stdout=subprocess.PIPE, check=True).stdout)
     try:
         with subprocess.Popen(["sleep", "60"], start_new_session=True) as child:
-            parents = {number: process.parent for (number, _), process in busy._processes().items()}
+            seen = {process.pid for process in busy._used_s()}
+            ours = {process.pid for process in busy._descendants()}
             child.kill()
     finally:
         os.kill(orphan, signal.SIGKILL)
-    assert {orphan, child.pid, os.getpid()} <= set(parents)
-    assert busy._descendants(parents) & {orphan, child.pid, os.getpid()} == {child.pid}
+    assert {orphan, child.pid, os.getpid()} <= seen
+    assert ours & {orphan, child.pid, os.getpid()} == {child.pid}
     assert busy.look(0.01).cores >= 0.0
 
 

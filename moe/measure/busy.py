@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import psutil
 
@@ -22,8 +21,6 @@ NAMED = 3
 NAMED_FROM = 0.1  # of what is in use: less names nobody
 UNSEEN = "others that can't be seen"
 STOLEN = "another system on the same hardware"
-
-Key = tuple[int, float]  # a process's number, which another may have had before it, and when it began
 
 
 @dataclass(frozen=True)
@@ -44,14 +41,6 @@ class Busy:
         """How much is used, and by whom."""
         who = f" ({', '.join(self.names)})" if self.names else ""
         return f"{self.cores:.1f} cores{who}"
-
-
-class Process(NamedTuple):
-    """A process's name, its parent's number, and the processor time that it has used."""
-
-    name: str
-    parent: int
-    used_s: float
 
 
 def wait_until_quiet(most_s: float = MOST_S) -> Busy:
@@ -79,46 +68,36 @@ def wait_until_quiet(most_s: float = MOST_S) -> Busy:
 
 def look(seconds: float) -> Busy:
     """What others than this process and its descendants use of the usable cores, over so many seconds."""
-    started, before, watch = time.monotonic(), _processes(), Watch()
+    started, before, watch = time.monotonic(), _used_s(), Watch()
     time.sleep(seconds)
-    after = _processes()
-    ours = _descendants({pid: process.parent for (pid, _), process in after.items()})
-    ours_s = 0.0
-    seen_s: defaultdict[str, float] = defaultdict(float)
-    for (pid, began), process in after.items():
-        # One that was not there before has used all of its time since.
-        used_s = process.used_s - (before[pid, began].used_s if (pid, began) in before else 0.0)
-        if pid in ours:
-            ours_s += used_s
-        elif pid != os.getpid():
-            seen_s[process.name] += used_s
-    elsewhere = watch.stop(ours_s)
+    # One that was not there before has used all of its time since.
+    used_s = {process: now_s - before.get(process, 0.0) for process, now_s in _used_s().items()}
+    ours = _descendants()
+    others_cores, stolen_cores, _ = watch.stop(sum(used_s[process] for process in ours & used_s.keys()))
     elapsed_s = time.monotonic() - started
-    seen = {name: used_s / elapsed_s for name, used_s in seen_s.items()}
-    return Busy(
-        elsewhere.others_cores + elsewhere.stolen_cores, _names(seen, elsewhere.others_cores, elsewhere.stolen_cores)
-    )
+    seen: defaultdict[str, float] = defaultdict(float)
+    for process in used_s.keys() - ours:
+        if process.pid != os.getpid():
+            seen["".join(filter(str.isprintable, process.info["name"]))] += used_s[process] / elapsed_s
+    return Busy(others_cores + stolen_cores, _names(seen, others_cores, stolen_cores))
 
 
-def _processes() -> dict[Key, Process]:
-    """All processes that this one may look at; what vanishes meanwhile is left out."""
-    found: dict[Key, Process] = {}
-    asked = ["name", "ppid", "create_time", "cpu_times"]
+def _used_s() -> dict[psutil.Process, float]:
+    """Processor time that each process has used that this one may look at; what vanishes meanwhile is left out."""
+    found = {}
     with suppress(Exception):  # whatever psutil meets: then nobody can be named, which costs no more than the names
-        for process in psutil.process_iter(asked):
-            name, parent, began, times = (process.info[key] for key in asked)
-            if None not in (name, parent, began, times):  # which it may not be told
-                printable = "".join(filter(str.isprintable, name))
-                found[process.pid, began] = Process(printable, parent, times.user + times.system)
+        for process in psutil.process_iter(["name", "cpu_times"]):
+            name, times = process.info["name"], process.info["cpu_times"]
+            if None not in (name, times):  # which it may not be told
+                found[process] = times.user + times.system
     return found
 
 
-def _descendants(parents: Mapping[int, int]) -> set[int]:
+def _descendants() -> set[psutil.Process]:
     """Children of this process, and theirs."""
-    found: set[int] = set()
-    while more := {pid for pid, parent in parents.items() if parent in found | {os.getpid()}} - found:
-        found |= more
-    return found
+    with suppress(Exception):  # as above
+        return set(psutil.Process().children(recursive=True))
+    return set()
 
 
 def _names(seen: Mapping[str, float], others_cores: float, stolen_cores: float) -> tuple[str, ...]:
