@@ -5,43 +5,26 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moe.analysis.changes import compare_runs
-    from moe.analysis.factors import factors
-    from moe.analysis.frames import frame, rows
-    from moe.analysis.scaling import cells
-    from moe.checkpoint import Checkpoint, load_checkpoint
-    from moe.config import PRESETS, MoEConfig
+    from moe.analysis.changes import compare_runs as compare_runs
+    from moe.analysis.factors import factors as factors
+    from moe.analysis.frames import frame as frame
+    from moe.analysis.frames import rows as rows
+    from moe.analysis.scaling import cells as cells
+    from moe.checkpoint import Checkpoint as Checkpoint
+    from moe.checkpoint import load_checkpoint as load_checkpoint
+    from moe.config import PRESETS as PRESETS
+    from moe.config import MoEConfig as MoEConfig
     from moe.config import parse_config as config
-    from moe.form import Form
-    from moe.implementations import create
-    from moe.measure.compare import compare
-    from moe.measure.sweep import sweep
-    from moe.problem import Problem, Weights, make_problem
-    from moe.report.source import latest
-    from moe.run import Run, load_run
-
-__all__ = [
-    "PRESETS",
-    "Checkpoint",
-    "Form",
-    "MoEConfig",
-    "Problem",
-    "Run",
-    "Weights",
-    "cells",
-    "compare",
-    "compare_runs",
-    "config",
-    "create",
-    "factors",
-    "frame",
-    "latest",
-    "load_checkpoint",
-    "load_run",
-    "make_problem",
-    "rows",
-    "sweep",
-]
+    from moe.form import Form as Form
+    from moe.implementations import create as create
+    from moe.measure.compare import compare as compare
+    from moe.measure.sweep import sweep as sweep
+    from moe.problem import Problem as Problem
+    from moe.problem import Weights as Weights
+    from moe.problem import make_problem as make_problem
+    from moe.report.source import latest as latest
+    from moe.run import Run as Run
+    from moe.run import load_run as load_run
 
 # Imported when they are first used: every worker imports this package, and needs hardly any of them.
 _HOMES = {
@@ -59,6 +42,7 @@ _HOMES = {
     "moe.report.source": ("latest",),
     "moe.run": ("Run", "load_run"),
 }
+__all__ = ["config", *(name for names in _HOMES.values() for name in names)]
 
 
 def __getattr__(name: str) -> Any:
