@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moe.config import FLOAT32_BYTES, MoEConfig, unknown_name
+from moe.config import FLOAT32_BYTES, MoEConfig, require_known
 from moe.families import ALIASES, EXPERTS, FAMILIES, GATED, PLAIN, PREFIXES, REFUSED, TOP_K, Family, Part
 from moe.form import Form
 from moe.problem import Float32Array, Problem, Weights
@@ -116,8 +116,7 @@ def _family(said: Mapping[str, Any], model_type: str) -> Family:
     """The family that config.json names; raises ValueError for one that is not known or differs from what is."""
     if reason := REFUSED.get(model_type):
         raise ValueError(f"{model_type} can't be computed: {reason}")
-    if model_type not in FAMILIES:
-        raise ValueError(unknown_name("model_type", model_type, list(FAMILIES)))
+    require_known("model_type", [model_type], FAMILIES)
     family = FAMILIES[model_type]
     for key, allowed in family.only.items():
         if said.get(key) is not None and said[key] not in allowed:

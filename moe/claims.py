@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from moe.config import MoEConfig, parse_config, unknown_name
+from moe.config import MoEConfig, parse_config, require_known
 from moe.implementations import parse_variant
 
 CLAIMS = Path(__file__).resolve().parent.parent / "claims"
@@ -89,9 +89,7 @@ def _claim(entry: Mapping[str, Any], config: MoEConfig) -> dict[str, Any]:
 def _check_names(claims: Claims) -> None:
     """Raise ValueError for a claim that is not there or of no use where it is named, and for an unknown variant."""
     multiplied = [name for product in claims.products for name in (*product["parts"], product["whole"])]
-    for name in [*multiplied, *(row["claim"] for row in claims.rows)]:
-        if name not in claims.by_id:
-            raise ValueError(unknown_name("claim", name, list(claims.by_id)))
+    require_known("claim", [*multiplied, *(row["claim"] for row in claims.rows)], claims.by_id)
     for variant in [*claims.variants(), *(row["variant"] for row in claims.rows)]:
         parse_variant(variant)
     for row in claims.rows:

@@ -6,6 +6,7 @@ width of the shared expert.
 
 import dataclasses
 import sys
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import ModuleType
@@ -134,6 +135,13 @@ def unknown_name(kind: str, name: str, known: list[str]) -> str:
     return f"unknown {kind} {name!r}{hint} (known: {', '.join(known)})"
 
 
+def require_known(kind: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Raise ValueError for the first of these names that is not known."""
+    for name in names:
+        if name not in known:
+            raise ValueError(unknown_name(kind, name, list(known)))
+
+
 def read_field(name: str, text: str) -> Any:
     """A field's value from text; raises ValueError, naming it, for what is no value of its kind."""
     default = getattr(MoEConfig, name)
@@ -172,8 +180,7 @@ def parse_config(text: str) -> MoEConfig:
     for position, part in enumerate(text.split(",")):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if equals:
-            if key not in field_names():
-                raise ValueError(unknown_name("field", key, field_names()))
+            require_known("field", [key], field_names())
             given[key] = read_field(key, value)
         elif key not in known:
             raise ValueError(unknown_name("preset or model", key, list(known)))

@@ -13,7 +13,7 @@ from moe.analysis.attribution import Attribution, attribute
 from moe.analysis.pairing import grid
 from moe.analysis.statistics import Ratio
 from moe.analysis.summary import Summary, summarise, tokens_ratio
-from moe.config import MoEConfig, unknown_name
+from moe.config import MoEConfig, require_known
 from moe.run import Measurement, Run
 
 THREADS = "threads"
@@ -54,9 +54,7 @@ class Experiment:
 
 def inside_mojo(switches: Sequence[str], *, with_threads: bool) -> Experiment:
     """The kernel's switches, and its threads; a switch that is no factor is on. ValueError for any other name."""
-    for name in switches:
-        if name not in SWITCHES:
-            raise ValueError(unknown_name("switch", name, list(SWITCHES)))
+    require_known("switch", switches, SWITCHES)
 
     def place(on: set[str]) -> Place:
         options = ",".join(f"{s}={'on' if s in on or s not in switches else 'off'}" for s in SWITCHES)

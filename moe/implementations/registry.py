@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moe.config import MoEConfig, unknown_name
+from moe.config import MoEConfig, require_known, unknown_name
 from moe.form import ROUTER_PRECISION, check_choice
 from moe.implementations.contract import require_form
 from moe.implementations.foreign import ForeignError, contained, words_of
@@ -101,9 +101,7 @@ def parse_variant(text: str) -> Variant:
         raise
     except Exception:
         return variant  # it raises at import, and `availability` says so
-    for key in variant.options:
-        if key not in known:
-            raise ValueError(unknown_name(f"option of {variant.name}", key, known))
+    require_known(f"option of {variant.name}", variant.options, known)
     return variant
 
 
