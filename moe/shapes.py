@@ -227,17 +227,18 @@ def render_goals(folder: Path, page: Path, groups: Sequence[str] = ()) -> None:
 
     Raises ValueError where it can't.
     """
+    shapes = _of_groups(goal_shapes(), groups)
     if not (folder / SUMMARY).exists():
         raise ValueError(f"{folder / SUMMARY} not found: `moe goals` writes it")
     saved = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     calls = {what: Interval(**interval) for what, interval in saved["calls_s"].items()}
-    found = _saved_alike(folder, goal_shapes(), groups, "goals")
+    found = _saved_alike(folder, shapes, "goals")
     write_between(page, GOALS_MARK, goals_table(judge_all(found), calls, found[0][1][0]))
 
 
 def render_peers(folder: Path, page: Path, groups: Sequence[str] = ()) -> None:
     """The same of peers."""
-    found = _saved_alike(folder, peer_shapes(), groups, "peers")
+    found = _saved_alike(folder, _of_groups(peer_shapes(), groups), "peers")
     write_between(page, PEERS_MARK, peers_table([runs[0] for _, runs in found]))
 
 
@@ -250,16 +251,16 @@ def render_models(folder: Path, page: Path, names: Sequence[str] = ()) -> None:
     write_between(page, MODELS_MARK, models_table(load_run(folder / MODELS)))
 
 
-def _saved_alike(
-    folder: Path, shapes: Sequence[Shape], groups: Sequence[str], command: str
-) -> list[tuple[Shape, list[Run]]]:
-    """What a folder holds of these groups, or of none, for one table.
-
-    Raises ValueError for the name of a shape, for nothing, and for what may not stand side by side.
-    """
+def _of_groups(shapes: Sequence[Shape], groups: Sequence[str]) -> list[Shape]:
+    """The shapes of these groups, or of none; raises ValueError for the name of a shape."""
     if set(groups) - {shape.group for shape in shapes}:
         raise ValueError("--page shows all shapes that the folder holds: name none, or a group like bfloat16")
-    found = _saved(folder, [shape for shape in shapes if shape.group in (groups or [""])])
+    return [shape for shape in shapes if shape.group in (groups or [""])]
+
+
+def _saved_alike(folder: Path, shapes: Sequence[Shape], command: str) -> list[tuple[Shape, list[Run]]]:
+    """What a folder holds for one table; raises ValueError for nothing, and for what may not stand side by side."""
+    found = _saved(folder, shapes)
     every = [run for _, runs in found for run in runs]
     if not every:
         raise ValueError(f"{folder} has no run: `moe {command}` writes them")
