@@ -144,7 +144,7 @@ def _entry(path: Path, origin: int, name: str, entry: Any) -> Stored:
     except (TypeError, KeyError, ValueError):
         whole = False
     if not whole or not isinstance(dtype, str) or not isinstance(shape, list) or begin > end:
-        raise ValueError(f"{name!r} must have dtype, shape and data_offsets, got {str(entry)[:200]}")
+        raise ValueError(f"{name!r} must have dtype, shape and data_offsets, got {repr(entry)[:200]}")
     if dtype in BYTES and end - begin != BYTES[dtype] * prod(shape):
         raise ValueError(f"{name!r} is {dtype} {tuple(shape)}, which {end - begin} bytes are not")
     return Stored(path, name, dtype, tuple(shape), origin + begin, end - begin)
@@ -175,5 +175,5 @@ def _object(text: bytes) -> dict[str, Any]:
 
     data = json.loads(text.decode("utf-8"), object_pairs_hook=once)
     if not isinstance(data, dict):
-        raise ValueError(f"must hold a JSON object, got {str(data)[:200]}")
+        raise ValueError(f"must hold a JSON object, got {repr(data)[:200]}")
     return data

@@ -222,6 +222,7 @@ ENTRIES = st.fixed_dictionaries(
 
 
 @FUZZED
+@example(header={"": "\n"}, size=0)
 @given(header=st.dictionaries(st.text(max_size=3), st.one_of(ENTRIES, NUMBERS), max_size=3), size=st.integers(0, 60))
 def test_any_header_is_believed_only_as_far_as_the_file_goes(header: Header, size: int, tmp_path: Path) -> None:
     text = json.dumps(header).encode()
