@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import log
+from math import log, nan
 from statistics import median
 
 from scipy.stats import binom
@@ -64,21 +64,22 @@ def selfcheck(runs: int, budget_s: float, *, wait: bool = False) -> Iterator[Fin
 
 def repeats(runs: int, budget_s: float) -> Iterator[Finding]:
     """For every ratio, how many runs' intervals hold the median of all runs."""
-    found: dict[str, list[Interval]] = {}
+    found: dict[str, list[Interval]] = {label: [] for label in COMPARED[1:]}  # over the first
     for number in range(runs):
         for row in summarise(compare(COMPARED, CONFIG, budget_s=budget_s, seed=number)).measured:
             if row.speedup:
-                found.setdefault(row.label, []).append(row.speedup)
+                found[row.label].append(row.speedup)
     for label, ratios in found.items():
         yield coverage(label, ratios, runs)
 
 
 def coverage(label: str, ratios: Sequence[Interval], runs: int) -> Finding:
     """Whether as many runs' intervals hold the median of their values as where each is as sure as it says."""
-    middle = median(ratio.value for ratio in ratios)
-    covered = sum(not ratio.excludes(middle) for ratio in ratios)
+    middle = median(ratio.value for ratio in ratios) if ratios else nan
+    covered = sum(ratio.bounded and not ratio.excludes(middle) for ratio in ratios)
     text = f"{label} over numpy: {covered} of {runs} intervals hold the median of all, {significant(middle)} ×"
-    return Finding(f"{text} ({', '.join(map(times, ratios))})", binom.cdf(covered, runs, CONFIDENCE) >= CHANCE)
+    enough = covered > 0 and bool(binom.cdf(covered, runs, CONFIDENCE) >= CHANCE)
+    return Finding(f"{text} ({', '.join(map(times, ratios))})", enough)
 
 
 def busy_half_way(budget_s: float) -> Iterator[Finding]:

@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 
 from moe.analysis import Interval
-from moe.analysis.goals import IN_PYTORCH, Result, Shape, judge_all
+from moe.analysis.goals import IN_PYTORCH, Result, Shape, judge
 from moe.analysis.statistics import median_interval
 from moe.analysis.summary import KERNEL
-from moe.config import FLOAT32_BYTES, parse_config, require_known
+from moe.config import FLOAT32_BYTES, MoEConfig, parse_config, require_known
 from moe.form import CHOICES
 from moe.implementations import names as implementations
 from moe.measure.busy import wait_until_quiet
@@ -69,21 +69,27 @@ class Asked:
     wait: bool = False
 
 
-def goal_shapes() -> list[Shape]:
-    """The shapes at which the kernel has goals, the published layer's before those of groups.
+Found = list[tuple[Shape, list[Run]]]  # the runs of each shape, its own before those that add PyTorch's layers to it
 
-    A group has each of its layers at its own numbers of tokens, many before few, and at the group's.
-    """
+
+def goal_shapes() -> list[Shape]:
+    """The shapes at which the kernel has goals, the published layer's before those of groups."""
     found = yaml.safe_load((SOURCE / "goals.yaml").read_text(encoding="utf-8"))
-    shapes = [Shape(**entry) for entry in found["shapes"]]
-    for group, common in found["groups"].items():
-        for layer, own in common.pop("layers").items():
-            settings = {**common, **own, "group": group}
-            for tokens, share in sorted((common["shares"] | settings.pop("shares")).items(), reverse=True):
-                settings["share"] = dict(zip((1, 2), share, strict=True))
-                settings["config"] = f"{own['config']},tokens={tokens},{common['config']}"
-                shapes.append(Shape(f"{group}-{layer}-{tokens}", **settings))
-    return shapes
+    grouped = (shape for name, group in found["groups"].items() for shape in _group(name, **group))
+    return [*(Shape(**entry) for entry in found["shapes"]), *grouped]
+
+
+def _group(
+    name: str, config: str, shares: dict[int, list[float]], layers: dict[str, dict[str, Any]], **further: Any
+) -> Iterator[Shape]:
+    """The shapes of a group: each of its layers at its own numbers of tokens, many before few, and at the group's."""
+    for layer, entry in layers.items():
+        own = {**further, **entry}
+        sizes, goals = own.pop("config"), shares | own.pop("shares")
+        for tokens in sorted(goals, reverse=True):
+            share = dict(zip((1, 2), goals[tokens], strict=True))
+            whole = f"{sizes},tokens={tokens},{config}"
+            yield Shape(f"{name}-{layer}-{tokens}", whole, group=name, share=share, **own)
 
 
 def peer_shapes() -> list[Shape]:
@@ -163,27 +169,64 @@ def _measure(
     shapes: Sequence[Shape], chosen: Sequence[str], asked: Asked, added: str = ""
 ) -> Iterator[tuple[Shape, Run]]:
     """Every shape asked for with its run, as they come; `added` ends the names of files that add to a shape's own."""
-    groups = dict.fromkeys(shape.group for shape in shapes if shape.group)
-    require_known("shape", asked.names, [*(shape.name for shape in shapes), *groups])
+    own = _chosen(shapes, asked.names)
     if asked.wait:
         wait_until_quiet()
-    for shape in shapes:
-        if not {shape.name, shape.group} & set(asked.names or [""]):
-            continue
+    for shape in own:
         print(f"{shape.name}: {shape.config}", file=sys.stderr, flush=True)
-        config = parse_config(shape.config)
-        if shape.fewer:  # every worker holds the weights in the layer's precision, this process in float32
-            copies = 1 + len(asked.threads) * (len(chosen) + 1) * config.weight_bytes / FLOAT32_BYTES
-            config = held(config, MEMORY_SHARE * usable_memory() / copies)
-        path, kept = (asked.folder / f"{shape.name}{added}{end}.json" for end in ("", "+before"))
-        if path.exists() and {m.label for m in load_run(path).measurements if not m.control} - set(chosen):
-            path.replace(kept)  # it has what the new one does not measure, and stands beside it
-        budget_s = asked.budget_s * shape.effort
-        how: dict[str, Any] = {"processes": shape.processes, "cache": shape.cache, "budget_s": budget_s}
-        run = compare(chosen, config, asked.threads, path=path, force=True, **how)
+        path = asked.folder / f"{shape.name}{added}.json"
+        kept = _keep_others(path, chosen)
+        run = compare(
+            chosen,
+            _fitting(shape, len(asked.threads) * (len(chosen) + 1)),
+            asked.threads,
+            path=path,
+            force=True,
+            budget_s=asked.budget_s * shape.effort,
+            processes=shape.processes,
+            cache=shape.cache,
+        )
         if kept.exists() and load_run(kept).differences(run):
             kept.unlink()  # of another machine or other versions: no table would take both
         yield shape, run
+
+
+def _keep_others(path: Path, chosen: Sequence[str]) -> Path:
+    """Let an older run stand beside the new one where it has what that does not measure; returns where."""
+    kept = path.with_name(f"{path.stem}+before.json")
+    if path.exists() and {m.label for m in load_run(path).measurements if not m.control} - set(chosen):
+        path.replace(kept)
+    return kept
+
+
+def _chosen(shapes: Sequence[Shape], names: Sequence[str]) -> list[Shape]:
+    """The shapes of these names or groups, or those of no group; raises ValueError for another name."""
+    groups = dict.fromkeys(shape.group for shape in shapes if shape.group)
+    require_known("shape", names, [*(shape.name for shape in shapes), *groups])
+    if not names:
+        return [shape for shape in shapes if not shape.group]
+    return [shape for shape in shapes if shape.name in names or shape.group in names]
+
+
+def _fitting(shape: Shape, workers: int) -> MoEConfig:
+    """A shape's layer, of which so many workers and this process each hold the weights.
+
+    A worker holds them in the layer's precision, this process in float32.
+    """
+    config = parse_config(shape.config)
+    copies = 1 + workers * config.weight_bytes / FLOAT32_BYTES
+    return held(config, MEMORY_SHARE * usable_memory() / copies) if shape.fewer else config
+
+
+def _saved(folder: Path, shapes: Sequence[Shape], beside: Run | None = None) -> Found:
+    """What a folder holds of some shapes, or only what may stand beside a run."""
+    found = []
+    for shape in shapes:
+        paths = [folder / f"{shape.name}.json", *sorted(folder.glob(f"{shape.name}+*.json"))]
+        runs = [load_run(path) for path in paths if path.exists()]
+        if alike := [run for run in runs if beside is None or not run.differences(beside)]:
+            found.append((shape, alike))
+    return found
 
 
 def _calls() -> dict[str, Interval]:
@@ -206,20 +249,11 @@ def _calls() -> dict[str, Interval]:
 
 def _save_goals(folder: Path, run: Run, calls: dict[str, Interval]) -> list[Result]:
     """Save the results of a run and of those that may stand beside it, and return them."""
-    found = [(shape, [r for r in runs if not r.differences(run)]) for shape, runs in _saved(folder, goal_shapes())]
-    results = judge_all(found)
+    results = _judge_all(_saved(folder, goal_shapes(), run))
     head = {"schema": 1, "machine": run.machine, "versions": run.versions}
     content = {**head, "results": results, "calls_s": calls}
     write_atomically(folder / SUMMARY, json.dumps(content, default=plain, indent=1))
     return results
-
-
-def _saved(folder: Path, shapes: Sequence[Shape]) -> list[tuple[Shape, list[Run]]]:
-    """The runs that a folder holds of each shape, its own before those that add PyTorch's layers to it."""
-    paths = (
-        (shape, [folder / f"{shape.name}.json", *sorted(folder.glob(f"{shape.name}+*.json"))]) for shape in shapes
-    )
-    return [(shape, [load_run(path) for path in own if path.exists()]) for shape, own in paths]
 
 
 def render_goals(folder: Path, page: Path, groups: Sequence[str] = ()) -> None:
@@ -233,7 +267,7 @@ def render_goals(folder: Path, page: Path, groups: Sequence[str] = ()) -> None:
     saved = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     calls = {what: Interval(**interval) for what, interval in saved["calls_s"].items()}
     found = _saved_alike(folder, shapes, "goals")
-    write_between(page, GOALS_MARK, goals_table(judge_all(found), calls, found[0][1][0]))
+    write_between(page, GOALS_MARK, goals_table(_judge_all(found), calls, found[0][1][0]))
 
 
 def render_peers(folder: Path, page: Path, groups: Sequence[str] = ()) -> None:
@@ -258,7 +292,7 @@ def _of_groups(shapes: Sequence[Shape], groups: Sequence[str]) -> list[Shape]:
     return [shape for shape in shapes if shape.group in (groups or [""])]
 
 
-def _saved_alike(folder: Path, shapes: Sequence[Shape], command: str) -> list[tuple[Shape, list[Run]]]:
+def _saved_alike(folder: Path, shapes: Sequence[Shape], command: str) -> Found:
     """What a folder holds for one table; raises ValueError for nothing, and for what may not stand side by side."""
     found = _saved(folder, shapes)
     every = [run for _, runs in found for run in runs]
@@ -266,4 +300,11 @@ def _saved_alike(folder: Path, shapes: Sequence[Shape], command: str) -> list[tu
         raise ValueError(f"{folder} has no run: `moe {command}` writes them")
     if any(run.differences(every[0]) for run in every):
         raise ValueError(f"{folder} has runs of other machines or versions than each other: measure all again")
-    return [(shape, runs) for shape, runs in found if runs]
+    return found
+
+
+def _judge_all(found: Found) -> list[Result]:
+    results: list[Result] = []
+    for shape, runs in found:
+        results += judge(shape, runs, results)
+    return results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from math import nan
 from typing import Any
 
 import pytest
@@ -26,6 +27,9 @@ def test_intervals_that_miss_the_median_are_counted() -> None:
     assert not finding.holds
     assert "7 of 10 intervals hold the median of all, 2.00 ×" in finding.text
     assert not selfcheck.coverage("mojo", [right] * 7, 10).holds  # three runs without it
+    unknown = Interval(2.0, nan, nan)
+    assert not selfcheck.coverage("mojo", [right] * 7 + [unknown] * 3, 10).holds  # what has no ends holds nothing
+    assert not selfcheck.coverage("mojo", [], 1).holds  # a layer that no run measured
     assert not selfcheck.coverage("mojo", [right] * 89 + [wrong] * 11, 100).holds
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 
 from moe.analysis.statistics import Interval
-from moe.analysis.summary import KERNEL, summarise, tokens_ratio
+from moe.analysis.summary import KERNEL, Summary, summarise, tokens_ratio
 from moe.config import MoEConfig, parse_config
-from moe.run import Run
+from moe.run import Measurement, Run
 
 IN_PYTORCH = ("torch", "torch-loop", "torch-grouped", "torch-onednn", "torch-compile")
 # The implementation, which sorts tokens, and the loop by expert that most model code is written as.
@@ -73,14 +73,6 @@ class Result:
         return min(self.over.items(), key=lambda item: item[1].value, default=None)
 
 
-def judge_all(found: Sequence[tuple[Shape, Sequence[Run]]]) -> list[Result]:
-    """The results at each shape with its runs, if it has any; goals may refer to those of earlier ones."""
-    results: list[Result] = []
-    for shape, runs in found:
-        results += judge(shape, runs, results) if runs else []
-    return results
-
-
 def judge(shape: Shape, runs: Sequence[Run], before: Sequence[Result] = ()) -> list[Result]:
     """The kernel's results in a shape's first run, by threads; `before` holds those that goals refer to.
 
@@ -94,23 +86,30 @@ def judge(shape: Shape, runs: Sequence[Run], before: Sequence[Result] = ()) -> l
         row = first.row(KERNEL, threads)
         if row is None or row.latency is None or row.share_of_limit is None or row.bound is None:
             continue
-        over: dict[str, Interval] = {}  # in the first run that has numbers of both
-        for name in IN_PYTORCH:
-            rows = ((s.row(KERNEL, threads), s.row(name, threads)) for s in summaries)
-            ratios = (
-                tokens_ratio(kernel.measurement, other.measurement) for kernel, other in rows if kernel and other
-            )
-            if ratio := next(filter(None, ratios), None):
-                over[name] = ratio
-        kernel, whole = row.measurement, parse_config(shape.config).num_experts
-        held = kernel.config.num_experts
-        notes = [f"{held} of {whole} experts held" if held < whole else "", kernel.details.get("note", "")]
         result = Result(
-            shape.name, kernel.config, shape.cache, shape.binds, threads, row.latency, row.share_of_limit,
-            row.bound.by, row.bound.seconds, over, [], ", ".join(filter(None, notes)),
+            shape.name, row.measurement.config, shape.cache, shape.binds, threads,
+            row.latency, row.share_of_limit, row.bound.by, row.bound.seconds, _over(summaries, threads), [],
+            _note(shape, row.measurement),
         )  # fmt: skip
         results.append(replace(result, verdicts=list(_verdicts(shape, result, before))))
     return results
+
+
+def _note(shape: Shape, kernel: Measurement) -> str:
+    held, of = kernel.config.num_experts, parse_config(shape.config).num_experts
+    fewer = f"{held} of {of} experts held" if held < of else ""
+    return ", ".join(filter(None, [fewer, kernel.details.get("note", "")]))
+
+
+def _over(summaries: Sequence[Summary], threads: int) -> dict[str, Interval]:
+    """How many times as fast the kernel is as each of those layers, in the first run that has numbers of both."""
+    over: dict[str, Interval] = {}
+    for name in IN_PYTORCH:
+        rows = ((s.row(KERNEL, threads), s.row(name, threads)) for s in summaries)
+        ratios = (tokens_ratio(kernel.measurement, other.measurement) for kernel, other in rows if kernel and other)
+        if ratio := next(filter(None, ratios), None):
+            over[name] = ratio
+    return over
 
 
 def _verdicts(shape: Shape, result: Result, before: Sequence[Result]) -> Iterator[Verdict]:
@@ -132,5 +131,6 @@ def _verdicts(shape: Shape, result: Result, before: Sequence[Result]) -> Iterato
 
 
 def _verdict(what: str, goal: float, measured: Interval, *, most: bool = False) -> Verdict:
-    told = "reached" if (measured.value < goal) == most else "missed"
-    return Verdict(what, goal, measured, told if measured.excludes(goal) else "not resolved")
+    if not measured.excludes(goal):
+        return Verdict(what, goal, measured, "not resolved")
+    return Verdict(what, goal, measured, "reached" if (measured.value < goal) == most else "missed")
